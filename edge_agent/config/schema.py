@@ -1,0 +1,356 @@
+"""Every setting of the agent: its type, default, limits and documentation, in the order of the shipped file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from edge_agent.config.setting import Apply, Secret, section, setting
+
+_LIVE, _SOURCE, _BROKER, _RESTART = Apply.LIVE, Apply.SOURCE, Apply.BROKER, Apply.RESTART
+
+
+@dataclass(frozen=True, slots=True)
+class Picamera2Config:
+    """A Raspberry Pi camera."""
+
+    camera: int = setting(
+        0, "Which camera, as `rpicam-hello --list-cameras` numbers them.", apply=_SOURCE, at_least=0
+    )
+    width: int = setting(
+        640, "Width of the `main` stream, in pixels.", apply=_SOURCE, at_least=64, at_most=4608
+    )
+    height: int = setting(
+        480, "Height of the `main` stream, in pixels.", apply=_SOURCE, at_least=64, at_most=3496
+    )
+    lores_width: int = setting(
+        320, "Width of the `lores` stream that is classified: the camera's own hardware scales it down.",
+        apply=_SOURCE, at_least=64, at_most=1920,
+    )  # fmt: skip
+    lores_height: int = setting(
+        240, "Height of the `lores` stream, in pixels.", apply=_SOURCE, at_least=64, at_most=1080
+    )
+    hflip: bool = setting(False, "Mirror the picture.", apply=_SOURCE)
+    vflip: bool = setting(False, "Turn the picture upside down.", apply=_SOURCE)
+
+
+@dataclass(frozen=True, slots=True)
+class V4l2Config:
+    """A USB camera, through OpenCV."""
+
+    device: str = setting("/dev/video0", "The device file, or its number.", apply=_SOURCE)
+    width: int = setting(
+        640, "Requested width; the camera may choose another.", apply=_SOURCE, at_least=64, at_most=7680
+    )
+    height: int = setting(480, "Requested height.", apply=_SOURCE, at_least=64, at_most=4320)
+    fourcc: str = setting(
+        "", "Pixel format to ask for, for instance MJPG or YUYV; empty for the camera's own.", apply=_SOURCE,
+        pattern="|[A-Za-z0-9 ]{4}", pattern_help="four letters or digits, or empty",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class RtspConfig:
+    """A network camera, through OpenCV."""
+
+    url: Secret = setting(
+        Secret(""),
+        "rtsp://user:password@host:554/path; masked wherever the configuration is shown.",
+        apply=_SOURCE,
+    )
+    transport: Literal["tcp", "udp"] = setting("tcp", "How the stream is carried.", apply=_SOURCE)
+
+
+@dataclass(frozen=True, slots=True)
+class FileConfig:
+    """A video file, through OpenCV."""
+
+    path: Path = setting(Path(), "The video file.", apply=_SOURCE)
+    loop: bool = setting(False, "Start again at its end; otherwise the agent ends there.", apply=_SOURCE)
+
+
+@dataclass(frozen=True, slots=True)
+class FolderConfig:
+    """A folder of JPEG, PNG, WebP or BMP pictures, played in the order of their names."""
+
+    path: Path = setting(Path(), "The folder.", apply=_SOURCE)
+    loop: bool = setting(
+        False, "Start again after the last picture; otherwise the agent ends there.", apply=_SOURCE
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SourceConfig:
+    """Where frames come from."""
+
+    type: Literal["picamera2", "v4l2", "rtsp", "file", "folder"] = setting(
+        "picamera2", "Which kind of source; its own settings are in the section of that name.", apply=_SOURCE
+    )
+    fps: float = setting(
+        2.0, "Frames a second to take. 0: as many as can be classified; a folder or file then drops none.",
+        apply=_SOURCE, at_least=0, at_most=120,
+    )  # fmt: skip
+    timeout_s: float = setting(
+        5.0,
+        "A capture that takes longer has failed: the source is reopened.",
+        apply=_SOURCE,
+        at_least=0.5,
+        at_most=300,
+    )
+    reopen_min_s: float = setting(
+        1.0,
+        "The first pause before reopening; it doubles up to reopen_max_s.",
+        apply=_LIVE,
+        at_least=0.1,
+        at_most=60,
+    )
+    reopen_max_s: float = setting(
+        60.0, "The longest pause between attempts.", apply=_LIVE, at_least=1, at_most=3600
+    )
+    picamera2: Picamera2Config = section(Picamera2Config, "A Raspberry Pi camera.")
+    v4l2: V4l2Config = section(V4l2Config, "A USB camera.")
+    rtsp: RtspConfig = section(RtspConfig, "A network camera.")
+    file: FileConfig = section(FileConfig, "A video file.")
+    folder: FolderConfig = section(FolderConfig, "A folder of pictures.")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """What classifies the frames."""
+
+    path: Path = setting(
+        Path("/var/lib/edge-agent/model"), "A directory made by `edge-agent model build`.", apply=_RESTART
+    )
+    engine: Literal["auto", "xnnpack", "torchscript"] = setting(
+        "auto", "What runs the model: xnnpack (lean, NEON) or torchscript (the reference). auto: what was measured"
+        " best on this board by `edge-agent calibrate`, or the leanest that is there.", apply=_RESTART,
+    )  # fmt: skip
+    precision: Literal["auto", "fp16", "fp32"] = setting(
+        "auto", "How weights are stored; arithmetic is the fastest that this CPU has and that agrees with FP32.",
+        apply=_RESTART,
+    )  # fmt: skip
+    threads: int = setting(
+        0, "Threads for inference. 0: one per core, at most 4.", apply=_RESTART, at_least=0, at_most=64
+    )
+    affinity: tuple[int, ...] = setting(
+        (), "Cores that inference may run on, for instance [2, 3]; empty for all.", apply=_RESTART, at_least=0
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryConfig:
+    """The resident-memory budget."""
+
+    budget_mb: int = setting(
+        128, "The agent's resident memory (VmRSS, children included) never stays above this many MB.", apply=_LIVE,
+        at_least=32, at_most=65536,
+    )  # fmt: skip
+    soft_percent: int = setting(
+        90,
+        "Above this share of the budget, memory is given back to the system.",
+        apply=_LIVE,
+        at_least=50,
+        at_most=100,
+    )
+    check_interval_s: float = setting(
+        5.0, "How often it is measured.", apply=_LIVE, at_least=0.2, at_most=600
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LabelsConfig:
+    """Which labels are published, and what they are called."""
+
+    map: dict[str, str] = setting(
+        {}, "Renames labels, for instance {tabby: cat, Egyptian cat: cat}; the scores of merged labels are added.",
+        apply=_LIVE,
+    )  # fmt: skip
+    allow: tuple[str, ...] = setting(
+        (),
+        "Only these labels (after renaming) are published; empty for all. Anything else is unknown.",
+        apply=_LIVE,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StabilizerConfig:
+    """Keeps the published label from flapping."""
+
+    window: int = setting(3, "How many recent frames vote.", apply=_LIVE, at_least=1, at_most=1000)
+    votes: int = setting(
+        2, "How many of them must agree before the label changes.", apply=_LIVE, at_least=1, at_most=1000
+    )
+    threshold: float = setting(
+        0.3, "A label must score at least this to be voted for; below it the frame is unknown.", apply=_LIVE,
+        at_least=0, at_most=1,
+    )  # fmt: skip
+    hysteresis: float = setting(
+        0.05, "The present label is kept down to threshold minus this, so that a score on the edge does not flap.",
+        apply=_LIVE, at_least=0, at_most=1,
+    )  # fmt: skip
+    min_hold_s: float = setting(
+        0.0, "A label is kept at least this long.", apply=_LIVE, at_least=0, at_most=3600
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PublishConfig:
+    """What is published, and how often."""
+
+    state: Literal["every_frame", "on_change"] = setting(
+        "every_frame",
+        "Publish `state` for each classified frame, or only when the label changes.",
+        apply=_LIVE,
+    )
+    heartbeat_s: float = setting(
+        60.0, "With on_change, publish `state` at least this often.", apply=_LIVE, at_least=1, at_most=86400
+    )
+    health_interval_s: float = setting(
+        60.0, "How often `health` is published.", apply=_LIVE, at_least=1, at_most=86400
+    )
+    prediction: bool = setting(False, "Publish every raw result on `prediction` as well.", apply=_LIVE)
+    image: bool = setting(False, "Publish the classified picture as JPEG on `image`.", apply=_LIVE)
+    image_interval_s: float = setting(
+        10.0, "The shortest time between two pictures.", apply=_LIVE, at_least=0.1, at_most=86400
+    )
+    image_quality: int = setting(80, "JPEG quality.", apply=_LIVE, at_least=1, at_most=95)
+
+
+@dataclass(frozen=True, slots=True)
+class TlsConfig:
+    """Encryption of the broker connection."""
+
+    enabled: bool = setting(False, "Use TLS; the broker's certificate is always checked.", apply=_BROKER)
+    ca_file: Path = setting(
+        Path(), "The authority that signed it; empty for the system's own list.", apply=_BROKER
+    )
+    cert_file: Path = setting(
+        Path(), "This client's certificate, where the broker asks for one.", apply=_BROKER
+    )
+    key_file: Path = setting(Path(), "The key of that certificate.", apply=_BROKER)
+
+
+@dataclass(frozen=True, slots=True)
+class MqttConfig:
+    """The broker."""
+
+    host: str = setting(
+        "localhost", "Name or address of the broker.", apply=_BROKER, pattern=".+", pattern_help="a host name"
+    )
+    port: int = setting(0, "0: 1883, or 8883 with TLS.", apply=_BROKER, at_least=0, at_most=65535)
+    username: str = setting("", "Empty for none.", apply=_BROKER)
+    password: Secret = setting(Secret(""), "Better kept in password_file.", apply=_BROKER)
+    password_file: Path = setting(
+        Path(), "A file that holds the password; a bare name is looked up among the service's systemd credentials.",
+        apply=_BROKER,
+    )  # fmt: skip
+    client_id: str = setting("", "Empty: edge-agent-<device_id>.", apply=_BROKER)
+    base_topic: str = setting(
+        "edge_agent", "Topics begin with <base_topic>/<device_id>/.", apply=_BROKER,
+        pattern="[^+#\\x00/][^+#\\x00]*(?<!/)", pattern_help="a topic without wildcards, not beginning or ending with /",
+    )  # fmt: skip
+    protocol: Literal["auto", "5", "3.1.1"] = setting(
+        "auto", "MQTT version. auto: 5, and 3.1.1 where the broker refuses that.", apply=_BROKER
+    )
+    transport: Literal["tcp", "websockets"] = setting("tcp", "How MQTT is carried.", apply=_BROKER)
+    websocket_path: str = setting("/mqtt", "The path of the websocket.", apply=_BROKER)
+    keepalive_s: int = setting(
+        30,
+        "After 1.5 times this silence the broker publishes `offline`.",
+        apply=_BROKER,
+        at_least=5,
+        at_most=3600,
+    )
+    reconnect_min_s: float = setting(
+        1.0,
+        "The first pause before reconnecting; it doubles, with jitter.",
+        apply=_BROKER,
+        at_least=0.1,
+        at_most=60,
+    )
+    reconnect_max_s: float = setting(
+        120.0, "The longest pause between attempts.", apply=_BROKER, at_least=1, at_most=3600
+    )
+    tls: TlsConfig = section(TlsConfig, "Encryption.")
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxConfig:
+    """Events wait here while the broker is down."""
+
+    path: Path = setting(
+        Path(), "The SQLite file; empty: outbox.sqlite3 in the service's state directory.", apply=_RESTART
+    )
+    max_rows: int = setting(
+        10000,
+        "Beyond this many waiting events the oldest is dropped and counted.",
+        apply=_LIVE,
+        at_least=1,
+        at_most=10000000,
+    )
+    max_mb: int = setting(
+        16, "Beyond this size the oldest is dropped and counted.", apply=_LIVE, at_least=1, at_most=4096
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HomeAssistantConfig:
+    """Home Assistant."""
+
+    enabled: bool = setting(
+        False, "Publish a discovery message, so that the device appears by itself.", apply=_BROKER
+    )
+    discovery_prefix: str = setting(
+        "homeassistant",
+        "Home Assistant's own discovery prefix.",
+        apply=_BROKER,
+        pattern="[^+#\\x00]+",
+        pattern_help="a topic without wildcards",
+    )
+    name: str = setting("", "What the device is called there; empty: its device_id.", apply=_BROKER)
+
+
+@dataclass(frozen=True, slots=True)
+class ControlConfig:
+    """Requests over MQTT: pause, resume, snapshot, reload, config/get."""
+
+    enabled: bool = setting(
+        False, "Answer requests. Who may send them is for the broker's access list to say.", apply=_BROKER
+    )
+    max_per_minute: int = setting(
+        30, "More requests than this are refused.", apply=_LIVE, at_least=1, at_most=6000
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """The log."""
+
+    level: Literal["debug", "info", "warning", "error"] = setting(
+        "info", "The least important level that is logged.", apply=_LIVE
+    )
+    format: Literal["auto", "plain", "journal", "json"] = setting(
+        "auto", "auto: journal under systemd, plain on a terminal.", apply=_RESTART
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole configuration file."""
+
+    device_id: str = setting(
+        "", "Names this device in topics; empty: the host's name.", apply=_RESTART, pattern="[a-zA-Z0-9_-]*",
+        pattern_help="letters, digits, _ and -",
+    )  # fmt: skip
+    source: SourceConfig = section(SourceConfig, "Where frames come from.")
+    model: ModelConfig = section(ModelConfig, "What classifies them.")
+    memory: MemoryConfig = section(MemoryConfig, "The resident-memory budget.")
+    labels: LabelsConfig = section(LabelsConfig, "Which labels are published, and what they are called.")
+    stabilizer: StabilizerConfig = section(StabilizerConfig, "Keeps the published label from flapping.")
+    publish: PublishConfig = section(PublishConfig, "What is published, and how often.")
+    mqtt: MqttConfig = section(MqttConfig, "The broker.")
+    outbox: OutboxConfig = section(OutboxConfig, "Events wait here while the broker is down.")
+    homeassistant: HomeAssistantConfig = section(HomeAssistantConfig, "Home Assistant.")
+    control: ControlConfig = section(ControlConfig, "Requests over MQTT.")
+    log: LogConfig = section(LogConfig, "The log.")

@@ -1,0 +1,58 @@
+"""The errors that a user can do something about; each knows the exit code it ends a command with."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+EXIT_OK = 0
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_RESTART = 75  # EX_TEMPFAIL of sysexits.h: the service manager should start the agent anew
+
+
+class EdgeAgentError(Exception):
+    """Base of every expected failure.
+
+    The message names the file, key or device concerned and says what to do; the command line prints it as
+    it is, without a traceback, and exits with `exit_code`.
+    """
+
+    exit_code: ClassVar[int] = EXIT_FAILURE
+
+
+class ConfigError(EdgeAgentError):
+    """The configuration cannot be used; the message lists every problem found."""
+
+    exit_code = EXIT_USAGE
+
+
+class UsageError(EdgeAgentError):
+    """The command was called with arguments that make no sense together."""
+
+    exit_code = EXIT_USAGE
+
+
+class ArtifactError(EdgeAgentError):
+    """A model on disk is missing, damaged, or does not match its sidecar."""
+
+
+class ModelError(EdgeAgentError):
+    """A model cannot be built, lowered or verified."""
+
+
+class EngineError(EdgeAgentError):
+    """An inference engine cannot be started, or failed while running."""
+
+
+class SourceError(EdgeAgentError):
+    """A camera, stream or folder cannot be opened or has stopped delivering frames."""
+
+
+class BudgetError(EdgeAgentError):
+    """The memory budget is below what the agent needs."""
+
+    exit_code = EXIT_USAGE
+
+
+class BrokerError(EdgeAgentError):
+    """An MQTT broker cannot be reached or refuses the connection."""

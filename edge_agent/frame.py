@@ -1,0 +1,27 @@
+"""A frame, the one thing that sources make and classifiers take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture from a source.
+
+    `pixels` is an RGB array of shape (height, width, 3), dtype uint8, range 0 to 255. It belongs to the
+    frame: a source must not write into it after handing it over.
+    """
+
+    id: int
+    """Counts the frames that the source captured since it was first opened, from 1; dropped ones count too."""
+    captured_s: float
+    """When the capture ended, in seconds of `time.monotonic()`."""
+    capture_ms: float
+    """How long the capture took, decoding included."""
+    pixels: NDArray[np.uint8]
+    name: str = ""
+    """What the picture is called where it came from (a file name); empty for a camera."""

@@ -1,0 +1,66 @@
+"""Inference: a frame in, top-k labels out. This module holds the protocol; importing it loads no engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+EngineName = Literal["xnnpack", "torchscript"]
+Precision = Literal["fp16", "fp32"]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What runs the model, and how; published in `info` and in each `state`."""
+
+    engine: str
+    """`xnnpack` or `torchscript`."""
+    precision: str
+    """How the weights are stored: `fp16` or `fp32`."""
+    arithmetic: str
+    """What the CPU computes in: `fp16` or `fp32`."""
+    threads: int
+    library: str
+    """The library and its version, for instance `torch 2.10.0` or `libxnnpack.so.0.20241108`."""
+
+
+class Engine(Protocol):
+    """A loaded model of one fixed input shape; used by one thread at a time."""
+
+    @property
+    def info(self) -> EngineInfo: ...
+
+    def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits, shape (classes,), float32, of one normalised picture.
+
+        `tensor` is C-contiguous float32 of shape (1, height, width, 3): NHWC, which both engines read without
+        a copy (it is what torch calls channels_last). The result may be a buffer that the next call overwrites.
+
+        Raises EngineError when the library reports a failure.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the model. Calling it twice is fine; `run` after it is not."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One label of a prediction; `score` is its softmax probability, 0 to 1."""
+
+    label: str
+    index: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The most probable labels of one frame, best first, with what they took to find."""
+
+    top: tuple[Score, ...]
+    preprocess_ms: float
+    infer_ms: float

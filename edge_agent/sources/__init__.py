@@ -1,0 +1,36 @@
+"""Where frames come from. This module holds the protocol; importing it loads no camera library."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from edge_agent.frame import Frame
+
+
+class Source(Protocol):
+    """A camera, stream, file or folder that yields RGB frames, used by one thread (the capture thread)."""
+
+    @property
+    def live(self) -> bool:
+        """True where time does not wait: frames that nobody took in time are dropped. False for a folder or a
+        file played as fast as its pictures are taken."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """A short name for logs, without secrets: `folder /srv/pictures`, `picamera2 0 (imx708)`."""
+        ...
+
+    def open(self) -> None:
+        """Open the device. Raises SourceError, which says what is wrong and what to do. May be called again
+        after `close`: reopening leaks nothing."""
+        ...
+
+    def read(self) -> Frame | None:
+        """Return the next frame, waiting for it no longer than the source's timeout; None at the end of a
+        source that ends (a folder played once). Raises SourceError when nothing came in time."""
+        ...
+
+    def close(self) -> None:
+        """Release the device. Never raises; calling it twice is fine."""
+        ...
