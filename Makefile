@@ -1,0 +1,41 @@
+# The commands of a newcomer. `make demo` and `make test` create what they need in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check fault-test arm-test board-test clean
+
+demo: $(VENV)/.demo
+	$(BIN)/edge-agent demo
+
+test: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+# The broker killed a hundred times, the agent killed at random: minutes.
+fault-test: $(VENV)/.dev
+	$(BIN)/pytest -m fault tests/mqtt
+
+# The lean engine's ARM kernels, under emulation: minutes.
+arm-test: $(VENV)/.dev
+	tests/arm/run
+
+# Installation and service on a virtual Raspberry Pi: an hour the first time.
+board-test: $(VENV)/.dev
+	tests/board/run
+
+$(VENV)/bin/pip:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet --editable '.[torch,demo]'
+	touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet --editable '.[torch,opencv,demo,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
