@@ -1,0 +1,94 @@
+"""Holds the running agent to its budget: measures, asks the monitor what to do, and does it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from edge_agent.log import event
+from edge_agent.memory.budget import Action, BudgetMonitor, Degrade, DegradeStep, Restart, Trim
+from edge_agent.memory.procfs import MemoryUse, read_memory
+from edge_agent.memory.trim import TrimResult
+
+_LOG = logging.getLogger(__name__)
+
+
+class Degrader(Protocol):
+    """The agent, as far as it can do with less."""
+
+    def degrade(self, step: DegradeStep) -> None:
+        """Take the step. It may take effect later, for instance with the next frame; it must not raise."""
+        ...
+
+
+class CanTrim(Protocol):
+    """Gives memory back: `edge_agent.memory.trim.Trimmer`."""
+
+    def trim(self) -> TrimResult: ...
+
+
+class MemoryGuard:
+    """Call `check` every `memory.check_interval_s`; used by one thread."""
+
+    def __init__(
+        self,
+        monitor: BudgetMonitor,
+        trimmer: CanTrim,
+        degrader: Degrader,
+        measure: Callable[[], MemoryUse] = read_memory,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._monitor = monitor
+        self._trimmer = trimmer
+        self._degrader = degrader
+        self._measure = measure
+        self._monotonic_s = monotonic_s
+        self._use = measure()
+        self._highest_mb = self._use.rss_mb
+
+    @property
+    def monitor(self) -> BudgetMonitor:
+        return self._monitor
+
+    @property
+    def use(self) -> MemoryUse:
+        """The latest measurement."""
+        return self._use
+
+    @property
+    def highest_mb(self) -> float:
+        """The highest resident memory that any check has seen."""
+        return self._highest_mb
+
+    def check(self) -> Restart | None:
+        """Measure, and do what the budget asks for. Restart is returned when the process has to end."""
+        self._use = self._measure()
+        self._highest_mb = max(self._highest_mb, self._use.rss_mb)
+        return self._carry_out(self._monitor.sample(self._monotonic_s(), self._use.rss_mb))
+
+    def _carry_out(self, action: Action | None) -> Restart | None:
+        match action:
+            case Trim():
+                self._trim()
+            case Degrade(step):
+                rss_mb = round(self._use.rss_mb, 1)
+                event(_LOG, logging.WARNING, "above the memory budget", rss_mb=rss_mb, step=step)
+                self._degrader.degrade(step)
+            case Restart(reason):
+                event(_LOG, logging.ERROR, "restart wanted", reason=reason)
+                return action
+        return None
+
+    def _trim(self) -> None:
+        result = self._trimmer.trim()
+        event(
+            _LOG,
+            logging.INFO,
+            "memory trimmed",
+            before_mb=round(result.before_mb, 1),
+            after_mb=round(result.after_mb, 1),
+            budget_mb=self._monitor.policy.budget_mb,
+            note=result.note,
+        )

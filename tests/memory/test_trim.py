@@ -1,0 +1,148 @@
+"""Trimming: which mappings may be dropped, and that it really gives memory back in a real process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from edge_agent.memory.procfs import Mapping, MemoryUse
+from edge_agent.memory.trim import SystemLibc, Trimmer, droppable, tune_allocator
+
+_CODE = Mapping(0x1000, 0x9000, "r-xp", 77, "/usr/lib/libx.so", anonymous_kb=0)
+_HAS_GLIBC = SystemLibc().malloc_trim() is not None
+needs_glibc = pytest.mark.skipif(not _HAS_GLIBC, reason="this C library has no malloc_trim")
+
+
+class FakeLibc:
+    """Writes down what it is asked for."""
+
+    def __init__(self, *, is_glibc: bool = True) -> None:
+        self.is_glibc = is_glibc
+        self.options: dict[int, int] = {}
+        self.dropped: list[tuple[int, int]] = []
+
+    def mallopt(self, parameter: int, value: int) -> bool:
+        self.options[parameter] = value
+        return self.is_glibc
+
+    def malloc_trim(self) -> bool | None:
+        return True if self.is_glibc else None
+
+    def drop(self, start: int, length: int) -> bool:
+        self.dropped.append((start, length))
+        return True
+
+
+def test_untouched_code_of_a_file_is_droppable() -> None:
+    assert droppable(_CODE)
+
+
+@pytest.mark.parametrize(
+    "mapping",
+    [
+        replace(_CODE, permissions="r--p"),  # relocated data: losing it kills the process
+        replace(_CODE, permissions="rw-p"),
+        replace(_CODE, permissions="rwxp"),
+        replace(_CODE, inode=0),  # code made at run time, or the vdso
+        replace(_CODE, anonymous_kb=4),  # code that was written to when it was loaded
+        replace(_CODE, anonymous_kb=None),  # not known
+    ],
+)
+def test_what_cannot_be_read_again_from_its_file_is_not_dropped(mapping: Mapping) -> None:
+    assert not droppable(mapping)
+
+
+def test_a_trim_drops_only_what_may_be_dropped_and_reports_what_was_measured() -> None:
+    libc = FakeLibc()
+    figures = iter([MemoryUse(100, 60, 40, 120), MemoryUse(80, 55, 25, 120)])
+    mappings = (_CODE, replace(_CODE, start=0x20000, end=0x30000, permissions="r--p"))
+    result = Trimmer(libc, lambda: mappings, lambda: next(figures)).trim()
+    assert libc.dropped == [(0x1000, 0x8000)]
+    assert (result.freed_mb, result.mappings_dropped, result.note) == (20, 1, "")
+
+
+def test_without_glibc_nothing_is_done_and_it_says_so() -> None:
+    libc = FakeLibc(is_glibc=False)
+    result = Trimmer(libc, lambda: (_CODE,), lambda: MemoryUse(100, 60, 40, 120)).trim()
+    assert libc.dropped == []
+    assert (result.freed_mb, result.note) == (0, "not glibc: its allocator has no malloc_trim")
+    assert tune_allocator(libc).note != ""
+
+
+def test_thresholds_are_left_to_the_allocator_unless_asked_for() -> None:
+    libc = FakeLibc()
+    tune_allocator(libc, arenas=2)
+    assert list(libc.options.values()) == [2]
+    tune_allocator(libc, arenas=2, threshold_kb=64)
+    assert sorted(libc.options.values()) == [2, 65536, 65536]
+
+
+@needs_glibc
+def test_trimming_gives_back_a_heap_that_was_filled_and_freed() -> None:
+    report = _run(
+        """
+        blocks = [bytearray(1000) for _ in range(60_000)]
+        keep = blocks[::1000]
+        full = read_memory().rss_mb
+        del blocks
+        before = read_memory().rss_mb
+        result = Trimmer().trim()
+        after = read_memory().rss_mb
+        print(json.dumps({"full": full, "before": before, "after": after, "told": result.freed_mb}))
+        """
+    )
+    assert report["full"] > 60
+    assert report["after"] < report["before"] - 20
+    assert report["told"] > 20
+
+
+@needs_glibc
+def test_a_process_lives_on_after_its_code_was_dropped() -> None:
+    report = _run(
+        """
+        import decimal, sqlite3, ssl, numpy
+        before = read_memory().file_mb
+        result = Trimmer().trim()
+        after = read_memory().file_mb
+        numpy.linalg.inv(numpy.eye(50)); decimal.Decimal(2).sqrt(); ssl.create_default_context()
+        print(json.dumps({"before": before, "after": after, "dropped": result.mappings_dropped}))
+        """
+    )
+    assert report["dropped"] > 3
+    assert report["after"] < report["before"] - 5
+
+
+@needs_glibc
+def test_arenas_stay_few_when_many_threads_allocate() -> None:
+    code = """
+        import threading
+        from edge_agent.memory.trim import tune_allocator, SystemLibc
+        if {tuned}: tune_allocator(SystemLibc(), arenas=1)
+        def work(gate):
+            kept = [bytearray(600) for _ in range(20_000)]; gate.wait()
+        gate = threading.Barrier(9)
+        threads = [threading.Thread(target=work, args=(gate,)) for _ in range(8)]
+        [t.start() for t in threads]; gate.wait(); [t.join() for t in threads]
+        arenas = sum(m.length == 64 << 20 or m.start % (64 << 20) == 0 for m in read_smaps() if not m.inode)
+        print(json.dumps({{"arenas": arenas}}))
+        """
+    tuned = _run(code.format(tuned=True))["arenas"]
+    untuned = _run(code.format(tuned=False))["arenas"]
+    assert tuned < untuned
+
+
+def _run(code: str) -> dict[str, Any]:
+    """What a fresh process prints as JSON; figures of this one would depend on the tests before."""
+    lines = [line.removeprefix("        ") for line in code.splitlines()]
+    head = "import json\nfrom edge_agent.memory.procfs import read_memory, read_smaps\n"
+    head += "from edge_agent.memory.trim import Trimmer\n"
+    done = subprocess.run(
+        [sys.executable, "-c", head + "\n".join(lines)], check=True, capture_output=True, text=True
+    )
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
