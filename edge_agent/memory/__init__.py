@@ -1,5 +1,5 @@
 """The resident-memory budget: measuring, giving back, planning, enforcing.
 
 Every figure called MB in this project is a MiB of resident memory: VmRSS in kB divided by 1024, as the kernel
-reports it in /proc. Nothing here imports numpy or an engine, so that importing it costs next to nothing.
+reports it in /proc.
 """

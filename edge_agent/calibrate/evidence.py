@@ -1,0 +1,208 @@
+"""What calibration found, as a JSON file: read by the daemon, so nothing heavy is imported here.
+
+Evidence holds for one CPU, one model and the library versions that were measured. `why_stale` says which of
+them has changed since; stale evidence is not used.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from edge_agent.errors import EdgeAgentError
+from edge_agent.inference import EngineName, Precision
+
+SCHEMA = 1
+FILE_NAME = "calibration.json"
+
+
+class EvidenceError(EdgeAgentError):
+    """The evidence cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One engine, precision and thread count, measured in processes of their own; medians over the runs."""
+
+    engine: EngineName
+    precision: Precision
+    threads: int
+    arithmetic: str
+    library: str
+    runs: int
+    load_s: float
+    latency_p50_ms: float
+    latency_p95_ms: float
+    steady_mb: float
+    """Resident memory of a whole process that classifies, after its memory was trimmed."""
+    peak_mb: float
+    agreement: float
+    """Share of the pictures with the same first label as the reference, 0 to 1."""
+    largest_probability_error: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.engine} {self.precision}, {self.threads} thread{'s' if self.threads != 1 else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A candidate that could not be measured, and why."""
+
+    engine: EngineName
+    precision: Precision
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceKey:
+    """What the evidence depends on."""
+
+    cpu: str
+    cpu_flags: tuple[str, ...]
+    model_sha256: str
+    xnnpack: str
+    """The library's soname; empty where there is none."""
+    torch: str
+    """The version; empty where torch is not installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The whole evidence."""
+
+    key: EvidenceKey
+    created: datetime
+    """UTC."""
+    pictures: int
+    reference: str
+    """What agreement is measured against, for instance `torchscript fp32`."""
+    measurements: tuple[Measurement, ...]
+    failures: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The evidence that holds here, or why there is none."""
+
+    calibration: Calibration | None
+    reason: str
+
+
+def why_stale(then: EvidenceKey, now: EvidenceKey) -> str:
+    """Say what has changed since the evidence was taken; empty when it still holds."""
+    changes = [
+        ("another model", then.model_sha256 != now.model_sha256),
+        (f"another CPU ({then.cpu})", (then.cpu, then.cpu_flags) != (now.cpu, now.cpu_flags)),
+        (f"{then.xnnpack or 'no libXNNPACK'} then", then.xnnpack != now.xnnpack),
+        (f"torch {then.torch or 'absent'} then", then.torch != now.torch),
+    ]
+    return ", ".join(text for text, has_changed in changes if has_changed)
+
+
+def find(paths: Iterable[Path], key: EvidenceKey) -> Found:
+    """Return the evidence in the first of `paths` that holds for `key`."""
+    reason = "not calibrated"
+    for path in paths:
+        if not path.is_file():
+            continue
+        try:
+            calibration = read(path)
+        except EvidenceError as error:
+            reason = str(error)
+            continue
+        if not (stale := why_stale(calibration.key, key)):
+            return Found(calibration, "")
+        reason = f"the calibration in {path} is for {stale}"
+    return Found(None, reason)
+
+
+def read(path: Path) -> Calibration:
+    """Read evidence that `write` has written. Raises EvidenceError, naming the file, when it is damaged."""
+    try:
+        return _from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise EvidenceError(f"{path} cannot be used ({error!r}): run `edge-agent calibrate` anew") from None
+
+
+def write(calibration: Calibration, path: Path) -> None:
+    """Write the evidence, whole or not at all. Raises OSError where that is impossible."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".new")
+    unfinished.write_text(json.dumps(to_json(calibration), indent=2) + "\n", encoding="utf-8")
+    unfinished.replace(path)
+
+
+def to_json(calibration: Calibration) -> dict[str, Any]:
+    """The evidence as JSON's own types."""
+    return {"schema": SCHEMA} | asdict(calibration) | {"created": calibration.created.isoformat()}
+
+
+def _from_json(value: dict[str, Any]) -> Calibration:
+    if value["schema"] != SCHEMA:
+        raise ValueError(f"schema {value['schema']}, but this version reads {SCHEMA}")
+    key = value["key"]
+    return Calibration(
+        key=EvidenceKey(
+            _text(key["cpu"]),
+            tuple(_text(flag) for flag in key["cpu_flags"]),
+            _text(key["model_sha256"]),
+            _text(key["xnnpack"]),
+            _text(key["torch"]),
+        ),
+        created=datetime.fromisoformat(value["created"]),
+        pictures=int(value["pictures"]),
+        reference=_text(value["reference"]),
+        measurements=tuple(_measurement(item) for item in value["measurements"]),
+        failures=tuple(_failure(item) for item in value["failures"]),
+    )
+
+
+def _measurement(item: dict[str, Any]) -> Measurement:
+    return Measurement(
+        engine=_engine(item["engine"]),
+        precision=_precision(item["precision"]),
+        threads=int(_positive(int(item["threads"]))),
+        arithmetic=_text(item["arithmetic"]),
+        library=_text(item["library"]),
+        runs=int(item["runs"]),
+        load_s=float(item["load_s"]),
+        latency_p50_ms=_positive(float(item["latency_p50_ms"])),
+        latency_p95_ms=_positive(float(item["latency_p95_ms"])),
+        steady_mb=_positive(float(item["steady_mb"])),
+        peak_mb=float(item["peak_mb"]),
+        agreement=float(item["agreement"]),
+        largest_probability_error=float(item["largest_probability_error"]),
+    )
+
+
+def _failure(item: dict[str, Any]) -> Failure:
+    return Failure(_engine(item["engine"]), _precision(item["precision"]), _text(item["reason"]))
+
+
+def _engine(value: object) -> EngineName:
+    if value not in get_args(EngineName):
+        raise ValueError(f"unknown engine {value!r}")
+    return cast(EngineName, value)
+
+
+def _precision(value: object) -> Precision:
+    if value not in get_args(Precision):
+        raise ValueError(f"unknown precision {value!r}")
+    return cast(Precision, value)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} should be a text")
+    return value
+
+
+def _positive(value: float) -> float:
+    if not value > 0:
+        raise ValueError(f"{value!r} should be above 0")
+    return value

@@ -1,0 +1,189 @@
+"""Chooses engine, precision and thread count for a model: by evidence where there is some, else safely."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from edge_agent import paths
+from edge_agent.artifact.sidecar import Artifact, Sidecar
+from edge_agent.calibrate import evidence
+from edge_agent.calibrate.evidence import Calibration, EvidenceKey, Measurement
+from edge_agent.config.schema import MemoryConfig, ModelConfig
+from edge_agent.errors import EngineError
+from edge_agent.inference import Engine, EngineName, Precision
+from edge_agent.inference.host import Host, read_host
+from edge_agent.memory.plan import Limits, refusal
+
+NEEDED_AGREEMENT = 0.997
+_SAME_LATENCY = 1.05  # measured again, the order of two so close may turn round
+_SAFEST_FIRST: tuple[tuple[EngineName, Precision], ...] = (
+    ("xnnpack", "fp16"),
+    ("xnnpack", "fp32"),
+    ("torchscript", "fp16"),
+    ("torchscript", "fp32"),
+)
+
+Source = Literal["calibrated", "configured", "default"]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What to run the model with, and why."""
+
+    engine: EngineName
+    precision: Precision
+    threads: int
+    source: Source
+    reason: str
+    measured: Measurement | None = None
+    """What calibration found for exactly this; None where nothing was measured."""
+    measured_at: datetime | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.engine} {self.precision}"
+
+
+def evidence_key(sidecar: Sidecar, host: Host) -> EvidenceKey:
+    """What calibration on this host with this model depends on."""
+    return EvidenceKey(host.cpu.name, host.cpu.flags, sidecar.sha256, host.xnnpack, host.torch)
+
+
+def evidence_paths(model_dir: Path, environment: Mapping[str, str]) -> tuple[Path, Path]:
+    """Where evidence is looked for: beside the model, and in the state directory."""
+    return model_dir / evidence.FILE_NAME, paths.state_dir(environment) / evidence.FILE_NAME
+
+
+def runnable(sidecar: Sidecar, host: Host) -> tuple[tuple[EngineName, Precision], ...]:
+    """The engines and precisions that the model has files for and this host a library, the safest first."""
+    has_library = {"xnnpack": bool(host.xnnpack), "torchscript": bool(host.torch)}
+    return tuple(
+        (engine, precision)
+        for engine, precision in _SAFEST_FIRST
+        if has_library[engine] and f"{engine}-{precision}" in sidecar.files
+    )
+
+
+def best(measurements: Iterable[Measurement], limits: Limits) -> Measurement | None:
+    """The policy: what fits the budget, then agrees with FP32, then is fastest; None where nothing fits.
+
+    What stays below the soft limit is preferred to what would be trimmed all the time; among those that are
+    equally fast (within 5 %) the leanest is taken.
+    """
+    fitting = [m for m in measurements if m.steady_mb <= limits.budget_mb]
+    if not fitting:
+        return None
+    calm = [m for m in fitting if m.steady_mb <= limits.soft_mb] or fitting
+    most = max(m.agreement for m in calm)
+    right = [m for m in calm if m.agreement >= min(NEEDED_AGREEMENT, most)]
+    fastest_ms = min(m.latency_p50_ms for m in right)
+    equals = [m for m in right if m.latency_p50_ms <= fastest_ms * _SAME_LATENCY]
+    return min(equals, key=lambda m: (m.steady_mb, m.threads))
+
+
+def choose(
+    config: ModelConfig,
+    limits: Limits,
+    sidecar: Sidecar,
+    host: Host,
+    calibration: Calibration | None,
+    no_calibration: str = "not calibrated",
+) -> Choice:
+    """Choose by the configuration, the budget and the evidence, which must hold here (`evidence.find`).
+
+    Raises EngineError when nothing that was asked for can run here, BudgetError when evidence says that
+    nothing of it fits the budget.
+    """
+    candidates = _asked_for(config, runnable(sidecar, host))
+    if not candidates:
+        raise EngineError(_nothing_runs(config, sidecar, host))
+    measured = [m for m in calibration.measurements if _matches(m, config, candidates)] if calibration else []
+    if calibration is not None and measured:
+        return _by_evidence(config, limits, calibration, measured)
+    engine, precision = candidates[0]
+    source: Source = "configured" if "auto" not in (config.engine, config.precision) else "default"
+    why = "as configured" if source == "configured" else "the leanest that is here"
+    reason = f"{why}; {no_calibration or 'not among what was calibrated'}: run `edge-agent calibrate`"
+    return Choice(engine, precision, config.threads or host.default_threads, source, reason)
+
+
+def choose_here(
+    artifact: Artifact, model: ModelConfig, memory: MemoryConfig, environment: Mapping[str, str]
+) -> Choice:
+    """Choose for this host, with the evidence that lies here. Raises what `choose` raises."""
+    host = read_host()
+    where = evidence_paths(artifact.directory, environment)
+    found = evidence.find(where, evidence_key(artifact.sidecar, host))
+    return choose(model, Limits.of(memory), artifact.sidecar, host, found.calibration, found.reason)
+
+
+def load_engine(choice: Choice, artifact: Artifact, affinity: tuple[int, ...] = ()) -> Engine:
+    """Load the model as chosen, importing only that engine.
+
+    Raises ArtifactError when a file is missing or damaged, EngineError when the library cannot run it.
+    """
+    if choice.engine == "xnnpack":
+        from edge_agent.inference.xnnpack.engine import XnnpackEngine
+
+        return XnnpackEngine.load(artifact, choice.precision, threads=choice.threads, affinity=affinity)
+    from edge_agent.inference.torchscript import TorchScriptEngine
+
+    return TorchScriptEngine.load(artifact, choice.precision, threads=choice.threads, affinity=affinity)
+
+
+def _asked_for(
+    config: ModelConfig, candidates: Iterable[tuple[EngineName, Precision]]
+) -> list[tuple[EngineName, Precision]]:
+    return [
+        (engine, precision)
+        for engine, precision in candidates
+        if config.engine in ("auto", engine) and config.precision in ("auto", precision)
+    ]
+
+
+def _matches(
+    measurement: Measurement, config: ModelConfig, candidates: Sequence[tuple[EngineName, Precision]]
+) -> bool:
+    is_candidate = (measurement.engine, measurement.precision) in candidates
+    return is_candidate and config.threads in (0, measurement.threads)
+
+
+def _by_evidence(
+    config: ModelConfig, limits: Limits, calibration: Calibration, measured: Sequence[Measurement]
+) -> Choice:
+    found = best(measured, limits)
+    if found is None:
+        raise refusal(limits, measured)
+    is_fixed = "auto" not in (config.engine, config.precision)
+    how = (
+        "as configured"
+        if is_fixed
+        else f"the best of {len(measured)} measured within {limits.budget_mb:g} MB"
+    )
+    reason = (
+        f"{how}: {found.latency_p50_ms:.0f} ms, {found.steady_mb:.0f} MB, agrees with"
+        f" {calibration.reference} on {found.agreement:.1%} of {calibration.pictures} pictures"
+    )
+    source: Source = "configured" if is_fixed else "calibrated"
+    return Choice(found.engine, found.precision, found.threads, source, reason, found, calibration.created)
+
+
+def _nothing_runs(config: ModelConfig, sidecar: Sidecar, host: Host) -> str:
+    problems = []
+    if config.engine in ("auto", "xnnpack"):
+        if not any(role.startswith("xnnpack-") for role in sidecar.files):
+            problems.append(f"xnnpack: the model has no plan for it ({sidecar.not_lowered or 'not built'})")
+        elif not host.xnnpack:
+            problems.append(f"xnnpack: {host.xnnpack_problem}")
+    if config.engine in ("auto", "torchscript") and not host.torch:
+        problems.append("torchscript: torch is not installed (pip install 'edge-agent[torch]')")
+    if config.precision != "auto":
+        problems.append(
+            f"precision {config.precision} is asked for; the model has {', '.join(sidecar.files)}"
+        )
+    asked = f"engine {config.engine}, precision {config.precision}"
+    return f"model {sidecar.name} cannot run here with {asked}: {'; '.join(problems) or 'it has no files'}"

@@ -1,0 +1,111 @@
+"""Evidence on disk: what is written is read back, and what is damaged or stale is not used."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.calibrate import evidence
+from edge_agent.calibrate.evidence import Calibration, EvidenceError, EvidenceKey, Failure, Measurement
+
+_KEY = EvidenceKey("Cortex-A76", ("asimd", "asimdhp"), "abc", "libXNNPACK.so.0", "2.9.1")
+_CALIBRATION = Calibration(
+    key=_KEY,
+    created=datetime(2025, 6, 1, 12, tzinfo=UTC),
+    pictures=6,
+    reference="torchscript fp32",
+    measurements=(
+        Measurement("xnnpack", "fp16", 4, "fp16", "libXNNPACK.so.0", 3, 0.2, 40.5, 44, 84, 90, 1.0, 1e-4),
+    ),
+    failures=(Failure("torchscript", "fp16", "torch is not installed"),),
+)
+
+
+def test_what_was_written_is_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "calibration.json"
+    evidence.write(_CALIBRATION, path)
+    assert evidence.read(path) == _CALIBRATION
+    assert [entry.name for entry in path.parent.iterdir()] == ["calibration.json"]
+
+
+def test_evidence_for_this_machine_is_found(tmp_path: Path) -> None:
+    evidence.write(_CALIBRATION, tmp_path / "b.json")
+    found = evidence.find([tmp_path / "a.json", tmp_path / "b.json"], _KEY)
+    assert (found.calibration, found.reason) == (_CALIBRATION, "")
+
+
+def test_no_evidence_is_said(tmp_path: Path) -> None:
+    assert evidence.find([tmp_path / "a.json"], _KEY) == evidence.Found(None, "not calibrated")
+
+
+@pytest.mark.parametrize(
+    ("now", "reason"),
+    [
+        (replace(_KEY, model_sha256="def"), "another model"),
+        (replace(_KEY, cpu_flags=("asimd",)), "another CPU (Cortex-A76)"),
+        (replace(_KEY, xnnpack="libXNNPACK.so.0.20241108"), "libXNNPACK.so.0 then"),
+        (replace(_KEY, torch=""), "torch 2.9.1 then"),
+        (replace(_KEY, torch="", model_sha256="def"), "another model, torch 2.9.1 then"),
+    ],
+)
+def test_evidence_for_something_else_is_stale(tmp_path: Path, now: EvidenceKey, reason: str) -> None:
+    path = tmp_path / "a.json"
+    evidence.write(_CALIBRATION, path)
+    found = evidence.find([path], now)
+    assert found == evidence.Found(None, f"the calibration in {path} is for {reason}")
+
+
+def test_a_stale_file_does_not_hide_a_good_one(tmp_path: Path) -> None:
+    evidence.write(replace(_CALIBRATION, key=replace(_KEY, torch="1.0")), tmp_path / "a.json")
+    evidence.write(_CALIBRATION, tmp_path / "b.json")
+    assert evidence.find([tmp_path / "a.json", tmp_path / "b.json"], _KEY).calibration == _CALIBRATION
+
+
+def _damaged(path: tuple[str | int, ...], value: Any) -> Any:
+    whole = json.loads(json.dumps(evidence.to_json(_CALIBRATION)))
+    inner = whole
+    for step in path[:-1]:
+        inner = inner[step]
+    inner[path[-1]] = value
+    return whole
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        [],
+        {"schema": 1},
+        _damaged(("schema",), 2),
+        _damaged(("created",), "yesterday"),
+        _damaged(("key", "cpu"), 5),
+        _damaged(("measurements", 0, "engine"), "tensorrt"),
+        _damaged(("measurements", 0, "precision"), "int8"),
+        _damaged(("measurements", 0, "threads"), 0),
+        _damaged(("measurements", 0, "steady_mb"), -1),
+        _damaged(("measurements", 0, "steady_mb"), float("nan")),
+        _damaged(("measurements", 0, "latency_p50_ms"), "fast"),
+        _damaged(("measurements",), None),
+    ],
+)
+def test_damaged_evidence_is_refused_with_the_name_of_its_file(tmp_path: Path, value: Any) -> None:
+    path = tmp_path / "calibration.json"
+    path.write_text(json.dumps(value))
+    with pytest.raises(EvidenceError, match=r"calibration\.json"):
+        evidence.read(path)
+    assert evidence.find([path], _KEY).calibration is None
+
+
+@given(st.binary() | st.recursive(st.none() | st.text(), st.lists).map(lambda v: json.dumps(v).encode()))
+def test_any_file_is_evidence_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.mktemp("evidence") / "calibration.json"
+    path.write_bytes(content)
+    with pytest.raises(EvidenceError):
+        evidence.read(path)
