@@ -1,0 +1,188 @@
+"""Operators of Debian 13's libXNNPACK.so.0.20241108: created, then reshaped, then set up."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+from edge_agent.artifact.plan import (
+    UNBOUNDED,
+    Activation,
+    Arithmetic,
+    Bounds,
+    Concat,
+    Conv2d,
+    FullyConnected,
+    GlobalAveragePool,
+    Pool2d,
+)
+from edge_agent.inference.xnnpack.operators import (
+    CONV2D_GEOMETRY,
+    Connect,
+    Operator,
+    Operators,
+    conv2d_geometry,
+    size_array,
+)
+
+_DATATYPES = {"f32": 1, "f16": 2}  # enum xnn_datatype
+_UNARY = {"clamp": 1, "hardswish": 11, "sigmoid": 15}  # enum xnn_unary_operator
+_BINARY = {"add": 0, "multiply": 2}  # enum xnn_binary_operator
+_REDUCE_MEAN = 1  # enum xnn_reduce_operator
+_TRANSIENT_INDIRECTION_BUFFER = 0x20
+_NO_CACHES = (None, None)
+
+
+class _UnaryParameters(ctypes.Union):
+    """union xnn_unary_params, of which only the clamp's is used."""
+
+    _fields_ = (("clamp", ctypes.c_float * 2),)
+
+
+class Debian13Operators(Operators):
+    """See Operators."""
+
+    def _conv2d(self, operation: Conv2d, weights: Sequence[int], flags: int) -> Operator:
+        kind = f"convolution2d_nhwc_{self._type}"
+        handle = self._create(
+            f"xnn_create_{kind}", CONV2D_GEOMETRY + "ppffupp",
+            *conv2d_geometry(operation, self._tensors), *weights, *operation.bounds, flags, *_NO_CACHES,
+        )  # fmt: skip
+        _, height, width, _ = self._shape(operation.input)
+        workspace = _Workspace()
+        self._call(
+            f"xnn_reshape_{kind}",
+            "pzzzppppp",
+            handle,
+            1,
+            height,
+            width,
+            *workspace.outputs,
+            None,
+            None,
+            self._pool,
+        )
+        connect = self._connect_with_workspace(kind, handle)
+        return Operator(handle, (operation.input,), operation.output, connect, workspace.bytes)
+
+    def _fully_connected(self, operation: FullyConnected, weights: Sequence[int], flags: int) -> Operator:
+        outputs, inputs = self._shape(operation.filter)
+        kind = f"fully_connected_nc_{self._type}"
+        handle = self._create(
+            f"xnn_create_{kind}", "zzzzppffupp",
+            inputs, outputs, inputs, outputs, *weights, *operation.bounds, flags, *_NO_CACHES,
+        )  # fmt: skip
+        self._call(f"xnn_reshape_{kind}", "pzp", handle, 1, self._pool)
+        return Operator(handle, (operation.input,), operation.output, self._connect(kind, handle))
+
+    def _pool2d(self, operation: Pool2d, flags: int) -> Operator:
+        _, height, width, channels = self._shape(operation.input)
+        shape = (1, height, width, channels, channels, channels)
+        kind = f"{operation.kind}_pooling2d_nhwc_{self._type}"
+        window = (*operation.padding, *operation.kernel, *operation.stride)
+        if operation.kind == "max":
+            handle = self._create(f"xnn_create_{kind}", "u" * 10 + "ffu", *window, 1, 1, *UNBOUNDED, flags)
+            self._call(f"xnn_reshape_{kind}", "pzzzzzzppp", handle, *shape, None, None, self._pool)
+            return Operator(handle, (operation.input,), operation.output, self._connect(kind, handle))
+        handle = self._create(f"xnn_create_{kind}", "u" * 8 + "ffu", *window, *UNBOUNDED, flags)
+        workspace = _Workspace()
+        self._call(
+            f"xnn_reshape_{kind}", "pzzzzzzppppp", handle, *shape, *workspace.outputs, None, None, self._pool
+        )
+        connect = self._connect_with_workspace(kind, handle)
+        return Operator(handle, (operation.input,), operation.output, connect, workspace.bytes)
+
+    def _global_average_pool(self, operation: GlobalAveragePool, flags: int) -> Operator:
+        handle = self._create(
+            "xnn_create_reduce_nd", "iippu", _REDUCE_MEAN, _DATATYPES[self._type], None, None, flags
+        )
+        axes, shape = (ctypes.c_int64 * 2)(1, 2), self._shape(operation.input)
+        workspace = _Workspace()
+        self._call(
+            "xnn_reshape_reduce_nd", "pzpzpppp",
+            handle, len(axes), axes, len(shape), size_array(shape), *workspace.outputs, self._pool,
+        )  # fmt: skip
+        connect = self._connect_with_workspace("reduce_nd", handle)
+        return Operator(handle, (operation.input,), operation.output, connect, workspace.bytes)
+
+    def _arithmetic(self, operation: Arithmetic, flags: int) -> list[Operator]:
+        """Add or multiply; where there are bounds, clamp in place: this release no longer does it in one."""
+        handle = self._create(
+            "xnn_create_binary_elementwise_nd", "iipppu",
+            _BINARY[operation.kind], _DATATYPES[self._type], None, None, None, flags,
+        )  # fmt: skip
+        left, right = self._shape(operation.left), self._shape(operation.right)
+        self._call(
+            "xnn_reshape_binary_elementwise_nd", "pzpzpp",
+            handle, len(left), size_array(left), len(right), size_array(right), self._pool,
+        )  # fmt: skip
+
+        def connect(inputs: Sequence[int], output: int, _: int) -> None:
+            self._call("xnn_setup_binary_elementwise_nd", "pppp", handle, *inputs, output)
+
+        operators = [Operator(handle, (operation.left, operation.right), operation.output, connect)]
+        if operation.bounds != UNBOUNDED:
+            operators.append(
+                self._unary("clamp", operation.bounds, operation.output, operation.output, flags)
+            )
+        return operators
+
+    def _activation(self, operation: Activation, flags: int) -> Operator:
+        return self._unary(operation.kind, operation.bounds, operation.input, operation.output, flags)
+
+    def _unary(self, kind: str, bounds: Bounds, source: int, target: int, flags: int) -> Operator:
+        datatype = _DATATYPES[self._type]
+        parameters = _UnaryParameters(clamp=(bounds.low, bounds.high))
+        handle = self._create(
+            "xnn_create_unary_elementwise_nc", "iiipppu",
+            _UNARY[kind], datatype, datatype, ctypes.addressof(parameters), None, None, flags,
+        )  # fmt: skip
+        channels = self._shape(source)[-1]
+        rows = self._elements(source) // channels
+        self._call(
+            "xnn_reshape_unary_elementwise_nc",
+            "pzzzzp",
+            handle,
+            rows,
+            channels,
+            channels,
+            channels,
+            self._pool,
+        )
+        return Operator(handle, (source,), target, self._connect("unary_elementwise_nc", handle))
+
+    def _copy(self, operation: Concat, source: int, offset_bytes: int, flags: int) -> Operator:
+        kind = f"copy_nc_x{8 * self._element_bytes}"
+        handle = self._create(f"xnn_create_{kind}", "u", flags)
+        channels, out_channels = self._shape(source)[-1], self._shape(operation.output)[-1]
+        rows = self._elements(source) // channels
+        self._call(
+            f"xnn_reshape_{kind}", "pzzzzp", handle, rows, channels, channels, out_channels, self._pool
+        )
+        connect = self._connect(kind, handle)
+        return Operator(handle, (source,), operation.output, connect, output_offset_bytes=offset_bytes)
+
+    def _connect(self, kind: str, handle: int) -> Connect:
+        def connect(inputs: Sequence[int], output: int, _: int) -> None:
+            self._call(f"xnn_setup_{kind}", "ppp", handle, inputs[0], output)
+
+        return connect
+
+    def _connect_with_workspace(self, kind: str, handle: int) -> Connect:
+        def connect(inputs: Sequence[int], output: int, workspace: int) -> None:
+            self._call(f"xnn_setup_{kind}", "pppp", handle, workspace, inputs[0], output)
+
+        return connect
+
+
+class _Workspace:
+    """Receives how large a workspace an operator wants."""
+
+    def __init__(self) -> None:
+        self._bytes = ctypes.c_size_t()
+        self._alignment = ctypes.c_size_t()
+        self.outputs = (ctypes.byref(self._bytes), ctypes.byref(self._alignment))
+
+    @property
+    def bytes(self) -> int:
+        return self._bytes.value

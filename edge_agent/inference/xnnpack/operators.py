@@ -1,0 +1,150 @@
+"""Operators made from a plan's operations: what the releases of XNNPACK have in common."""
+
+from __future__ import annotations
+
+import ctypes
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edge_agent.artifact.plan import (
+    BYTES_PER_ELEMENT,
+    Activation,
+    Arithmetic,
+    Concat,
+    Conv2d,
+    FullyConnected,
+    GlobalAveragePool,
+    Operation,
+    Pool2d,
+    Precision,
+    Shape,
+    Tensor,
+)
+from edge_agent.inference.xnnpack.library import Library
+
+YIELD_WORKERS = 0x10
+"""XNN_FLAG_YIELD_WORKERS: after this operator the pool's threads sleep instead of spinning."""
+
+Connect = Callable[[Sequence[int], int, int], None]
+"""Tells an operator the addresses that it reads, the one that it writes to, and the one of its workspace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One call of the library a picture. `inputs` and `output` are tensors of the plan."""
+
+    handle: int
+    inputs: tuple[int, ...]
+    output: int
+    connect: Connect
+    workspace_bytes: int = 0
+    output_offset_bytes: int = 0
+
+
+class Operators(ABC):
+    """Makes and owns operators; a subclass knows the functions of one release of the library."""
+
+    def __init__(self, library: Library, tensors: Sequence[Tensor], arithmetic: Precision, pool: int) -> None:
+        """`pool` is the address of the pthreadpool that the operators will be run with."""
+        self._library = library
+        self._tensors = tensors
+        self._type = {"fp16": "f16", "fp32": "f32"}[arithmetic]
+        self._element_bytes = BYTES_PER_ELEMENT[arithmetic]
+        self._pool = pool
+        self._handles: list[int] = []
+
+    def make(self, operation: Operation, weights: Sequence[int], *, last: bool = False) -> list[Operator]:
+        """Return what runs an operation, in order.
+
+        `weights` are the addresses of its filter and bias, which are packed into memory of the library's own.
+        Raises XnnpackError, or UnavailableError where this library or CPU has no such operator.
+        """
+        flags = YIELD_WORKERS if last else 0
+        match operation:
+            case Conv2d():
+                return [self._conv2d(operation, weights, flags)]
+            case FullyConnected():
+                return [self._fully_connected(operation, weights, flags)]
+            case Pool2d():
+                return [self._pool2d(operation, flags)]
+            case GlobalAveragePool():
+                return [self._global_average_pool(operation, flags)]
+            case Arithmetic():
+                return self._arithmetic(operation, flags)
+            case Activation():
+                return [self._activation(operation, flags)]
+            case Concat():
+                return self._concat(operation, flags)
+
+    def close(self) -> None:
+        """Delete every operator, and with it its packed weights. Calling it twice is fine."""
+        while self._handles:
+            self._call("xnn_delete_operator", "p", self._handles.pop())
+
+    @abstractmethod
+    def _conv2d(self, operation: Conv2d, weights: Sequence[int], flags: int) -> Operator: ...
+
+    @abstractmethod
+    def _fully_connected(self, operation: FullyConnected, weights: Sequence[int], flags: int) -> Operator: ...
+
+    @abstractmethod
+    def _pool2d(self, operation: Pool2d, flags: int) -> Operator: ...
+
+    @abstractmethod
+    def _global_average_pool(self, operation: GlobalAveragePool, flags: int) -> Operator: ...
+
+    @abstractmethod
+    def _arithmetic(self, operation: Arithmetic, flags: int) -> list[Operator]: ...
+
+    @abstractmethod
+    def _activation(self, operation: Activation, flags: int) -> Operator: ...
+
+    @abstractmethod
+    def _copy(self, operation: Concat, source: int, offset_bytes: int, flags: int) -> Operator:
+        """Copy `source` into its channels of each pixel of the output."""
+
+    def _concat(self, operation: Concat, flags: int) -> list[Operator]:
+        operators = []
+        channel = 0
+        for source in operation.inputs:
+            operators.append(self._copy(operation, source, channel * self._element_bytes, flags))
+            channel += self._shape(source)[-1]
+        return operators
+
+    def _shape(self, tensor: int) -> Shape:
+        return self._tensors[tensor].shape
+
+    def _elements(self, tensor: int) -> int:
+        return self._tensors[tensor].elements
+
+    def _create(self, function: str, arguments: str, *values: Any) -> int:
+        """Call a function that creates an operator; its last argument, for the handle, is added here."""
+        handle = ctypes.c_void_p()
+        self._call(function, arguments + "p", *values, ctypes.byref(handle))
+        if not handle.value:
+            raise AssertionError(f"{function} succeeded without an operator")
+        self._handles.append(handle.value)
+        return handle.value
+
+    def _call(self, function: str, arguments: str, *values: Any) -> None:
+        self._library.call(function, arguments, *values)
+
+
+def conv2d_geometry(operation: Conv2d, tensors: Sequence[Tensor]) -> tuple[int, ...]:
+    """The first sixteen arguments of xnn_create_convolution2d_nhwc_*: CONV2D_GEOMETRY."""
+    out_channels, kernel_height, kernel_width, group_channels = tensors[operation.filter].shape
+    groups = operation.groups
+    return (
+        *operation.padding, kernel_height, kernel_width, *operation.stride, *operation.dilation, groups,
+        group_channels, out_channels // groups, group_channels * groups, out_channels,
+    )  # fmt: skip
+
+
+CONV2D_GEOMETRY = "u" * 11 + "z" * 4
+
+
+def size_array(values: Sequence[int]) -> ctypes.Array[ctypes.c_size_t]:
+    """An array of size_t."""
+    return (ctypes.c_size_t * len(values))(*values)

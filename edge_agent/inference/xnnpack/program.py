@@ -1,0 +1,161 @@
+"""A plan made ready to run: operators with packed weights, and the arena that their activations share."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.artifact.plan import Plan, Precision, describe, weights_read
+from edge_agent.errors import EngineError
+from edge_agent.inference.xnnpack.arena import Block, plan_arena
+from edge_agent.inference.xnnpack.debian12 import Debian12Operators
+from edge_agent.inference.xnnpack.debian13 import Debian13Operators
+from edge_agent.inference.xnnpack.library import (
+    DEBIAN_12,
+    DEBIAN_13,
+    Library,
+    UnavailableError,
+    XnnpackError,
+    status_text,
+)
+from edge_agent.inference.xnnpack.operators import Operator, Operators
+from edge_agent.inference.xnnpack.weights import DTYPES, PRIVATE, Weights, open_weights
+
+READ_BEYOND_BYTES = 128
+"""The largest XNN_EXTRA_BYTES: kernels may read, never write, this far beyond a tensor."""
+
+_WORKSPACE = -1
+"""Stands for the operators' common workspace among the tensors' numbers."""
+
+_OPERATORS: dict[str, type[Operators]] = {
+    DEBIAN_12.soname: Debian12Operators,
+    DEBIAN_13.soname: Debian13Operators,
+}
+
+
+class Program:
+    """A plan in one arithmetic, on one pool of threads."""
+
+    def __init__(self, plan: Plan, weights: Path, arithmetic: Precision, library: Library, pool: int) -> None:
+        """Pack the weights, one operation at a time, and lay out the arena.
+
+        Raises UnavailableError when this library or CPU lacks an operator in this arithmetic, EngineError
+        when the library refuses one, ArtifactError when the weights are not those of the plan.
+        """
+        self._plan = plan
+        self._dtype = DTYPES[arithmetic]
+        self._pool = pool
+        self._run = library.function("xnn_run_operator", "pp")
+        self._owner = _OPERATORS[library.release.soname](library, plan.tensors, arithmetic, pool)
+        self._places: list[int] = []
+        """For each operator, the index of the operation that it is part of."""
+        try:
+            with open_weights(weights, plan, arithmetic) as constants:
+                self._operators = self._pack(constants)
+                self._lay_out(constants)
+            self._connect()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def input(self) -> NDArray[Any]:
+        """Where the picture goes: flat, in the type that is computed in."""
+        return self._array(self._plan.input)
+
+    @property
+    def output(self) -> NDArray[Any]:
+        """Where the logits are after `run`: flat, in the type that is computed in."""
+        return self._array(self._plan.output)
+
+    def run(self) -> None:
+        """Compute. Raises EngineError when the library reports a failure."""
+        for number, operator in enumerate(self._operators):
+            status = self._run(operator.handle, self._pool)
+            if status != 0:
+                raise EngineError(f"{self._description(self._places[number])}: {status_text(status)}")
+
+    def close(self) -> None:
+        """Free what the library holds. Calling it twice is fine."""
+        self._operators = []
+        self._owner.close()
+
+    def _pack(self, constants: Weights) -> list[Operator]:
+        operators: list[Operator] = []
+        final = len(self._plan.operations) - 1
+        for index, operation in enumerate(self._plan.operations):
+            filter_and_bias = [self._plan.tensors[identifier] for identifier in weights_read(operation)]
+            with constants.addresses(filter_and_bias) as addresses, _named(self._description(index)):
+                made = self._owner.make(operation, addresses, last=index == final)
+            operators += made
+            self._places += [index] * len(made)
+        return operators
+
+    def _lay_out(self, constants: Weights) -> None:
+        """Give every activation, constant operand and the workspace a place in one block of memory."""
+        blocks = self._blocks()
+        arena = plan_arena(list(blocks.values()))
+        # A mapping of its own is page-aligned and goes back to the system as soon as nothing refers to it.
+        self._memory = np.frombuffer(mmap.mmap(-1, arena.bytes, PRIVATE), np.uint8)
+        self._offsets = dict(zip(blocks, arena.offsets, strict=True))
+        for identifier in blocks:
+            if identifier != _WORKSPACE and self._plan.tensors[identifier].offset is not None:
+                constants.copy(self._plan.tensors[identifier], self._array(identifier))
+
+    def _blocks(self) -> dict[int, Block]:
+        end = len(self._operators)
+        first = {self._plan.input: 0}
+        last = {self._plan.output: end, self._plan.input: 0}
+        for step, operator in enumerate(self._operators):
+            first.setdefault(operator.output, step)
+            for identifier in (*operator.inputs, operator.output):
+                last[identifier] = max(last.get(identifier, 0), step)
+        workspace = max((operator.workspace_bytes for operator in self._operators), default=0)
+        # What no operator makes is a constant: it stays for good.
+        return {
+            _WORKSPACE: Block(workspace + READ_BEYOND_BYTES, 0, end),
+            **{
+                identifier: Block(
+                    self._bytes(identifier),
+                    first.get(identifier, 0),
+                    last[identifier] if identifier in first else end,
+                )
+                for identifier in last
+            },
+        }
+
+    def _connect(self) -> None:
+        for number, operator in enumerate(self._operators):
+            inputs = [self._address(identifier) for identifier in operator.inputs]
+            output = self._address(operator.output) + operator.output_offset_bytes
+            with _named(self._description(self._places[number])):
+                operator.connect(inputs, output, self._address(_WORKSPACE))
+
+    def _bytes(self, identifier: int) -> int:
+        return self._plan.tensors[identifier].elements * self._dtype.itemsize + READ_BEYOND_BYTES
+
+    def _address(self, identifier: int) -> int:
+        return int(self._memory.ctypes.data) + self._offsets[identifier]
+
+    def _array(self, identifier: int) -> NDArray[Any]:
+        begin = self._offsets[identifier]
+        end = begin + self._plan.tensors[identifier].elements * self._dtype.itemsize
+        return self._memory[begin:end].view(self._dtype)
+
+    def _description(self, index: int) -> str:
+        return describe(index, self._plan.operations[index])
+
+
+@contextmanager
+def _named(where: str) -> Iterator[None]:
+    """Put the operation's name before the library's complaint."""
+    try:
+        yield
+    except (XnnpackError, UnavailableError) as error:
+        raise type(error)(f"{where}: {error}") from None

@@ -1,0 +1,1 @@
+"""The parts of `edge_agent.model.lower`."""
