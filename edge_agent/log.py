@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from edge_agent.config.schema import LogConfig
 from edge_agent.config.setting import Secret
@@ -100,12 +100,6 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry)
 
 
-class Clock(Protocol):
-    """Seconds that only grow: `time.monotonic`."""
-
-    def __call__(self) -> float: ...
-
-
 @dataclass(slots=True)
 class _Trouble:
     """What `RepeatedError` knows of one key while its error lasts."""
@@ -125,7 +119,7 @@ class RepeatedError:
     """
 
     def __init__(
-        self, logger: logging.Logger, clock: Clock = time.monotonic, summary_s: float = 3600.0
+        self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic, summary_s: float = 3600.0
     ) -> None:
         self._logger = logger
         self._clock = clock

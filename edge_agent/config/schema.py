@@ -1,4 +1,4 @@
-"""Every setting of the agent: its type, default, limits and documentation, in the order of the shipped file."""
+"""Every setting of the agent: type, default, limits and documentation, in the order of the shipped file."""
 
 from __future__ import annotations
 
@@ -25,9 +25,12 @@ class Picamera2Config:
         480, "Height of the `main` stream, in pixels.", apply=_SOURCE, at_least=64, at_most=3496
     )
     lores_width: int = setting(
-        320, "Width of the `lores` stream that is classified: the camera's own hardware scales it down.",
-        apply=_SOURCE, at_least=64, at_most=1920,
-    )  # fmt: skip
+        320,
+        "Width of the `lores` stream that is classified: the camera's own hardware scales it down.",
+        apply=_SOURCE,
+        at_least=64,
+        at_most=1920,
+    )
     lores_height: int = setting(
         240, "Height of the `lores` stream, in pixels.", apply=_SOURCE, at_least=64, at_most=1080
     )
@@ -39,15 +42,24 @@ class Picamera2Config:
 class V4l2Config:
     """A USB camera, through OpenCV."""
 
-    device: str = setting("/dev/video0", "The device file, or its number.", apply=_SOURCE)
+    device: str = setting(
+        "/dev/video0",
+        "The device file, or its number.",
+        apply=_SOURCE,
+        pattern="/.+|[0-9]{1,3}",
+        pattern_help="a path that begins with /, or a number",
+    )
     width: int = setting(
         640, "Requested width; the camera may choose another.", apply=_SOURCE, at_least=64, at_most=7680
     )
     height: int = setting(480, "Requested height.", apply=_SOURCE, at_least=64, at_most=4320)
     fourcc: str = setting(
-        "", "Pixel format to ask for, for instance MJPG or YUYV; empty for the camera's own.", apply=_SOURCE,
-        pattern="|[A-Za-z0-9 ]{4}", pattern_help="four letters or digits, or empty",
-    )  # fmt: skip
+        "",
+        "Pixel format to ask for, for instance MJPG or YUYV; empty for the camera's own.",
+        apply=_SOURCE,
+        pattern="|[A-Za-z0-9 ]{4}",
+        pattern_help="four letters or digits, or empty",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +70,7 @@ class RtspConfig:
         Secret(""),
         "rtsp://user:password@host:554/path; masked wherever the configuration is shown.",
         apply=_SOURCE,
+        is_url=True,
     )
     transport: Literal["tcp", "udp"] = setting("tcp", "How the stream is carried.", apply=_SOURCE)
 
@@ -88,9 +101,12 @@ class SourceConfig:
         "picamera2", "Which kind of source; its own settings are in the section of that name.", apply=_SOURCE
     )
     fps: float = setting(
-        2.0, "Frames a second to take. 0: as many as can be classified; a folder or file then drops none.",
-        apply=_SOURCE, at_least=0, at_most=120,
-    )  # fmt: skip
+        2.0,
+        "Frames a second to take. 0: as many as can be classified; a folder or file then drops none.",
+        apply=_SOURCE,
+        at_least=0,
+        at_most=120,
+    )
     timeout_s: float = setting(
         5.0,
         "A capture that takes longer has failed: the source is reopened.",
@@ -123,18 +139,25 @@ class ModelConfig:
         Path("/var/lib/edge-agent/model"), "A directory made by `edge-agent model build`.", apply=_RESTART
     )
     engine: Literal["auto", "xnnpack", "torchscript"] = setting(
-        "auto", "What runs the model: xnnpack (lean, NEON) or torchscript (the reference). auto: what was measured"
-        " best on this board by `edge-agent calibrate`, or the leanest that is there.", apply=_RESTART,
-    )  # fmt: skip
-    precision: Literal["auto", "fp16", "fp32"] = setting(
-        "auto", "How weights are stored; arithmetic is the fastest that this CPU has and that agrees with FP32.",
+        "auto",
+        "What runs the model: xnnpack (lean, NEON) or torchscript (the reference). auto: what"
+        " `edge-agent calibrate` measured to be best on this board, or the leanest that is there.",
         apply=_RESTART,
-    )  # fmt: skip
+    )
+    precision: Literal["auto", "fp16", "fp32"] = setting(
+        "auto",
+        "How weights are stored; arithmetic is the fastest that this CPU has and that agrees with FP32.",
+        apply=_RESTART,
+    )
     threads: int = setting(
         0, "Threads for inference. 0: one per core, at most 4.", apply=_RESTART, at_least=0, at_most=64
     )
     affinity: tuple[int, ...] = setting(
-        (), "Cores that inference may run on, for instance [2, 3]; empty for all.", apply=_RESTART, at_least=0
+        (),
+        "Cores that inference may run on, for instance [2, 3]; empty for all.",
+        apply=_RESTART,
+        at_least=0,
+        at_most=1023,
     )
 
 
@@ -143,9 +166,12 @@ class MemoryConfig:
     """The resident-memory budget."""
 
     budget_mb: int = setting(
-        128, "The agent's resident memory (VmRSS, children included) never stays above this many MB.", apply=_LIVE,
-        at_least=32, at_most=65536,
-    )  # fmt: skip
+        128,
+        "The agent's resident memory (VmRSS, children included) never stays above this many MB.",
+        apply=_LIVE,
+        at_least=32,
+        at_most=65536,
+    )
     soft_percent: int = setting(
         90,
         "Above this share of the budget, memory is given back to the system.",
@@ -163,9 +189,11 @@ class LabelsConfig:
     """Which labels are published, and what they are called."""
 
     map: dict[str, str] = setting(
-        {}, "Renames labels, for instance {tabby: cat, Egyptian cat: cat}; the scores of merged labels are added.",
+        {},
+        "Renames labels, for instance {tabby: cat, Egyptian cat: cat};"
+        " the scores of merged labels are added.",
         apply=_LIVE,
-    )  # fmt: skip
+    )
     allow: tuple[str, ...] = setting(
         (),
         "Only these labels (after renaming) are published; empty for all. Anything else is unknown.",
@@ -182,13 +210,19 @@ class StabilizerConfig:
         2, "How many of them must agree before the label changes.", apply=_LIVE, at_least=1, at_most=1000
     )
     threshold: float = setting(
-        0.3, "A label must score at least this to be voted for; below it the frame is unknown.", apply=_LIVE,
-        at_least=0, at_most=1,
-    )  # fmt: skip
+        0.3,
+        "A label must score at least this to be voted for; below it the frame is unknown.",
+        apply=_LIVE,
+        at_least=0,
+        at_most=1,
+    )
     hysteresis: float = setting(
-        0.05, "The present label is kept down to threshold minus this, so that a score on the edge does not flap.",
-        apply=_LIVE, at_least=0, at_most=1,
-    )  # fmt: skip
+        0.05,
+        "The present label is kept down to threshold minus this, so that a score on the edge does not flap.",
+        apply=_LIVE,
+        at_least=0,
+        at_most=1,
+    )
     min_hold_s: float = setting(
         0.0, "A label is kept at least this long.", apply=_LIVE, at_least=0, at_most=3600
     )
@@ -228,7 +262,9 @@ class TlsConfig:
     cert_file: Path = setting(
         Path(), "This client's certificate, where the broker asks for one.", apply=_BROKER
     )
-    key_file: Path = setting(Path(), "The key of that certificate.", apply=_BROKER)
+    key_file: Path = setting(
+        Path(), "The key of that certificate; empty where cert_file holds it as well.", apply=_BROKER
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,25 +272,46 @@ class MqttConfig:
     """The broker."""
 
     host: str = setting(
-        "localhost", "Name or address of the broker.", apply=_BROKER, pattern=".+", pattern_help="a host name"
+        "localhost",
+        "Name or address of the broker.",
+        apply=_BROKER,
+        pattern=r"[^\s/@:]{1,253}|[0-9A-Fa-f.]*(:[0-9A-Fa-f.]*){2,7}(%\w+)?",
+        pattern_help="a host name or address, without scheme, port or spaces",
     )
     port: int = setting(0, "0: 1883, or 8883 with TLS.", apply=_BROKER, at_least=0, at_most=65535)
     username: str = setting("", "Empty for none.", apply=_BROKER)
     password: Secret = setting(Secret(""), "Better kept in password_file.", apply=_BROKER)
     password_file: Path = setting(
-        Path(), "A file that holds the password; a bare name is looked up among the service's systemd credentials.",
+        Path(),
+        "A file that holds the password; a bare name is looked up among the service's systemd credentials.",
         apply=_BROKER,
-    )  # fmt: skip
-    client_id: str = setting("", "Empty: edge-agent-<device_id>.", apply=_BROKER)
+        keeps_bare_name=True,
+    )
+    client_id: str = setting(
+        "",
+        "Empty: edge-agent-<device_id>.",
+        apply=_BROKER,
+        pattern=".{0,128}",
+        pattern_help="at most 128 characters",
+    )
     base_topic: str = setting(
-        "edge_agent", "Topics begin with <base_topic>/<device_id>/.", apply=_BROKER,
-        pattern="[^+#\\x00/][^+#\\x00]*(?<!/)", pattern_help="a topic without wildcards, not beginning or ending with /",
-    )  # fmt: skip
+        "edge_agent",
+        "Topics begin with <base_topic>/<device_id>/.",
+        apply=_BROKER,
+        pattern="[^+#/$][^+#]{0,127}(?<!/)",
+        pattern_help="a topic without wildcards, not beginning with / or $, not ending with /",
+    )
     protocol: Literal["auto", "5", "3.1.1"] = setting(
         "auto", "MQTT version. auto: 5, and 3.1.1 where the broker refuses that.", apply=_BROKER
     )
     transport: Literal["tcp", "websockets"] = setting("tcp", "How MQTT is carried.", apply=_BROKER)
-    websocket_path: str = setting("/mqtt", "The path of the websocket.", apply=_BROKER)
+    websocket_path: str = setting(
+        "/mqtt",
+        "The path of the websocket.",
+        apply=_BROKER,
+        pattern="/[!-~]*",
+        pattern_help="a path that begins with /, without spaces",
+    )
     keepalive_s: int = setting(
         30,
         "After 1.5 times this silence the broker publishes `offline`.",
@@ -305,8 +362,8 @@ class HomeAssistantConfig:
         "homeassistant",
         "Home Assistant's own discovery prefix.",
         apply=_BROKER,
-        pattern="[^+#\\x00]+",
-        pattern_help="a topic without wildcards",
+        pattern="[^+#/$][^+#]{0,127}(?<!/)",
+        pattern_help="a topic without wildcards, not beginning with / or $, not ending with /",
     )
     name: str = setting("", "What the device is called there; empty: its device_id.", apply=_BROKER)
 
@@ -340,9 +397,12 @@ class Config:
     """The whole configuration file."""
 
     device_id: str = setting(
-        "", "Names this device in topics; empty: the host's name.", apply=_RESTART, pattern="[a-zA-Z0-9_-]*",
-        pattern_help="letters, digits, _ and -",
-    )  # fmt: skip
+        "",
+        "Names this device in topics; empty: the host's name.",
+        apply=_RESTART,
+        pattern="[a-zA-Z0-9_-]{0,64}",
+        pattern_help="at most 64 letters, digits, _ and -",
+    )
     source: SourceConfig = section(SourceConfig, "Where frames come from.")
     model: ModelConfig = section(ModelConfig, "What classifies them.")
     memory: MemoryConfig = section(MemoryConfig, "The resident-memory budget.")

@@ -34,10 +34,15 @@ class Setting:
     apply: Apply
     at_least: float | None = None
     at_most: float | None = None
+    """Both limits belong to the range; in a list they hold for each member."""
     pattern: str | None = None
     """A regular expression that the whole string must match."""
     pattern_help: str = ""
     """What `pattern` means, in words: used in the error message."""
+    is_url: bool = False
+    """A secret that is a URL: its scheme and host may be shown, the rest not."""
+    keeps_bare_name: bool = False
+    """A path without a slash is a name to be looked up elsewhere, not a file beside the configuration."""
 
 
 def setting(
@@ -49,9 +54,11 @@ def setting(
     at_most: float | None = None,
     pattern: str | None = None,
     pattern_help: str = "",
+    is_url: bool = False,
+    keeps_bare_name: bool = False,
 ) -> Any:
-    """Declare a field of a configuration dataclass (mappings and lists: hand in an immutable default)."""
-    declared = Setting(doc, apply, at_least, at_most, pattern, pattern_help)
+    """Declare a field of a configuration dataclass; the parameters are those of `Setting`."""
+    declared = Setting(doc, apply, at_least, at_most, pattern, pattern_help, is_url, keeps_bare_name)
     if isinstance(default, dict):
         return field(default_factory=lambda: dict(default), metadata={"setting": declared})
     return field(default=default, metadata={"setting": declared})

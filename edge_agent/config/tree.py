@@ -1,0 +1,63 @@
+"""Walks the schema: the members of a section, and every setting of a configuration with its dotted key."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+from edge_agent.config.setting import Setting
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A setting of a section, or a section inside it."""
+
+    name: str
+    kind: Any
+    """Its type as annotated: a dataclass for a section."""
+    doc: str
+    setting: Setting | None
+    """None for a section."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A setting with its place and value in a configuration."""
+
+    key: str
+    """Dotted: `mqtt.tls.enabled`."""
+    kind: Any
+    setting: Setting
+    value: Any
+
+
+def members(section: type) -> tuple[Member, ...]:
+    """The members of a section's dataclass, in order."""
+    kinds = typing.get_type_hints(section)
+    return tuple(
+        Member(
+            name=part.name,
+            kind=kinds[part.name],
+            doc=part.metadata["setting"].doc if "setting" in part.metadata else part.metadata["section"],
+            setting=part.metadata.get("setting"),
+        )
+        for part in fields(section)
+    )
+
+
+def leaves(config: Any, prefix: str = "") -> Iterator[Leaf]:
+    """Every setting of a configuration (or section), in the order of the schema."""
+    for member in members(type(config)):
+        value = getattr(config, member.name)
+        key = f"{prefix}{member.name}"
+        if member.setting is None:
+            yield from leaves(value, f"{key}.")
+        else:
+            yield Leaf(key, member.kind, member.setting, value)
+
+
+def is_section(kind: Any) -> bool:
+    """Whether a member's type is a section."""
+    return isinstance(kind, type) and is_dataclass(kind)
