@@ -1,0 +1,84 @@
+"""The classifier: a frame in, its most probable labels out, with what each step took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.artifact.sidecar import Artifact
+from edge_agent.errors import EngineError
+from edge_agent.frame import Frame
+from edge_agent.inference import Engine, Prediction
+from edge_agent.inference.labels import LabelMap
+from edge_agent.inference.preprocess import Preprocessor
+
+
+class Classifier:
+    """Preprocessing, engine and labels as one step; used by one thread at a time."""
+
+    def __init__(
+        self,
+        preprocessor: Preprocessor,
+        engine: Engine,
+        labels: LabelMap,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """`clock` returns seconds."""
+        self._preprocessor = preprocessor
+        self._engine = engine
+        self._labels = labels
+        self._clock = clock
+
+    @classmethod
+    def of(cls, artifact: Artifact, engine: Engine) -> Classifier:
+        """Classify as the sidecar says: its preprocessing, its labels."""
+        sidecar = artifact.sidecar
+        return cls(Preprocessor(sidecar.preprocessing), engine, LabelMap.compile(sidecar.labels))
+
+    @property
+    def engine(self) -> Engine:
+        return self._engine
+
+    def use_labels(self, labels: LabelMap) -> None:
+        """Publish other labels from the next frame on."""
+        self._labels = labels
+
+    def classify(self, frame: Frame, k: int = 3) -> Prediction:
+        """Return the `k` most probable labels of `frame`.
+
+        Raises EngineError when the engine fails, or answers with something that is no set of logits.
+        """
+        started_s = self._clock()
+        tensor = self._preprocessor(frame.pixels)
+        preprocessed_s = self._clock()
+        logits = self._engine.run(tensor)
+        inferred_s = self._clock()
+        self._check(logits)
+        return Prediction(
+            top=self._labels.top(softmax(logits), k),
+            preprocess_ms=(preprocessed_s - started_s) * 1000,
+            infer_ms=(inferred_s - preprocessed_s) * 1000,
+        )
+
+    def _check(self, logits: NDArray[np.float32]) -> None:
+        classes = self._labels.group_of_class.size
+        if logits.shape != (classes,):
+            raise EngineError(
+                f"the model answers with scores of shape {logits.shape}, its sidecar lists {classes} labels;"
+                " build the model again with the labels that belong to it"
+            )
+        if not np.isfinite(logits).all():
+            raise EngineError(
+                "the model answered with scores that are not finite numbers: its weights are damaged, or"
+                " overflow in this precision; try `model.precision: fp32`, or build the model again"
+            )
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the probabilities, shape (classes,), of finite logits: exp(x - max) / sum cannot overflow."""
+    raised = np.exp(logits.astype(np.float64) - float(logits.max()))
+    return np.asarray(raised / raised.sum())

@@ -1,0 +1,90 @@
+"""Label policy: which classes of the model are published, and under which names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.errors import ConfigError
+from edge_agent.inference import Score
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelMap:
+    """The classes of a model, grouped under the names that they are published as.
+
+    Classes of one name form one group, whose probability is the sum of theirs.
+    """
+
+    names: tuple[str, ...]
+    """The name of each group, in the order of its first class."""
+    group_of_class: NDArray[np.intp]
+    """Shape (classes,): the group that each class belongs to."""
+    published: NDArray[np.intp]
+    """The groups that may be published, ascending."""
+
+    @classmethod
+    def compile(
+        cls, labels: Sequence[str], mapping: Mapping[str, str] | None = None, allow: Iterable[str] = ()
+    ) -> LabelMap:
+        """Group the model's `labels`, renamed by `mapping`; publish the names in `allow`, or all if empty.
+
+        Raises ConfigError, naming every label in `mapping` and `allow` that the model does not have.
+        """
+        renames = dict(mapping or {})
+        renamed = [renames.get(label, label) for label in labels]
+        names = tuple(dict.fromkeys(renamed))
+        allowed = frozenset(allow)
+        problems = [
+            *_unknown("labels.map", renames, labels),
+            *_unknown("labels.allow", sorted(allowed), names),
+        ]
+        if problems:
+            raise ConfigError("\n".join(problems))
+        group_of_name = {name: group for group, name in enumerate(names)}
+        return cls(
+            names=names,
+            group_of_class=np.array([group_of_name[name] for name in renamed], np.intp),
+            published=np.array(
+                [i for i, name in enumerate(names) if not allowed or name in allowed], np.intp
+            ),
+        )
+
+    def merge(self, probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return the probability of each group, shape (groups,), from those of the classes."""
+        sums = np.bincount(self.group_of_class, weights=probabilities, minlength=len(self.names))
+        return sums.astype(np.float64, copy=False)
+
+    def top(self, probabilities: NDArray[np.floating], k: int) -> tuple[Score, ...]:
+        """Return the `k` most probable published labels, best first (fewer where fewer are published).
+
+        Equal scores are ordered by class index. A merged label has the index of its most probable class.
+        """
+        merged = self.merge(probabilities)[self.published]
+        best = np.argsort(-merged, kind="stable")[:k]
+        return tuple(self._score(int(self.published[i]), float(merged[i]), probabilities) for i in best)
+
+    def _score(self, group: int, score: float, probabilities: NDArray[np.floating]) -> Score:
+        members = np.flatnonzero(self.group_of_class == group)
+        strongest = members[np.argmax(probabilities[members])]
+        # Rounding may lift a sum of probabilities above 1 by an ulp.
+        return Score(self.names[group], int(strongest), min(score, 1.0))
+
+
+def _unknown(key: str, wanted: Iterable[str], known: Sequence[str]) -> list[str]:
+    known_set = frozenset(known)
+    return [
+        f"{key}: the model has no label {name!r}{_hint(name, known)}"
+        for name in wanted
+        if name not in known_set
+    ]
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    by_lower = {label.lower(): label for label in known}
+    close = get_close_matches(name.lower(), by_lower, n=1)
+    return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
