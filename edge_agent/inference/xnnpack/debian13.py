@@ -26,7 +26,7 @@ from edge_agent.inference.xnnpack.operators import (
 )
 
 _DATATYPES = {"f32": 1, "f16": 2}  # enum xnn_datatype
-_UNARY = {"clamp": 1, "hardswish": 11, "sigmoid": 15}  # enum xnn_unary_operator
+_UNARY = {"clamp": 1, "hardswish": 9, "sigmoid": 13}  # enum xnn_unary_operator
 _BINARY = {"add": 0, "multiply": 2}  # enum xnn_binary_operator
 _REDUCE_MEAN = 1  # enum xnn_reduce_operator
 _TRANSIENT_INDIRECTION_BUFFER = 0x20
@@ -102,7 +102,14 @@ class Debian13Operators(Operators):
             "xnn_reshape_reduce_nd", "pzpzpppp",
             handle, len(axes), axes, len(shape), size_array(shape), *workspace.outputs, self._pool,
         )  # fmt: skip
-        connect = self._connect_with_workspace("reduce_nd", handle)
+        # Given a workspace it sums there and converts the sum to the result's type, but fp32 has no converter:
+        # without one it sums in place.
+        accumulates_elsewhere = self._type == "f16"
+
+        def connect(inputs: Sequence[int], output: int, spare: int) -> None:
+            room = spare if accumulates_elsewhere else None
+            self._call("xnn_setup_reduce_nd", "pppp", handle, room, inputs[0], output)
+
         return Operator(handle, (operation.input,), operation.output, connect, workspace.bytes)
 
     def _arithmetic(self, operation: Arithmetic, flags: int) -> list[Operator]:
