@@ -1,0 +1,289 @@
+"""The publisher: one thread that keeps a broker connection and sends what the agent leaves for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import random
+import select
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from edge_agent.clock import Clock
+from edge_agent.config.schema import MqttConfig
+from edge_agent.log import RepeatedError, event
+from edge_agent.mqtt.backoff import Backoff
+from edge_agent.mqtt.connection import Ack, BrokerConnectionError, Connection, Protocol, client_id
+from edge_agent.mqtt.events import EventQueue, MemoryEvents
+from edge_agent.mqtt.mailbox import Lane, Mailbox
+from edge_agent.mqtt.message import Incoming, Message
+from edge_agent.mqtt.payloads import Health, Info, LabelChanged, RawPrediction, State, encode
+from edge_agent.mqtt.session import OFFLINE, Counters, Session
+from edge_agent.mqtt.status import BrokerStatus, Trouble
+from edge_agent.mqtt.topics import Topics
+from edge_agent.mqtt.wake import Wake
+
+_STEP_S = 1.0
+_STABLE_S = 5.0  # a connection that lasted so long has recovered; a shorter one is one more failure
+_BROKER = "broker"
+# How brokers that only know MQTT 3.1.1 take an MQTT 5 greeting: some say so, some hang up, some wait for more.
+_PERHAPS_TOO_OLD = (Trouble.PROTOCOL, Trouble.CLOSED, Trouble.SILENT)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A topic filter, and who is told of its messages, on the publisher's thread: it must return at once."""
+
+    topic: str
+    handler: Callable[[Incoming], None]
+
+
+class Publisher:
+    """Publishes what it is given, by the MQTT contract; connects, and reconnects for ever.
+
+    The `publish_...` methods never block and never fail for want of a broker: `state`, `health` and `info`
+    are latest-wins, `prediction` and `image` need a connection, and events wait in the event queue. Only the
+    publisher's own thread touches the network.
+    """
+
+    def __init__(
+        self,
+        config: MqttConfig,
+        topics: Topics,
+        *,
+        clock: Clock,
+        events: EventQueue | None = None,
+        subscriptions: Sequence[Subscription] = (),
+        announce: Callable[[], Sequence[Message]] = tuple,
+        on_status: Callable[[BrokerStatus], None] = lambda _: None,
+        fresh_s: float = 120.0,
+        jitter: Callable[[], float] = random.random,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        """`events`: where events wait (default: in memory). `announce` returns messages to be sent first on
+        each connection. `on_status` is called, on the publisher's thread, when the connection comes or goes.
+        A state or health older than `fresh_s` is not sent again after a reconnect. `jitter` returns uniform
+        numbers in [0, 1).
+        """
+        self._config = config
+        self._topics = topics
+        self._clock = clock
+        self._events: EventQueue = MemoryEvents(1000) if events is None else events
+        self._subscriptions = tuple(subscriptions)
+        self._announce = announce
+        self._on_status = on_status
+        self._environment = environment
+        self._mailbox = Mailbox(clock, fresh_s)
+        self._counters = Counters()
+        self._backoff = Backoff(config.reconnect_min_s, config.reconnect_max_s, jitter)
+        self._errors = RepeatedError(_log, clock.monotonic_s)
+        self._speaks: Protocol | None = None if config.protocol == "auto" else config.protocol
+        self._status = BrokerStatus()
+        self._connections = 0
+        self._connected = threading.Event()
+        self._stopping = threading.Event()
+        self._deadline_s = 0.0
+        self._wake = Wake()
+        self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
+
+    @property
+    def status(self) -> BrokerStatus:
+        """The connection at this moment; may be asked from any thread."""
+        return dataclasses.replace(
+            self._status,
+            published=self._counters.published,
+            dropped=self._counters.refused + self._mailbox.dropped,
+            queued_events=len(self._events),
+            dropped_events=self._events.dropped,
+            outbox=self._events.place,
+        )
+
+    def start(self) -> None:
+        """Start connecting, in the background."""
+        self._thread.start()
+
+    def wait_connected(self, timeout_s: float) -> bool:
+        """Wait for the first connection; returns whether there has been one."""
+        return self._connected.wait(timeout_s)
+
+    def stop(self, timeout_s: float = 1.0) -> None:
+        """Publish what waits, then `offline`, and disconnect.
+
+        Returns after `timeout_s` at the latest, also where the broker hangs: it then publishes the last will.
+        """
+        self._deadline_s = self._clock.monotonic_s() + timeout_s
+        self._stopping.set()
+        self._wake.ring()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def publish_state(self, state: State) -> None:
+        self._put(Lane.STATE, Message(self._topics.state, encode(state), retain=True))
+
+    def publish_health(self, health: Health) -> None:
+        self._put(Lane.HEALTH, Message(self._topics.health, encode(health), retain=True))
+
+    def publish_info(self, info: Info) -> None:
+        self._put(Lane.INFO, Message(self._topics.info, encode(info), retain=True))
+
+    def publish_prediction(self, prediction: RawPrediction) -> None:
+        self._put(Lane.PREDICTION, Message(self._topics.prediction, encode(prediction), qos=0))
+
+    def publish_image(self, jpeg: bytes) -> None:
+        self._put(Lane.IMAGE, Message(self._topics.image, jpeg, qos=0))
+
+    def publish_event(self, changed: LabelChanged) -> None:
+        """Queue an event: it stays in the event queue until the broker has acknowledged it."""
+        self._events.put(changed)
+        self._wake.ring()
+
+    def publish(self, message: Message) -> None:
+        """Publish any other message with QoS 1: an answer to a request, a discovery message."""
+        self._put(Lane.REPLY, message)
+
+    def _put(self, lane: Lane, message: Message) -> None:
+        self._mailbox.put(lane, message)
+        self._wake.ring()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                connection = self._connect()
+            except BrokerConnectionError as error:
+                self._failed(error)
+            else:
+                self._use(connection)
+            self._pause(self._backoff.next_s())
+
+    def _connect(self) -> Connection:
+        if self._speaks is not None:
+            return self._open(self._speaks)
+        try:
+            return self._open("5")
+        except BrokerConnectionError as error:
+            if error.trouble not in _PERHAPS_TOO_OLD:
+                raise
+            connection = self._open("3.1.1")
+            if error.trouble is Trouble.PROTOCOL:
+                self._speaks = "3.1.1"  # the broker said so, while silence can have other reasons
+            return connection
+
+    def _open(self, protocol: Protocol) -> Connection:
+        connection = Connection(
+            self._config,
+            client_id(self._config, self._topics.device_id),
+            protocol,
+            will=Message(self._topics.availability, OFFLINE, retain=True),
+            environment=self._environment,
+        )
+        connection.open(self._clock, wake=self._wake, cancelled=self._stopping.is_set)
+        return connection
+
+    def _use(self, connection: Connection) -> None:
+        """Send and receive until the connection ends, or the publisher is stopped."""
+        session = Session(
+            connection, self._topics, self._mailbox, self._events, self._counters, self._errors, self._clock
+        )
+        since_s = self._clock.monotonic_s()
+        try:
+            connection.subscribe(*(subscription.topic for subscription in self._subscriptions))
+            session.greet(self._announce())
+            self._came(connection)
+            while not self._stopping.is_set():
+                self._step(connection, session, _STEP_S)
+                if self._clock.monotonic_s() - since_s >= _STABLE_S:
+                    self._recovered(connection)
+            self._finish(connection, session)
+        except BrokerConnectionError as error:
+            self._failed(error)
+        except Exception:
+            # A defect here or in paho must not end publishing: the agent runs for months.
+            _log.exception("unexpected error on the broker connection")
+            self._failed(
+                BrokerConnectionError(Trouble.LOST, f"the connection to {connection.address} was given up")
+            )
+        finally:
+            self._mailbox.close()
+            connection.close(goodbye=False)
+
+    def _step(self, connection: Connection, session: Session, timeout_s: float) -> None:
+        session.pump()
+        arrived = connection.step(timeout_s, self._wake)
+        for item in arrived:
+            if isinstance(item, Ack):
+                session.acknowledged(item)
+            else:
+                self._deliver(item)
+        self._events.tick(connected=True)
+
+    def _deliver(self, message: Incoming) -> None:
+        for subscription in self._subscriptions:
+            if _matches(subscription.topic, message.topic):
+                subscription.handler(message)
+
+    def _finish(self, connection: Connection, session: Session) -> None:
+        """Send what waits, in half of the time left, then `offline`, and wait for the broker's answers."""
+        now_s = self._clock.monotonic_s()
+        self._until(connection, session, now_s + (self._deadline_s - now_s) / 2)
+        session.say_goodbye()
+        if self._until(connection, session, self._deadline_s):
+            connection.close(goodbye=True)
+        self._status = BrokerStatus(reconnects=self._status.reconnects)
+
+    def _until(self, connection: Connection, session: Session, deadline_s: float) -> bool:
+        """Step until everything is acknowledged; returns whether that was so in time."""
+        session.pump()
+        while not session.idle:
+            left_s = deadline_s - self._clock.monotonic_s()
+            if left_s <= 0:
+                return False
+            self._step(connection, session, left_s)
+        return True
+
+    def _came(self, connection: Connection) -> None:
+        self._connections += 1
+        self._change(BrokerStatus(connected=True, protocol=connection.protocol))
+        self._connected.set()
+        if not self._errors.failures(_BROKER):
+            event(
+                _log,
+                logging.INFO,
+                "connected to the broker",
+                address=connection.address,
+                mqtt=connection.protocol,
+            )
+
+    def _recovered(self, connection: Connection) -> None:
+        self._backoff.reset()
+        self._errors.recovered(_BROKER, "connected to the broker again", address=connection.address)
+
+    def _failed(self, error: BrokerConnectionError) -> None:
+        if self._stopping.is_set():
+            return
+        self._errors.report(_BROKER, str(error))
+        self._change(BrokerStatus(trouble=error.trouble, detail=error.detail))
+
+    def _change(self, status: BrokerStatus) -> None:
+        changed = (status.connected, status.trouble) != (self._status.connected, self._status.trouble)
+        self._status = dataclasses.replace(status, reconnects=max(self._connections - 1, 0))
+        if changed:
+            self._on_status(self.status)
+
+    def _pause(self, pause_s: float) -> None:
+        """Wait before the next attempt; ends early when the publisher is stopped."""
+        until_s = self._clock.monotonic_s() + pause_s
+        while not self._stopping.is_set():
+            left_s = until_s - self._clock.monotonic_s()
+            if left_s <= 0:
+                return
+            select.select([self._wake.fd], [], [], min(left_s, _STEP_S))
+            self._wake.clear()
+            self._events.tick(connected=False)
+
+
+def _matches(pattern: str, topic: str) -> bool:
+    """Whether a topic filter covers a topic; no filter here has a `+`, or a `#` before its last level."""
+    return topic.startswith(pattern[:-1]) if pattern.endswith("/#") else topic == pattern

@@ -1,0 +1,368 @@
+"""One connection to a broker, from the first packet to the last, on paho's external-loop interface."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from edge_agent.clock import Clock
+from edge_agent.config.schema import MqttConfig, TlsConfig
+from edge_agent.errors import BrokerError
+from edge_agent.mqtt.message import Incoming, Message
+from edge_agent.mqtt.status import REMEDIES, Trouble
+from edge_agent.mqtt.wake import Wake
+
+Protocol = Literal["5", "3.1.1"]
+
+MAX_INFLIGHT = 20
+"""Messages that may wait for the broker's acknowledgement at one time."""
+
+_UNSET = Path()
+_NO_RETAINED = 2  # MQTT 5 retain handling: do not send what was waiting
+_TROUBLE_BY_REASON = {
+    132: Trouble.PROTOCOL,
+    133: Trouble.IDENTITY,
+    134: Trouble.CREDENTIALS,
+    135: Trouble.CREDENTIALS,
+    138: Trouble.CREDENTIALS,  # banned
+    140: Trouble.CREDENTIALS,  # bad authentication method
+    142: Trouble.IDENTITY,  # session taken over
+}
+
+
+class BrokerConnectionError(BrokerError):
+    """There is no connection (any more). `trouble` is the kind, `detail` the fact without the advice."""
+
+    def __init__(self, trouble: Trouble, detail: str) -> None:
+        super().__init__(f"{detail}; {REMEDIES[trouble]}")
+        self.trouble = trouble
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """A message of ours has been sent (QoS 0), or answered by the broker (QoS 1)."""
+
+    mid: int
+    refused: int
+    """The MQTT 5 reason code where the broker did not accept it, else 0."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the broker allows on this connection."""
+
+    inflight: int = MAX_INFLIGHT
+    packet_bytes: int | None = None
+
+
+class Connection:
+    """Used by one thread: `open`, then `step` again and again, then `close`."""
+
+    def __init__(
+        self,
+        config: MqttConfig,
+        client_id: str,
+        protocol: Protocol,
+        *,
+        will: Message | None = None,
+        environment: Mapping[str, str] = os.environ,
+        connect_timeout_s: float = 5.0,
+    ) -> None:
+        """`will` is what the broker publishes should this client vanish.
+
+        Raises BrokerConnectionError (LOCAL) when a file of the configuration cannot be read.
+        """
+        self.protocol = protocol
+        self.limits = Limits()
+        self._config = config
+        self._arrived: list[Ack | Incoming] = []
+        self._connack: ReasonCode | None = None
+        self._goodbye: ReasonCode | None = None
+        self._socket_error = ""
+        self._client = self._make_client(client_id, environment)
+        self._client.connect_timeout = connect_timeout_s
+        if will is not None:
+            self._client.will_set(will.topic, will.payload, will.qos, will.retain)
+
+    @property
+    def address(self) -> str:
+        return address(self._config)
+
+    def open(
+        self,
+        clock: Clock,
+        *,
+        answer_timeout_s: float = 10.0,
+        wake: Wake | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Connect, and wait until the broker has accepted the connection.
+
+        Blocks for the connect timeout (per address of the host), then for `answer_timeout_s` at most; the
+        latter ends early when `wake` is rung and `cancelled` returns true. Raises BrokerConnectionError.
+        """
+        try:
+            self._client.connect(self._config.host, port(self._config), self._config.keepalive_s)
+        except (OSError, UnicodeError) as error:
+            raise BrokerConnectionError(*explain(error, self.address)) from error
+        deadline_s = clock.monotonic_s() + answer_timeout_s
+        while not self._accepted:
+            left_s = deadline_s - clock.monotonic_s()
+            if left_s <= 0 or cancelled():
+                self.close(goodbye=False)
+                raise BrokerConnectionError(
+                    Trouble.SILENT,
+                    f"{self.address} accepts connections but does not answer as an MQTT broker",
+                )
+            self._arrived += self.step(left_s, wake)
+
+    @property
+    def _accepted(self) -> bool:
+        return self._connack is not None and not self._connack.is_failure
+
+    def step(self, timeout_s: float, wake: Wake | None = None) -> list[Ack | Incoming]:
+        """Wait for traffic, or for `wake`, `timeout_s` at most; returns what has arrived.
+
+        Raises BrokerConnectionError when the connection has ended.
+        """
+        sock: Any = self._client.socket()
+        if sock is None:
+            raise self._ended()
+        pending = bool(sock.pending()) if hasattr(sock, "pending") else False
+        reads = [sock] if wake is None else [sock, wake.fd]
+        writes = [sock] if self._client.want_write() else []
+        wait_s = 0 if pending or self._arrived else timeout_s
+        readable, writable, _ = select.select(reads, writes, [], wait_s)
+        if wake is not None:
+            wake.clear()
+        if pending or sock in readable:
+            self._check(self._client.loop_read())
+        if sock in writable:
+            self._check(self._client.loop_write())
+        self._check(self._client.loop_misc())
+        arrived, self._arrived = self._arrived, []
+        return arrived
+
+    def subscribe(self, *filters: str) -> None:
+        """Subscribe with QoS 1; where the protocol can say so, without what is retained."""
+        for topic in filters:
+            if self.protocol == "5":
+                options = SubscribeOptions(qos=1, retainHandling=_NO_RETAINED)
+                self._client.subscribe(topic, options=options)
+            else:
+                self._client.subscribe(topic, qos=1)
+
+    def send(self, message: Message) -> int:
+        """Send a message, or leave it to the next `step`; returns the id that its Ack will bear.
+
+        Raises BrokerConnectionError.
+        """
+        properties = None
+        if self.protocol == "5" and message.correlation is not None:
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.CorrelationData = message.correlation
+        sent = self._client.publish(
+            message.topic, message.payload, message.qos, message.retain, properties=properties
+        )
+        if self._client.socket() is None:
+            raise self._ended()
+        return sent.mid
+
+    def fits(self, message: Message) -> bool:
+        """Whether the broker takes packets of that size, as far as it has told."""
+        if self.limits.packet_bytes is None:
+            return True
+        overhead = 16 + len(message.topic.encode()) + len(message.correlation or b"")
+        return overhead + len(message.payload) <= self.limits.packet_bytes
+
+    @property
+    def congested(self) -> bool:
+        """Whether packets wait for the network to take them."""
+        return self._client.want_write()
+
+    def close(self, *, goodbye: bool) -> None:
+        """End the connection: with `goodbye` in good order, without it so that the broker sends the will."""
+        if goodbye and self._client.socket() is not None:
+            self._client.disconnect()
+        sock: Any = self._client.socket()
+        if sock is not None:
+            sock.close()
+
+    def _make_client(self, client_id: str, environment: Mapping[str, str]) -> Client:
+        config = self._config
+        is_5 = self.protocol == "5"
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            clean_session=None if is_5 else True,
+            protocol=MQTTProtocolVersion.MQTTv5 if is_5 else MQTTProtocolVersion.MQTTv311,
+            transport=config.transport,
+            reconnect_on_failure=False,
+        )
+        client.max_inflight_messages_set(MAX_INFLIGHT)
+        client.max_queued_messages_set(MAX_INFLIGHT)
+        secret = password(config, environment)
+        if config.username or secret:
+            client.username_pw_set(config.username, secret or None)
+        if config.tls.enabled:
+            client.tls_set_context(tls_context(config.tls))
+        if config.transport == "websockets":
+            client.ws_set_options(path=config.websocket_path)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_publish = self._on_publish
+        client.on_message = self._on_message
+        client.on_log = self._on_log
+        return client
+
+    def _on_connect(
+        self, _client: Client, _data: Any, _flags: ConnectFlags, reason: ReasonCode, properties: Any
+    ) -> None:
+        self._connack = reason
+        inflight = min(MAX_INFLIGHT, getattr(properties, "ReceiveMaximum", MAX_INFLIGHT))
+        self.limits = Limits(inflight, getattr(properties, "MaximumPacketSize", None))
+
+    def _on_disconnect(
+        self, _client: Client, _data: Any, flags: DisconnectFlags, reason: ReasonCode, _properties: Any
+    ) -> None:
+        if flags.is_disconnect_packet_from_server:
+            self._goodbye = reason
+
+    def _on_publish(
+        self, _client: Client, _data: Any, mid: int, reason: ReasonCode, _properties: Any
+    ) -> None:
+        self._arrived.append(Ack(mid, reason.value if reason.is_failure else 0, str(reason)))
+
+    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+        properties = message.properties
+        self._arrived.append(
+            Incoming(
+                topic=message.topic,
+                payload=bytes(message.payload),
+                retained=message.retain,
+                response_topic=getattr(properties, "ResponseTopic", ""),
+                correlation=getattr(properties, "CorrelationData", None),
+            )
+        )
+
+    def _on_log(self, _client: Client, _data: Any, level: int, text: str) -> None:
+        if level == LogLevel.MQTT_LOG_ERR:  # the only place where paho tells what the socket said
+            self._socket_error = text
+
+    def _check(self, code: MQTTErrorCode) -> None:
+        if code != MQTTErrorCode.MQTT_ERR_SUCCESS or self._client.socket() is None:
+            raise self._ended()
+
+    def _ended(self) -> BrokerConnectionError:
+        where = self.address
+        if self._connack is not None and self._connack.is_failure:
+            trouble = _TROUBLE_BY_REASON.get(self._connack.value, Trouble.REJECTED)
+            return BrokerConnectionError(
+                trouble, f"the broker at {where} refused the connection: {self._connack}"
+            )
+        if self._goodbye is not None:
+            trouble = _TROUBLE_BY_REASON.get(self._goodbye.value, Trouble.LOST)
+            return BrokerConnectionError(
+                trouble, f"the broker at {where} ended the connection: {self._goodbye}"
+            )
+        if "[SSL" in self._socket_error:
+            said = self._socket_error.partition("[")[2]
+            return BrokerConnectionError(Trouble.TLS, f"TLS with {where} failed: [{said}")
+        if self._connack is None:
+            return BrokerConnectionError(
+                Trouble.CLOSED, f"{where} closed the connection instead of answering"
+            )
+        return BrokerConnectionError(Trouble.LOST, f"the connection to {where} was lost")
+
+
+def port(config: MqttConfig) -> int:
+    """The port to connect to."""
+    return config.port or (8883 if config.tls.enabled else 1883)
+
+
+def address(config: MqttConfig) -> str:
+    """`host:port`, for people."""
+    return f"{config.host}:{port(config)}"
+
+
+def client_id(config: MqttConfig, device_id: str) -> str:
+    """The MQTT client id of the agent on that device."""
+    return config.client_id or f"edge-agent-{device_id}"
+
+
+def password(config: MqttConfig, environment: Mapping[str, str]) -> str:
+    """The password: from `password_file` where that is set, read anew each time, else from the configuration.
+
+    A bare file name is looked up in systemd's $CREDENTIALS_DIRECTORY where there is one. A newline at its
+    end does not count. Raises BrokerConnectionError (LOCAL).
+    """
+    path = config.password_file
+    if path == _UNSET:
+        return str(config.password)
+    credentials = environment.get("CREDENTIALS_DIRECTORY")
+    if credentials and len(path.parts) == 1:
+        path = Path(credentials) / path
+    try:
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BrokerConnectionError(Trouble.LOCAL, f"mqtt.password_file {path}: {_reason(error)}") from error
+
+
+def tls_context(config: TlsConfig) -> ssl.SSLContext:
+    """TLS 1.2 or later that checks the broker's certificate and name; there is no way to turn that off.
+
+    Raises BrokerConnectionError (LOCAL) for a file that is missing or no certificate or key.
+    """
+    ca_file = None if config.ca_file == _UNSET else config.ca_file
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise BrokerConnectionError(Trouble.LOCAL, f"mqtt.tls.ca_file {ca_file}: {_reason(error)}") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if config.cert_file != _UNSET:
+        key = None if config.key_file == _UNSET else config.key_file
+        try:
+            # An encrypted key would make OpenSSL ask on the terminal: give it an empty passphrase instead.
+            context.load_cert_chain(config.cert_file, key, password="")
+        except OSError as error:
+            files = f"mqtt.tls.cert_file {config.cert_file}, key_file {key or config.cert_file}"
+            raise BrokerConnectionError(Trouble.LOCAL, f"{files}: {_reason(error)}") from error
+    return context
+
+
+def explain(error: Exception, where: str) -> tuple[Trouble, str]:
+    """What kind of trouble an error of connecting is, and a sentence about it."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return Trouble.TLS, f"the certificate of {where} is not valid: {error.verify_message}"
+        case ssl.SSLError():
+            return Trouble.TLS, f"TLS with {where} failed: {_reason(error)}"
+        case socket.gaierror() | UnicodeError():
+            return Trouble.DNS, f"{where}: {_reason(error)}"
+        case ConnectionRefusedError():
+            return Trouble.REFUSED, f"nothing listens on {where}"
+        case TimeoutError():
+            return Trouble.UNREACHABLE, f"{where} does not answer"
+        case ConnectionError():
+            return Trouble.SILENT, f"{where}: {_reason(error)}"
+        case _:
+            return Trouble.UNREACHABLE, f"{where}: {_reason(error)}"
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or getattr(error, "reason", None) or str(error)

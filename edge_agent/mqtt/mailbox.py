@@ -1,0 +1,98 @@
+"""What waits to be sent: while the broker is away the newest of each topic, else a short queue."""
+
+from __future__ import annotations
+
+import enum
+import threading
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from edge_agent.clock import Clock
+from edge_agent.mqtt.message import Message
+
+
+class Lane(enum.Enum):
+    """A kind of message, with the number of them that may wait while connected; in the order of sending."""
+
+    INFO = 1
+    STATE = 16
+    HEALTH = 2
+    REPLY = 64
+    PREDICTION = 32
+    IMAGE = 3
+
+    @property
+    def lasting(self) -> bool:
+        """Whether the newest message of the lane is sent anew after each reconnect."""
+        return self in (Lane.INFO, Lane.STATE, Lane.HEALTH)
+
+
+@dataclass(slots=True)
+class _Kept:
+    message: Message
+    since_s: float
+
+
+@dataclass(slots=True)
+class _Waiting:
+    queue: deque[Message] = field(default_factory=deque)
+    newest: _Kept | None = None
+
+
+class Mailbox:
+    """Shared by the threads that publish and the one that sends; never blocks, and its size is bounded."""
+
+    def __init__(self, clock: Clock, fresh_s: float) -> None:
+        """A message older than `fresh_s` is not sent anew after a reconnect (`info` always is)."""
+        self._clock = clock
+        self._fresh_s = fresh_s
+        self._lanes = {lane: _Waiting() for lane in Lane}
+        self._open = False
+        self._dropped = 0
+        self._lock = threading.Lock()
+
+    @property
+    def dropped(self) -> int:
+        """Messages that gave way to newer ones before they could be sent to a connected broker."""
+        return self._dropped
+
+    def put(self, lane: Lane, message: Message) -> None:
+        """Leave a message to be sent; while the broker is away only the newest of a lasting lane is kept."""
+        with self._lock:
+            waiting = self._lanes[lane]
+            if lane.lasting:
+                waiting.newest = _Kept(message, self._clock.monotonic_s())
+            if not self._open:
+                return
+            if len(waiting.queue) >= lane.value:
+                waiting.queue.popleft()
+                self._dropped += 1
+            waiting.queue.append(message)
+
+    def open(self) -> None:
+        """The broker is there: the newest message of each lasting lane waits first, if it is fresh."""
+        with self._lock:
+            self._open = True
+            for lane, waiting in self._lanes.items():
+                waiting.queue.clear()
+                if waiting.newest is not None and self._is_fresh(lane, waiting.newest):
+                    waiting.queue.append(waiting.newest.message)
+
+    def close(self) -> None:
+        """The broker is away."""
+        with self._lock:
+            self._open = False
+            for waiting in self._lanes.values():
+                waiting.queue.clear()
+
+    def take(self, lanes: Iterable[Lane]) -> Message | None:
+        """The next message of those lanes, in the order given; None when nothing waits."""
+        with self._lock:
+            for lane in lanes:
+                if queue := self._lanes[lane].queue:
+                    return queue.popleft()
+        return None
+
+    def _is_fresh(self, lane: Lane, kept: _Kept) -> bool:
+        return lane is Lane.INFO or self._clock.monotonic_s() - kept.since_s <= self._fresh_s

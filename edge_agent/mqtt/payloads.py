@@ -1,0 +1,291 @@
+"""What is published: a frozen dataclass for each payload of the MQTT contract, and `encode` to its JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import PurePath
+from typing import Any, Literal
+
+from edge_agent.config.schema import Config
+from edge_agent.config.setting import Secret
+from edge_agent.inference import EngineInfo, Score
+
+SCHEMA = 1
+"""The version of the payloads; a change that could break a subscriber raises it."""
+
+_SCORE_DIGITS = 4
+_DIGITS_BY_UNIT = {"_ms": 1, "_mb": 1, "_s": 1, "_c": 1, "_percent": 1, "fps": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRef:
+    """The frame that a result belongs to."""
+
+    id: int
+    age_ms: float
+    """From the end of its capture to the making of this payload."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """The model that made a result."""
+
+    name: str
+    sha256: str
+    precision: str
+    engine: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageLatency:
+    """What each stage took, in milliseconds."""
+
+    capture: float
+    preprocess: float
+    infer: float
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Topic `state`: the present answer."""
+
+    seq: int
+    """Grows from message to message, and is never used twice, restarts included; `event` shares it."""
+    ts: datetime
+    """When the frame was captured, UTC."""
+    ts_synced: bool
+    """Whether `ts` comes from a clock that had been set."""
+    label: str
+    score: float
+    unknown: bool
+    top: tuple[Score, ...]
+    frame: FrameRef
+    model: ModelRef
+    latency_ms: StageLatency
+
+
+@dataclass(frozen=True, slots=True)
+class LabelChanged:
+    """Topic `event`: the label has changed."""
+
+    seq: int
+    ts: datetime
+    ts_synced: bool
+    from_label: str = field(metadata={"json": "from"})
+    to_label: str = field(metadata={"json": "to"})
+    score: float
+    event_type: Literal["label_changed"] = "label_changed"
+
+
+@dataclass(frozen=True, slots=True)
+class RawPrediction:
+    """Topic `prediction`: one result of the model, before labels are renamed and steadied."""
+
+    ts: datetime
+    ts_synced: bool
+    top: tuple[Score, ...]
+    frame: FrameRef
+    latency_ms: StageLatency
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryHealth:
+    """Resident memory of the agent, children included."""
+
+    rss_mb: float
+    anon_mb: float
+    file_mb: float
+    peak_mb: float
+    budget_mb: float
+    state: Literal["ok", "soft", "hard"]
+    cgroup_limit_mb: float | None
+    """The limit that the kernel would enforce; None where there is none."""
+    cgroup_live: bool
+    """Whether the kernel's memory controller is on at all (on stock Raspberry Pi OS it is not)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CameraHealth:
+    """The source of frames."""
+
+    state: Literal["starting", "running", "reopening", "paused", "ended"]
+    source: str
+    """Its type, as in the configuration: `picamera2`, `rtsp`, ..."""
+    frames: int
+    """Captured since the start."""
+    dropped: int
+    """Captured, but replaced by a newer one before they could be classified."""
+    reopened: int
+    last_error: str
+    """Empty when there was none."""
+
+
+@dataclass(frozen=True, slots=True)
+class MqttHealth:
+    """The broker connection, counted since the start."""
+
+    connected: bool
+    protocol: str
+    """`5` or `3.1.1`; empty while not connected."""
+    published: int
+    dropped: int
+    """Messages given up: superseded, too large, or refused by the broker."""
+    queued_events: int
+    dropped_events: int
+    """Events lost because the outbox was full."""
+    outbox: Literal["memory", "volatile", "disk"]
+    """Where waiting events are: lost with the process, lost with the power, or safe."""
+    reconnects: int
+    last_error: str
+
+
+@dataclass(frozen=True, slots=True)
+class BoardHealth:
+    """The board itself; None for what it does not tell."""
+
+    temperature_c: float | None
+    under_voltage: bool | None
+    frequency_capped: bool | None
+    throttled: bool | None
+    soft_temperature_limit: bool | None
+    occurred: tuple[str, ...] = ()
+    """Which of the four have occurred since the boot."""
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyHealth:
+    """From the end of a frame's capture to its answer, over the last interval; None without a frame."""
+
+    p50: float | None
+    p95: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Topic `health`: how the agent and its board are."""
+
+    ts: datetime
+    ts_synced: bool
+    uptime_s: float
+    memory: MemoryHealth
+    camera: CameraHealth
+    mqtt: MqttHealth
+    board: BoardHealth
+    fps: float
+    """Frames classified a second, over the last interval."""
+    skipped: int
+    """Frames that needed no inference, because the scene was still."""
+    latency_ms: LatencyHealth
+    flaps: int
+    """Label changes that were taken back at once, since the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """The model in use."""
+
+    name: str
+    arch: str
+    sha256: str
+    labels: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Why this engine and precision: measured by `calibrate`, or a safe default."""
+
+    source: Literal["calibrated", "configured", "default"]
+    reason: str
+    agreement: float | None = None
+    """Share of pictures with the same top-1 as FP32 eager, 0 to 1."""
+    latency_ms: float | None = None
+    rss_mb: float | None = None
+    measured: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """Topic `info`: what is running, and how it is configured. Secrets are masked by their type."""
+
+    ts: datetime
+    ts_synced: bool
+    version: str
+    python: str
+    board: str
+    system: str
+    model: ModelInfo
+    engine: EngineInfo
+    evidence: Evidence
+    config: Config
+    config_error: str = ""
+    """Why the file on the device is not the one in force; empty when it is."""
+    restart_reason: str = ""
+    """Why the agent restarted itself last; empty when it did not."""
+
+
+Payload = State | LabelChanged | RawPrediction | Health | Info
+
+
+def utc(time_s: float) -> datetime:
+    """The moment `time_s` seconds after 1970-01-01 UTC."""
+    return datetime.fromtimestamp(time_s, UTC)
+
+
+def timestamp(moment: datetime) -> str:
+    """ISO 8601 in UTC with milliseconds: `2025-06-01T12:00:00.123Z`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def encode(payload: Payload) -> bytes:
+    """The payload's compact JSON, in UTF-8.
+
+    Raises ValueError for a number that is not finite: JSON has none, and a subscriber could not read it.
+    """
+    return dump({"schema": SCHEMA} | plain(payload))
+
+
+def dump(value: Mapping[str, Any]) -> bytes:
+    """Compact JSON of plain values; what UTF-8 cannot carry (bytes of a file's name) becomes `?`."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "replace")
+
+
+def plain(value: Any) -> Any:
+    """A dataclass as JSON's own types: numbers rounded by their unit, secrets masked, times as text."""
+    if dataclasses.is_dataclass(value):
+        return {
+            part.metadata.get("json", part.name): _shown(part, plain(getattr(value, part.name)))
+            for part in dataclasses.fields(value)
+        }
+    if isinstance(value, Secret):
+        return "***" if value else ""
+    if isinstance(value, datetime):
+        return timestamp(value)
+    if isinstance(value, PurePath):
+        return "" if value == type(value)() else str(value)
+    if isinstance(value, (tuple, list)):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    return value
+
+
+def _shown(part: dataclasses.Field[Any], value: Any) -> Any:
+    """Measured numbers are rounded; settings are shown as their owner wrote them."""
+    return value if "setting" in part.metadata else _rounded(part.name, value)
+
+
+def _rounded(name: str, value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, _digits(name))
+    if name.endswith("_ms") and isinstance(value, dict):
+        return {key: _rounded(name, item) for key, item in value.items()}
+    return value
+
+
+def _digits(name: str) -> int:
+    return next((digits for unit, digits in _DIGITS_BY_UNIT.items() if name.endswith(unit)), _SCORE_DIGITS)

@@ -1,0 +1,150 @@
+"""What is sent during one connection, in order: the greeting, the mailbox, the events, the goodbye."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edge_agent.clock import Clock
+from edge_agent.log import RepeatedError
+from edge_agent.mqtt.backoff import Backoff
+from edge_agent.mqtt.connection import Ack, Connection
+from edge_agent.mqtt.events import EventQueue
+from edge_agent.mqtt.mailbox import Lane, Mailbox
+from edge_agent.mqtt.message import Message
+from edge_agent.mqtt.payloads import encode
+from edge_agent.mqtt.topics import Topics
+
+ONLINE = b"online"
+OFFLINE = b"offline"
+
+_ASSURED = (Lane.INFO, Lane.STATE, Lane.HEALTH, Lane.REPLY)
+_UNASSURED = (Lane.PREDICTION, Lane.IMAGE)
+_HOLD_MIN_S = 5.0
+_HOLD_MAX_S = 300.0
+_NEVER_SENDABLE = frozenset({0x95, 0x99})  # packet too large, payload format invalid
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Counters:
+    """Counts that outlast a connection."""
+
+    published: int = 0
+    refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A message on its way; `seq` is set for an event."""
+
+    message: Message
+    seq: int | None
+
+
+class Session:
+    """Used by the publisher's thread, from a connection's beginning to its end."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        topics: Topics,
+        mailbox: Mailbox,
+        events: EventQueue,
+        counters: Counters,
+        errors: RepeatedError,
+        clock: Clock,
+    ) -> None:
+        self._connection = connection
+        self._topics = topics
+        self._mailbox = mailbox
+        self._events = events
+        self._counters = counters
+        self._errors = errors
+        self._clock = clock
+        self._greeting: deque[Message] = deque()
+        self._inflight: dict[int, _Sent] = {}
+        self._last_seq = -1
+        self._hold = Backoff(_HOLD_MIN_S, _HOLD_MAX_S, lambda: 1.0)
+        self._hold_until_s = 0.0
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything sent so far has been acknowledged."""
+        return not self._inflight
+
+    def greet(self, announcements: Sequence[Message]) -> None:
+        """Queue what every connection begins with: announcements, then info, state, health, then `online`."""
+        self._greeting.extend(announcements)
+        self._mailbox.open()
+        while (message := self._mailbox.take(_ASSURED)) is not None:
+            self._greeting.append(message)
+        self._greeting.append(Message(self._topics.availability, ONLINE, retain=True))
+
+    def pump(self) -> None:
+        """Send what waits, as far as the broker lets us. Raises BrokerConnectionError."""
+        while len(self._inflight) < self._connection.limits.inflight and self._send_next():
+            pass
+        while not self._connection.congested:
+            message = self._mailbox.take(_UNASSURED)
+            if message is None:
+                break
+            self._send(message, None)
+
+    def say_goodbye(self) -> None:
+        """Send `offline`. Raises BrokerConnectionError."""
+        self._send(Message(self._topics.availability, OFFLINE, retain=True), None)
+
+    def acknowledged(self, ack: Ack) -> None:
+        """Take note of the broker's answer."""
+        sent = self._inflight.pop(ack.mid, None)
+        if ack.refused and sent is not None:
+            self._refused(sent, ack)
+            return
+        self._counters.published += 1
+        if sent is not None and sent.seq is not None:
+            self._events.remove(sent.seq)
+            self._hold.reset()
+
+    def _send_next(self) -> bool:
+        if self._greeting:
+            return self._send(self._greeting.popleft(), None)
+        message = self._mailbox.take(_ASSURED)
+        if message is not None:
+            return self._send(message, None)
+        if self._clock.monotonic_s() < self._hold_until_s:
+            return False
+        changed = self._events.after(self._last_seq)
+        if changed is None:
+            return False
+        self._last_seq = changed.seq
+        return self._send(Message(self._topics.event, encode(changed)), changed.seq)
+
+    def _send(self, message: Message, seq: int | None) -> bool:
+        if not self._connection.fits(message):
+            self._give_up(message, seq, f"it is larger than the broker takes ({len(message.payload)} bytes)")
+            return True
+        mid = self._connection.send(message)
+        if message.qos:
+            self._inflight[mid] = _Sent(message, seq)
+        return True
+
+    def _refused(self, sent: _Sent, ack: Ack) -> None:
+        """An event that may be taken later (an access list can be mended) stays, and the others behind it."""
+        if sent.seq is None or ack.refused in _NEVER_SENDABLE:
+            self._give_up(sent.message, sent.seq, f"the broker refused it: {ack.reason}")
+            return
+        self._last_seq = min(self._last_seq, sent.seq - 1)
+        self._hold_until_s = self._clock.monotonic_s() + self._hold.next_s()
+        self._report(sent.message, f"the broker refused it: {ack.reason}; events wait and are tried again")
+
+    def _give_up(self, message: Message, seq: int | None, reason: str) -> None:
+        self._counters.refused += 1
+        if seq is not None:
+            self._events.remove(seq)
+        self._report(message, reason)
+
+    def _report(self, message: Message, reason: str) -> None:
+        self._errors.report(message.topic, f"{message.topic} could not be published: {reason}")

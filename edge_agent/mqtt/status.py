@@ -1,0 +1,85 @@
+"""How the broker connection is, in words for the log, `doctor` and the service's status line."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Literal
+
+from edge_agent.mqtt.payloads import MqttHealth
+
+OutboxPlace = Literal["memory", "volatile", "disk"]
+
+
+class Trouble(enum.StrEnum):
+    """Why there is no connection: each calls for a different remedy."""
+
+    DNS = "host name unknown"
+    REFUSED = "nothing listens there"
+    UNREACHABLE = "unreachable"
+    SILENT = "no answer"
+    CLOSED = "connection closed at once"
+    TLS = "TLS failure"
+    CREDENTIALS = "credentials refused"
+    PROTOCOL = "MQTT version refused"
+    IDENTITY = "client id refused"
+    REJECTED = "connection rejected"
+    LOST = "connection lost"
+    LOCAL = "local file unusable"
+
+
+REMEDIES = {
+    Trouble.DNS: "check mqtt.host and this machine's DNS",
+    Trouble.REFUSED: "check that the broker runs, and mqtt.port",
+    Trouble.UNREACHABLE: "check the network, mqtt.host and any firewall",
+    Trouble.SILENT: "check that the broker is not stuck, and that mqtt.port is the broker's",
+    Trouble.CLOSED: "check mqtt.port, mqtt.tls.enabled, mqtt.transport and the broker's log",
+    Trouble.TLS: "check mqtt.tls, the broker's certificate and this machine's clock",
+    Trouble.CREDENTIALS: "check mqtt.username and mqtt.password_file",
+    Trouble.PROTOCOL: "set mqtt.protocol to auto",
+    Trouble.IDENTITY: "give every device its own device_id (or mqtt.client_id)",
+    Trouble.REJECTED: "see the broker's log",
+    Trouble.LOST: "see the broker's log",
+    Trouble.LOCAL: "check that the file exists and that the agent may read it",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerStatus:
+    """The connection at one moment; the counts run since the start."""
+
+    connected: bool = False
+    protocol: str = ""
+    """`5` or `3.1.1` while connected, else empty."""
+    trouble: Trouble | None = None
+    """Why it is not connected, or was lost last; None before the first attempt and while connected."""
+    detail: str = ""
+    """What exactly happened, with host and port."""
+    reconnects: int = 0
+    published: int = 0
+    """Messages that the broker acknowledged, or that were sent without asking for that."""
+    dropped: int = 0
+    queued_events: int = 0
+    dropped_events: int = 0
+    outbox: OutboxPlace = "memory"
+
+    @property
+    def summary(self) -> str:
+        """A few words: `connected`, `credentials refused`, `unreachable`, `connecting`."""
+        if self.connected:
+            return "connected"
+        return str(self.trouble) if self.trouble else "connecting"
+
+    def health(self) -> MqttHealth:
+        """The same for topic `health`."""
+        return MqttHealth(
+            connected=self.connected,
+            protocol=self.protocol,
+            published=self.published,
+            dropped=self.dropped,
+            queued_events=self.queued_events,
+            dropped_events=self.dropped_events,
+            outbox=self.outbox,
+            reconnects=self.reconnects,
+            last_error=self.detail,
+        )

@@ -1,0 +1,64 @@
+"""The topics of one device."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_DEVICE_ID = re.compile(r"[a-zA-Z0-9_-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """`<base>/<device_id>/...`, by the names of the MQTT contract.
+
+    Raises ValueError for a device id that could not stand in a topic.
+    """
+
+    base: str
+    device_id: str
+
+    def __post_init__(self) -> None:
+        if not _DEVICE_ID.fullmatch(self.device_id):
+            raise ValueError(
+                f"device id {self.device_id!r}: only letters, digits, _ and - may stand in a topic"
+            )
+
+    @property
+    def root(self) -> str:
+        return f"{self.base}/{self.device_id}"
+
+    @property
+    def availability(self) -> str:
+        return f"{self.root}/availability"
+
+    @property
+    def state(self) -> str:
+        return f"{self.root}/state"
+
+    @property
+    def event(self) -> str:
+        return f"{self.root}/event"
+
+    @property
+    def prediction(self) -> str:
+        return f"{self.root}/prediction"
+
+    @property
+    def health(self) -> str:
+        return f"{self.root}/health"
+
+    @property
+    def info(self) -> str:
+        return f"{self.root}/info"
+
+    @property
+    def image(self) -> str:
+        return f"{self.root}/image"
+
+    def request(self, verb: str) -> str:
+        """Where `verb` (`pause`, `config/get`, ...) is asked for; `#` subscribes to all of them."""
+        return f"{self.root}/request/{verb}"
+
+    def response(self, verb: str) -> str:
+        return f"{self.root}/response/{verb}"
