@@ -47,7 +47,7 @@ class V4l2Config:
         "The device file, or its number.",
         apply=_SOURCE,
         pattern="/.+|[0-9]{1,3}",
-        pattern_help="a path that begins with /, or a number",
+        pattern_help="a path, beginning with /, or a number",
     )
     width: int = setting(
         640, "Requested width; the camera may choose another.", apply=_SOURCE, at_least=64, at_most=7680
@@ -58,7 +58,7 @@ class V4l2Config:
         "Pixel format to ask for, for instance MJPG or YUYV; empty for the camera's own.",
         apply=_SOURCE,
         pattern="|[A-Za-z0-9 ]{4}",
-        pattern_help="four letters or digits, or empty",
+        pattern_help="four characters, or empty",
     )
 
 
@@ -276,7 +276,7 @@ class MqttConfig:
         "Name or address of the broker.",
         apply=_BROKER,
         pattern=r"[^\s/@:]{1,253}|[0-9A-Fa-f.]*(:[0-9A-Fa-f.]*){2,7}(%\w+)?",
-        pattern_help="a host name or address, without scheme, port or spaces",
+        pattern_help="a name or address, without scheme and port",
     )
     port: int = setting(0, "0: 1883, or 8883 with TLS.", apply=_BROKER, at_least=0, at_most=65535)
     username: str = setting("", "Empty for none.", apply=_BROKER)
@@ -298,8 +298,8 @@ class MqttConfig:
         "edge_agent",
         "Topics begin with <base_topic>/<device_id>/.",
         apply=_BROKER,
-        pattern="[^+#/$][^+#]{0,127}(?<!/)",
-        pattern_help="a topic without wildcards, not beginning with / or $, not ending with /",
+        pattern="[^+#/$][^+#$]{0,127}(?<!/)",
+        pattern_help="a topic without +, # or $, and no / at its ends",
     )
     protocol: Literal["auto", "5", "3.1.1"] = setting(
         "auto", "MQTT version. auto: 5, and 3.1.1 where the broker refuses that.", apply=_BROKER
@@ -310,7 +310,7 @@ class MqttConfig:
         "The path of the websocket.",
         apply=_BROKER,
         pattern="/[!-~]*",
-        pattern_help="a path that begins with /, without spaces",
+        pattern_help="a path, beginning with /",
     )
     keepalive_s: int = setting(
         30,
@@ -362,8 +362,8 @@ class HomeAssistantConfig:
         "homeassistant",
         "Home Assistant's own discovery prefix.",
         apply=_BROKER,
-        pattern="[^+#/$][^+#]{0,127}(?<!/)",
-        pattern_help="a topic without wildcards, not beginning with / or $, not ending with /",
+        pattern="[^+#/$][^+#$]{0,127}(?<!/)",
+        pattern_help="a topic without +, # or $, and no / at its ends",
     )
     name: str = setting("", "What the device is called there; empty: its device_id.", apply=_BROKER)
 

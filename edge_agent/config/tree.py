@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from edge_agent.config.setting import Setting
@@ -56,8 +56,3 @@ def leaves(config: Any, prefix: str = "") -> Iterator[Leaf]:
             yield from leaves(value, f"{key}.")
         else:
             yield Leaf(key, member.kind, member.setting, value)
-
-
-def is_section(kind: Any) -> bool:
-    """Whether a member's type is a section."""
-    return isinstance(kind, type) and is_dataclass(kind)

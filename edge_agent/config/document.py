@@ -1,0 +1,109 @@
+"""Reads a YAML file into nodes that know their line; refuses what a settings file has no use for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from edge_agent.config.problem import InvalidConfigError, Problem
+
+MAX_BYTES = 256 * 1024
+_MAX_DEPTH = 16
+
+_HINTS = (
+    ("'\\t'", "indent with spaces, not with tabs"),
+    (
+        "mapping values are not allowed",
+        "a value with ': ' in it needs quotes; or this line or the one above is wrong",
+    ),
+    ("cannot start any token", "put the value into quotes"),
+    ("could not find expected ':'", "write `name: value`, with a space after the colon"),
+    ("found unexpected end of stream", "a quote was opened and never closed"),
+    ("found another document", "remove the line `---`"),
+    ("<block end>", "lines of one section must begin in the same column"),
+)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file of at most MAX_BYTES in UTF-8. Raises InvalidConfigError."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise _whole_file(str(path), f"cannot be read: {error.strerror}") from error
+    if len(content) > MAX_BYTES:
+        raise _whole_file(str(path), f"is larger than {MAX_BYTES // 1024} KiB: not a settings file")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line, column = _position(error.object[: error.start].decode("utf-8", "replace"))
+        wrong = Problem(line, column, "", "is not UTF-8 text", "save the file with the encoding UTF-8")
+        raise InvalidConfigError(str(path), (wrong,)) from error
+
+
+def compose(text: str, name: str) -> yaml.MappingNode:
+    """Return the top mapping of the YAML document in `text`. Raises InvalidConfigError, calling it `name`."""
+    try:
+        root = _compose(text)
+    except yaml.MarkedYAMLError as error:
+        raise InvalidConfigError(name, (_syntax_problem(error),)) from error
+    except yaml.reader.ReaderError as error:
+        line, column = _position(text[: error.position])
+        message = f"holds a character that YAML does not allow (U+{error.character:04X})"
+        raise InvalidConfigError(name, (Problem(line, column, "", message),)) from error
+    except (ValueError, OverflowError) as error:  # PyYAML does not check the number in an escape
+        raise _whole_file(name, f"not valid YAML: {error}", "look for \\U or \\x in double quotes") from error
+    if root is None:
+        raise _whole_file(name, "is empty", "`edge-agent check-config --defaults` prints a complete one")
+    if not isinstance(root, yaml.MappingNode):
+        line, column = root.start_mark.line + 1, root.start_mark.column + 1
+        raise InvalidConfigError(name, (Problem(line, column, "", "must consist of lines `name: value`"),))
+    return root
+
+
+class _Loader(yaml.SafeLoader):
+    """Composes nodes without aliases: settings can do without, and a hostile file could grow by them."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        mark: Any = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+        if self.check_event(yaml.AliasEvent):
+            message = "aliases (*name) are not supported"
+            raise yaml.MarkedYAMLError(problem=message, problem_mark=mark)
+        if self._depth >= _MAX_DEPTH:
+            raise yaml.MarkedYAMLError(problem="is nested too deeply", problem_mark=mark)
+        self._depth += 1
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+
+def _compose(text: str) -> yaml.Node | None:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_node()
+    finally:
+        loader.dispose()
+
+
+def _syntax_problem(error: yaml.MarkedYAMLError) -> Problem:
+    mark = error.problem_mark or error.context_mark
+    line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+    message = f"not valid YAML: {(error.problem or error.context or '').removeprefix('but ')}"
+    begun = error.context_mark
+    if begun and begun.line + 1 < line:
+        message += f", {error.context} begun on line {begun.line + 1}"
+    hint = next((hint for sign, hint in _HINTS if sign in message), "")
+    return Problem(line, column, "", message, hint)
+
+
+def _position(before: str) -> tuple[int, int]:
+    """Line and column, from 1, of what follows the text `before`."""
+    return before.count("\n") + 1, len(before) - before.rfind("\n")
+
+
+def _whole_file(name: str, message: str, hint: str = "") -> InvalidConfigError:
+    return InvalidConfigError(name, (Problem(0, 0, "", message, hint),))

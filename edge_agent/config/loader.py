@@ -1,0 +1,186 @@
+"""Reads the configuration file into a `Config`, or finds everything that is wrong with it at once."""
+
+from __future__ import annotations
+
+import os
+import re
+import typing
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from edge_agent.config.document import compose, read_text
+from edge_agent.config.problem import InvalidConfigError, Problem
+from edge_agent.config.rules import RULES, Rule
+from edge_agent.config.schema import Config
+from edge_agent.config.setting import Setting
+from edge_agent.config.tree import Member, members
+from edge_agent.config.values import (
+    BadValueError,
+    convert,
+    did_you_mean,
+    found,
+    has_plain_tag,
+    is_null,
+    shorten,
+)
+
+
+def load(path: Path, *, hostname: str | None = None) -> Config:
+    """Read, parse and check the file at `path`; paths in it are relative to its folder.
+
+    An empty `device_id` is filled in from `hostname` (default: this host's name). Raises InvalidConfigError
+    with every problem found.
+    """
+    return parse(read_text(path), str(path), base=path.absolute().parent, hostname=hostname)
+
+
+def parse(text: str, name: str, *, base: Path | None = None, hostname: str | None = None) -> Config:
+    """Parse and check the text of a configuration file, called `name` in messages.
+
+    Paths in it are relative to `base` (default: the current directory). Raises InvalidConfigError.
+    """
+    root = compose(text, name)
+    walk = _Walk(Path.cwd() if base is None else base)
+    config = typing.cast(Config, walk.section(Config, root, ""))
+    for rule in RULES:
+        walk.apply(rule, config)
+    if walk.problems:
+        raise InvalidConfigError(name, tuple(walk.problems))
+    if config.device_id:
+        return config
+    return replace(config, device_id=device_id_from(os.uname().nodename if hostname is None else hostname))
+
+
+def device_id_from(hostname: str) -> str:
+    """A device id made of the first part of a host's name: `Küche 2.local` becomes `K-che-2`."""
+    usable = re.sub(r"[^a-zA-Z0-9_-]+", "-", hostname.partition(".")[0]).strip("-")
+    return usable[:64] or "edge-agent"
+
+
+class _Walk:
+    """Follows the YAML nodes along the schema, and notes every problem with its place."""
+
+    def __init__(self, base: Path) -> None:
+        self.problems: list[Problem] = []
+        self._base = base
+        self._given: dict[str, yaml.Node] = {}  # the keys that are in the file, and where
+        self._bad: set[str] = set()
+
+    def section(self, kind: type, node: yaml.Node, prefix: str) -> Any:
+        """Return a section's dataclass; what is missing or wrong keeps its default."""
+        if is_null(node):
+            return kind()
+        if not isinstance(node, yaml.MappingNode) or not has_plain_tag(node):
+            self._refuse(node, prefix.rstrip("."), f"must be a section of settings, not {found(node)}")
+            return kind()
+        known = {member.name: member for member in members(kind)}
+        values: dict[str, Any] = {}
+        for name, key_node, value_node in self._entries(node, prefix):
+            key = f"{prefix}{name}"
+            if name not in known:
+                hint = _suggest(name, list(known), prefix)
+                self._refuse(key_node, f"{prefix}{shorten(name)}", "is not a setting", hint)
+                continue
+            self._given[key] = key_node
+            try:
+                values[name] = self._member(known[name], value_node, key)
+            except BadValueError as error:
+                self._refuse(value_node, key, error.message, error.hint)
+        return kind(**values)
+
+    def apply(self, rule: Rule, config: Config) -> None:
+        """Note where `config` breaks a rule between settings that are right each for itself."""
+        for violation in rule(config):
+            if self._bad.isdisjoint(violation.keys):
+                node = self._nearest(violation.keys)
+                self._note(node, violation.keys[0], violation.message, violation.hint)
+
+    def _member(self, member: Member, node: yaml.Node, key: str) -> Any:
+        if member.setting is None:
+            return self.section(member.kind, node, f"{key}.")
+        origin = typing.get_origin(member.kind)
+        if origin is tuple:
+            kind, _ = typing.get_args(member.kind)
+            return self._list(node, kind, member.setting, key)
+        if origin is dict:
+            _, kind = typing.get_args(member.kind)
+            return self._mapping(node, kind, member.setting, key)
+        return convert(node, member.kind, member.setting, self._base)
+
+    def _list(self, node: yaml.Node, kind: Any, setting: Setting, key: str) -> tuple[Any, ...]:
+        if is_null(node):
+            return ()
+        if not isinstance(node, yaml.SequenceNode) or not has_plain_tag(node):
+            raise BadValueError(f"must be a list, not {found(node)}", "write [one, two], or [] for none")
+        items = ((f"{key}[{index}]", item) for index, item in enumerate(node.value))
+        return tuple(self._item(item, kind, setting, key, item_key) for item_key, item in items)
+
+    def _mapping(self, node: yaml.Node, kind: Any, setting: Setting, key: str) -> dict[str, Any]:
+        if is_null(node):
+            return {}
+        if not isinstance(node, yaml.MappingNode) or not has_plain_tag(node):
+            raise BadValueError(f"must be pairs, not {found(node)}", "write {this: that}, or {} for none")
+        return {
+            name: self._item(value, kind, setting, key, f"{key}.{shorten(name)}")
+            for name, _, value in self._entries(node, f"{key}.")
+        }
+
+    def _item(self, node: yaml.Node, kind: Any, setting: Setting, key: str, item_key: str) -> Any:
+        try:
+            return convert(node, kind, setting, self._base)
+        except BadValueError as error:
+            self._refuse(node, item_key, error.message, error.hint)
+            self._bad.add(key)
+            return None
+
+    def _entries(self, node: yaml.MappingNode, prefix: str) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
+        """The pairs of a mapping whose keys are texts, each key once."""
+        lines: dict[str, int] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode) or not has_plain_tag(key_node):
+                self._refuse(key_node, prefix.rstrip("."), f"a name must be a text, not {found(key_node)}")
+                continue
+            name = key_node.value
+            if name in lines:
+                message = f"is given twice, first on line {lines[name]}"
+                self._refuse(key_node, f"{prefix}{shorten(name)}", message, "remove one of them")
+                continue
+            lines[name] = key_node.start_mark.line + 1
+            yield name, key_node, value_node
+
+    def _nearest(self, keys: tuple[str, ...]) -> yaml.Node | None:
+        """Where in the file the first of `keys` is that is given there."""
+        return next((self._given[key] for key in keys if key in self._given), None)
+
+    def _refuse(self, node: yaml.Node, key: str, message: str, hint: str = "") -> None:
+        """Note a value that cannot be used: rules about it would only add confusion."""
+        self._note(node, key, message, hint)
+        self._bad.add(key)
+
+    def _note(self, node: yaml.Node | None, key: str, message: str, hint: str = "") -> None:
+        mark = node.start_mark if node else None
+        line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+        self.problems.append(Problem(line, column, key, message, hint))
+
+
+def _suggest(name: str, siblings: list[str], prefix: str) -> str:
+    """The setting that was probably meant: a similar name beside it, else that name in another section."""
+    if hint := did_you_mean(name, siblings):
+        return hint
+    elsewhere = [key for key in _all_keys(Config, "") if key.rpartition(".")[2] == name]
+    if elsewhere:
+        return "did you mean " + " or ".join(f"'{key}'" for key in elsewhere[:2]) + "?"
+    where = f"{prefix.rstrip('.')} has" if prefix else "there are"
+    return f"{where} {', '.join(siblings)}"
+
+
+def _all_keys(section: type, prefix: str) -> Iterator[str]:
+    for member in members(section):
+        key = f"{prefix}{member.name}"
+        yield key
+        if member.setting is None:
+            yield from _all_keys(member.kind, f"{key}.")

@@ -1,0 +1,44 @@
+"""What is wrong with a configuration file, and where: a list of problems, raised as one error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_agent.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One thing that its owner has to change."""
+
+    line: int
+    """From 1; 0 where the whole file is meant."""
+    column: int
+    """From 1; 0 where the whole file is meant."""
+    key: str
+    """The setting's dotted key, for instance `mqtt.port`; empty where no setting is meant."""
+    message: str
+    hint: str = ""
+    """What could be done, for instance "did you mean 'votes'?"; may be empty."""
+
+    def describe(self, file: str) -> str:
+        """One line: `edge-agent.yaml:12: mqtt.port: must be 0 to 65535 (found 70000)`."""
+        place = f"{file}:{self.line}" if self.line else file
+        parts = [place, self.key, self.message] if self.key else [place, self.message]
+        return ": ".join(parts) + (f" ({self.hint})" if self.hint else "")
+
+
+class InvalidConfigError(ConfigError):
+    """A configuration file cannot be used; the message lists every problem, a line each."""
+
+    def __init__(self, file: str, problems: tuple[Problem, ...]) -> None:
+        self.file = file
+        self.problems = tuple(sorted(problems))
+        super().__init__("\n".join(problem.describe(file) for problem in self.problems))
+
+    @property
+    def summary(self) -> str:
+        """The first problem, and how many more there are: for a status line."""
+        first = self.problems[0].describe(self.file)
+        more = len(self.problems) - 1
+        return f"{first}, and {more} more" if more else first
