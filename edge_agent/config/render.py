@@ -1,0 +1,176 @@
+"""Shows a configuration: masked for `info`, as the commented file that ships, and as the table of the manual.
+
+Run as a module in a checkout, it rewrites the shipped file and the manual's table from the schema.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from edge_agent.config.schema import Config
+from edge_agent.config.setting import Secret, Setting
+from edge_agent.config.tree import Leaf, leaves, members
+from edge_agent.config.values import limits
+
+MASK = "***"
+_COMMENT_WIDTH = 100
+_INDENT = "  "
+_TABLE = ("<!-- settings: begin -->\n", "<!-- settings: end -->\n")
+
+_HEADER = """\
+# The settings of edge-agent. Each is shown with its default; one that is left out keeps it.
+# Behind a setting: its limits, and what the running agent does when it is changed.
+#
+# The agent sees when this file is saved. A file with an error in it is refused whole: the agent goes
+# on with the settings it had and says what is wrong, as `edge-agent check-config FILE` does.
+# Relative paths are relative to this file's folder.
+"""
+
+# What YAML reads as the text that it looks like; anything else is quoted.
+_BARE = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
+_NOT_BARE = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null"))
+
+
+def masked(config: Config) -> dict[str, Any]:
+    """The configuration as plain JSON values, nested as in the file; no secret in it can be read."""
+    plain: dict[str, Any] = {}
+    for leaf in leaves(config):
+        *sections, name = leaf.key.split(".")
+        place = plain
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[name] = shown(leaf)
+    return plain
+
+
+def shown(leaf: Leaf) -> Any:
+    """A setting's value as a plain JSON value, masked where it is secret."""
+    value = leaf.value
+    if isinstance(value, Secret):
+        if not value:
+            return ""
+        return mask_url(value) if leaf.setting.is_url else MASK
+    if isinstance(value, Path):
+        return _path_text(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def mask_url(url: str) -> str:
+    """Scheme and host of a URL: `rtsp://***@camera:554/***`.
+
+    Cameras take passwords in the path and the query too, and people forget to encode a `/` or `@` in theirs.
+    So everything before the last `@` is masked, and everything behind the host.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return MASK
+    credentials, at, behind = rest.rpartition("@")
+    host, slash, path = re.fullmatch(r"([^/?#]*)([/?#]?)(.*)", behind, re.DOTALL).groups()  # type: ignore[union-attr]
+    return f"{scheme}://{MASK + at if credentials else ''}{host}{slash}{MASK if path else ''}"
+
+
+def commented_yaml(config: Config) -> str:
+    """The configuration as a YAML file for its owner to edit: every setting, explained.
+
+    Secrets stand in it as they are, since the file is what keeps them.
+    """
+    return "\n".join([_HEADER.rstrip("\n"), *_section_lines(config, "")]) + "\n"
+
+
+def settings_table(config: Config) -> str:
+    """A Markdown table of every setting, for the manual; `config` gives the defaults."""
+    head = "| setting | default | values | a change | |\n|---|---|---|---|---|\n"
+    return head + "".join(_table_row(leaf) for leaf in leaves(config))
+
+
+def with_settings_table(manual: str, config: Config) -> str:
+    """The manual's text with the settings table between its two marks replaced by a current one."""
+    begin, end = _TABLE
+    before, rest = manual.split(begin)
+    _, after = rest.split(end)
+    return f"{before}{begin}{settings_table(config)}{end}{after}"
+
+
+def describe_values(kind: Any, setting: Setting) -> str:
+    """What may be written: `one of tcp, udp`, `0 to 65535`, `true or false`; empty for any text."""
+    if typing.get_origin(kind) is Literal:
+        return f"one of {', '.join(typing.get_args(kind))}"
+    if kind is bool:
+        return "true or false"
+    if typing.get_origin(kind) is tuple:
+        return f"a list of numbers, {limits(setting)}" if limits(setting) else "a list"
+    if typing.get_origin(kind) is dict:
+        return "pairs"
+    return limits(setting) or setting.pattern_help
+
+
+def _section_lines(section: Any, indent: str) -> Iterator[str]:
+    for member in members(type(section)):
+        value = getattr(section, member.name)
+        if not indent or member.setting is None:
+            yield ""
+        yield from _comment(member.doc, indent)
+        if member.setting is None:
+            yield f"{indent}{member.name}:"
+            yield from _section_lines(value, indent + _INDENT)
+        else:
+            yield f"{indent}{member.name}: {_yaml(value)}  # {_note(member.kind, member.setting)}"
+
+
+def _note(kind: Any, setting: Setting) -> str:
+    values = "" if kind is bool else describe_values(kind, setting)
+    return f"{values}; {setting.apply.value}" if values else setting.apply.value
+
+
+def _comment(text: str, indent: str) -> list[str]:
+    import textwrap
+
+    prefix = f"{indent}# "
+    width = _COMMENT_WIDTH - len(prefix)
+    return [prefix + line for line in textwrap.wrap(text, width, break_on_hyphens=False)]
+
+
+def _yaml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, tuple):
+        return f"[{', '.join(_yaml(item) for item in value)}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_yaml(name)}: {_yaml(item)}' for name, item in value.items())}}}"
+    text = _path_text(value) if isinstance(value, Path) else str(value)
+    if _BARE.fullmatch(text) and text.lower() not in _NOT_BARE:
+        return text
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _path_text(path: Path) -> str:
+    return "" if path == Path() else str(path)
+
+
+def _table_row(leaf: Leaf) -> str:
+    cells = (
+        f"`{leaf.key}`",
+        f"`{_yaml(leaf.value)}`",
+        describe_values(leaf.kind, leaf.setting),
+        leaf.setting.apply.value,
+        leaf.setting.doc,
+    )
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
+
+
+def _rewrite(checkout: Path) -> None:
+    defaults = Config()
+    (checkout / "config/edge-agent.yaml").write_text(commented_yaml(defaults), encoding="utf-8")
+    manual = checkout / "docs/configuration.md"
+    manual.write_text(with_settings_table(manual.read_text(encoding="utf-8"), defaults), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    _rewrite(Path())
