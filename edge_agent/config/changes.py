@@ -1,0 +1,77 @@
+"""What differs between two configurations, and what the running agent has to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from edge_agent.config.render import shown
+from edge_agent.config.schema import Config
+from edge_agent.config.setting import Apply
+from edge_agent.config.tree import Leaf, leaves
+
+_BY_STRENGTH = (Apply.RESTART, Apply.BROKER, Apply.SOURCE, Apply.LIVE)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A setting whose value differs."""
+
+    key: str
+    """Dotted: `mqtt.port`."""
+    old: Any
+    new: Any
+    """Both as plain JSON values, and masked where they are secret."""
+    apply: Apply
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The settings that differ, in the order of the schema."""
+
+    changed: tuple[Change, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.changed)
+
+    def __iter__(self) -> Iterator[Change]:
+        return iter(self.changed)
+
+    @property
+    def kinds(self) -> frozenset[Apply]:
+        """Everything that has to be done. After a RESTART the others need not."""
+        return frozenset(change.apply for change in self.changed)
+
+    @property
+    def strongest(self) -> Apply | None:
+        """The one of `kinds` that disturbs most; None where nothing differs."""
+        return next((kind for kind in _BY_STRENGTH if kind in self.kinds), None)
+
+    def touches(self, prefix: str) -> bool:
+        """Whether the setting `prefix`, or one in the section of that name, differs."""
+        return any(f"{change.key}.".startswith(f"{prefix}.") for change in self.changed)
+
+    def describe(self) -> str:
+        """The keys in one line, for the log."""
+        return ", ".join(change.key for change in self.changed)
+
+
+def diff(old: Config, new: Config) -> Changes:
+    """What differs in `new`. Settings of a kind of source that neither uses take no reopening."""
+    used: set[str] = {old.source.type, new.source.type}
+    return Changes(
+        tuple(
+            Change(before.key, shown(before), shown(after), _apply(after, used))
+            for before, after in zip(leaves(old), leaves(new), strict=True)
+            if before.value != after.value
+        )
+    )
+
+
+def _apply(leaf: Leaf, used_sources: set[str]) -> Apply:
+    section, _, rest = leaf.key.partition(".")
+    kind, is_of_kind, _ = rest.partition(".")
+    if section == "source" and is_of_kind and kind not in used_sources:
+        return Apply.LIVE
+    return leaf.setting.apply

@@ -1,0 +1,85 @@
+"""The configuration of a running agent: an edit of its file is taken over whole, or refused whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_agent.config.changes import Changes, diff
+from edge_agent.config.loader import load
+from edge_agent.config.problem import InvalidConfigError, Problem
+from edge_agent.config.schema import Config
+from edge_agent.errors import EdgeAgentError
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The file was good: its configuration is the current one now."""
+
+    config: Config
+    changes: Changes
+    """Against the one before; may be empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The file was not good: the configuration stays what it was."""
+
+    error: InvalidConfigError
+    """Lists each problem with its line; `error.summary` is short enough for a status line."""
+
+
+ReloadResult = Accepted | Refused
+Veto = Callable[[Config, Changes], None]
+
+
+def no_veto(config: Config, changes: Changes) -> None:
+    """Agrees to everything."""
+
+
+class LiveConfig:
+    """Holds the last good configuration, and why the file on disk is not it. For one thread at a time."""
+
+    def __init__(
+        self,
+        path: Path,
+        current: Config,
+        veto: Veto = no_veto,
+        read: Callable[[Path], Config] = load,
+    ) -> None:
+        """`veto` raises EdgeAgentError for a valid configuration that this agent could not run with, for
+        instance one whose model is not there: a restart with it would be the agent's end."""
+        self._path = path
+        self._current = current
+        self._veto = veto
+        self._read = read
+        self._error: InvalidConfigError | None = None
+
+    @property
+    def current(self) -> Config:
+        """The last good configuration."""
+        return self._current
+
+    @property
+    def error(self) -> InvalidConfigError | None:
+        """Why the file as it stands was refused; None while it is the current configuration."""
+        return self._error
+
+    def reload(self) -> ReloadResult:
+        """Read the file anew, and make it the current configuration if it is good."""
+        try:
+            config = self._read(self._path)
+            changes = diff(self._current, config)
+            self._veto(config, changes)
+        except InvalidConfigError as error:
+            return self._refuse(error)
+        except EdgeAgentError as error:
+            return self._refuse(InvalidConfigError(str(self._path), (Problem(0, 0, "", str(error)),)))
+        self._current = config
+        self._error = None
+        return Accepted(config, changes)
+
+    def _refuse(self, error: InvalidConfigError) -> Refused:
+        self._error = error
+        return Refused(error)
