@@ -26,6 +26,8 @@ class Host:
     """Why there is none; empty where there is."""
     torch: str
     """The version; empty where torch is not installed."""
+    torch_cuda: str = ""
+    """The CUDA version that this torch was built for; empty for a CPU build."""
 
     @property
     def default_threads(self) -> int:
@@ -36,20 +38,33 @@ def read_host(board: Board | None = None) -> Host:
     """Look at the CPU and the installed libraries. Imports no engine; opens libXNNPACK where there is one."""
     soname, problem = _find_xnnpack()
     cpu = (board or Board()).cpu()
-    return Host(cpu, len(os.sched_getaffinity(0)), soname, problem, torch_version())
+    torch = installed_torch()
+    return Host(cpu, len(os.sched_getaffinity(0)), soname, problem, torch.version, torch.cuda)
 
 
-def torch_version() -> str:
-    """The version of the installed torch, which is not imported; empty where there is none."""
+@dataclass(frozen=True, slots=True)
+class TorchBuild:
+    """The installed torch; empty texts for what it is not."""
+
+    version: str
+    cuda: str
+
+
+def installed_torch() -> TorchBuild:
+    """Tell which torch is installed, without importing it: that would cost 200 MB."""
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
-        return ""
+        return TorchBuild("", "")
     try:
         text = (Path(spec.origin).parent / "version.py").read_text(encoding="utf-8")
     except OSError:
-        return "unknown"
-    found = re.search(r"^__version__\s*=\s*['\"]([^'\"]+)", text, re.MULTILINE)
-    return found.group(1) if found else "unknown"
+        text = ""
+    return parse_torch_version(text)
+
+
+def parse_torch_version(text: str) -> TorchBuild:
+    """Read torch's own version.py: assignments of literals, with or without annotations."""
+    return TorchBuild(_assigned(text, "__version__") or "unknown", _assigned(text, "cuda"))
 
 
 def _find_xnnpack() -> tuple[str, str]:
@@ -59,3 +74,8 @@ def _find_xnnpack() -> tuple[str, str]:
         return open_library().release.soname, ""
     except EngineError as error:
         return "", str(error)
+
+
+def _assigned(text: str, name: str) -> str:
+    found = re.search(rf"^{name}\b[^=\n]*=\s*['\"]([^'\"]+)", text, re.MULTILINE)
+    return found.group(1) if found else ""

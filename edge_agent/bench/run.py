@@ -1,0 +1,77 @@
+"""Runs the rows of a bench and puts the result together."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from datetime import datetime
+
+from edge_agent.artifact.sidecar import Artifact
+from edge_agent.bench.result import BenchResult, Machine, RowResult
+from edge_agent.bench.rows import RowSpec, Setting
+from edge_agent.board import Board
+from edge_agent.calibrate.runs import Agreement, Outcome, Progress, agreement, run_interleaved
+from edge_agent.inference.host import Host
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What is to be measured."""
+
+    artifact: Artifact
+    rows: tuple[RowSpec, ...]
+    setting: Setting
+    repeats: int
+
+
+def run_bench(bench: Bench, host: Host, created: datetime, report: Progress) -> BenchResult:
+    """Measure every row, in rounds; answers are compared with those of the first row that can be run."""
+    tasks = [(row.name, row.task) for row in bench.rows if row.task is not None]
+    outcomes = run_interleaved(tasks, bench.repeats, report)
+    reference = next((name for name, _ in tasks if outcomes[name].probabilities is not None), "nothing")
+    sidecar = bench.artifact.sidecar
+    return BenchResult(
+        created=created,
+        machine=this_machine(host),
+        model=sidecar.name,
+        model_sha256=sidecar.sha256,
+        weights=f"weights: {sidecar.weights.source}",
+        reference=reference,
+        pictures=len(bench.setting.pictures),
+        repeats=bench.repeats,
+        frames=bench.setting.frames,
+        rows=tuple(_row(row, outcomes, reference) for row in bench.rows),
+    )
+
+
+def this_machine(host: Host) -> Machine:
+    """What the figures are figures of."""
+    torch = f"torch {host.torch}" if host.torch else ""
+    system = os.uname()
+    return Machine(
+        board=Board().model(),
+        cpu=host.cpu.name,
+        cores=host.usable_cores,
+        system=f"{system.sysname} {system.release} {system.machine}",
+        python=platform.python_version(),
+        libraries=tuple(name for name in (torch, host.xnnpack) if name),
+    )
+
+
+def _row(spec: RowSpec, outcomes: dict[str, Outcome], reference: str) -> RowResult:
+    outcome = outcomes.get(spec.name, Outcome(None, None, spec.absent))
+    return RowResult(
+        name=spec.name,
+        artifact_mb=spec.artifact_mb,
+        summary=outcome.summary,
+        agreement=_agreement(outcome, outcomes.get(reference)),
+        absent=outcome.failure,
+        note=spec.note,
+    )
+
+
+def _agreement(outcome: Outcome, reference: Outcome | None) -> Agreement | None:
+    if reference is None or outcome.probabilities is None or reference.probabilities is None:
+        return None
+    return agreement(outcome.probabilities, reference.probabilities)

@@ -1,0 +1,23 @@
+"""Loads one of the agent's own engines for a measuring process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+from edge_agent.artifact.sidecar import read_sidecar
+from edge_agent.calibrate.task import Task
+from edge_agent.inference import Engine, EngineName, Precision
+from edge_agent.inference.choice import Choice, load_engine
+
+
+def load(task: Task) -> Engine:
+    """The engine, precision and threads that the task's options name."""
+    choice = Choice(
+        engine=cast(EngineName, task.options["engine"]),
+        precision=cast(Precision, task.options["precision"]),
+        threads=int(task.options["threads"]),
+        source="configured",
+        reason="to be measured",
+    )
+    return load_engine(choice, read_sidecar(Path(task.model)))

@@ -1,0 +1,88 @@
+"""What a measuring process is asked, and what it answers: both travel as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One measurement, for one fresh process."""
+
+    loader: str
+    """`module:function`; called with the task it returns an `edge_agent.inference.Engine`."""
+    model: str
+    """The model directory."""
+    pictures: tuple[str, ...]
+    options: Mapping[str, str] = field(default_factory=dict)
+    """For the loader."""
+    imports: tuple[str, ...] = ()
+    """Modules that are imported first, so that what they cost is measured too."""
+    frames: int = 30
+    """How many inferences are timed, at the most."""
+    warmup: int = 3
+    longest_s: float = 60.0
+    """No further inference is begun after this time."""
+    trims: bool = False
+    """Whether memory is held low as the agent does it: by allocator settings, and a trim before measuring."""
+    probabilities: str = ""
+    """A .npy file for the probabilities of all pictures, shape (pictures, classes); empty for none."""
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        fields = json.loads(text)
+        return cls(**fields | {"pictures": tuple(fields["pictures"]), "imports": tuple(fields["imports"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one process measured of itself. Latencies are those of `Engine.run` alone."""
+
+    library: str
+    arithmetic: str
+    threads: int
+    load_s: float
+    """From before the library is imported until the engine is ready to run."""
+    latencies_ms: tuple[float, ...]
+    base_mb: float
+    """Resident memory before the engine was loaded."""
+    steady_mb: float
+    """Resident memory after the frames; where the task trims, after a trim and some more frames."""
+    untrimmed_mb: float
+    anon_mb: float
+    file_mb: float
+    peak_mb: float
+    faults_per_frame: float
+    """Page faults that needed no disk, for each timed inference."""
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        fields: dict[str, Any] = json.loads(text)
+        return cls(**fields | {"latencies_ms": tuple(fields["latencies_ms"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Why a process could not measure."""
+
+    reason: str
+
+
+def pictures_in(directory: Path) -> tuple[str, ...]:
+    """The pictures of a folder, by name; empty where there are none."""
+    suffixes = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+    return tuple(
+        str(path)
+        for path in sorted(directory.iterdir())
+        if path.is_file() and path.suffix.lower() in suffixes
+    )
