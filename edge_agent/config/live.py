@@ -57,7 +57,7 @@ class LiveConfig:
         self._error: InvalidConfigError | None = None
 
     @property
-    def current(self) -> Config:
+    def config(self) -> Config:
         """The last good configuration."""
         return self._current
 
