@@ -221,7 +221,7 @@ def _plain_value(value: object) -> str:
         return f"{shown:.6g}"
     if isinstance(shown, str) and shown and shown.isprintable() and not _PLAIN_WORD_BREAKERS & set(shown):
         return shown
-    return json.dumps(shown, ensure_ascii=False)
+    return _one_line(json.dumps(shown, ensure_ascii=False))
 
 
 def _json_value(value: object) -> str | int | float | bool | None:
