@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from edge_agent.frame import Frame
 
@@ -33,4 +33,13 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Release the device. Never raises; calling it twice is fine."""
+        ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """A source whose frames pile up while nobody reads them, until they are old or the sender gives up."""
+
+    def skip(self) -> None:
+        """Let the next frame pass, waiting for it no longer than the source's timeout. Raises SourceError."""
         ...
