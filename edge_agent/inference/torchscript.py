@@ -1,0 +1,172 @@
+"""The torchscript engine: the model run by torch itself. The reference, and the way for any model."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import warnings
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.artifact.sidecar import SIDECAR_NAME, Artifact, FileRole, open_role
+from edge_agent.errors import ArtifactError, EngineError
+from edge_agent.inference import EngineInfo, Precision
+
+if TYPE_CHECKING:
+    import torch
+
+# By then torch has compiled the graph and its allocations have settled.
+_WARM_UP_RUNS = 3
+_ROLES: dict[Precision, FileRole] = {"fp16": "torchscript-fp16", "fp32": "torchscript-fp32"}
+_COMPILER_KERNELS = "torch._meta_registrations"
+
+
+class TorchScriptEngine:
+    """A TorchScript module, run on one input shape by the thread that loaded it.
+
+    torch keeps a pool of threads for each thread that runs it, and lets its memory grow with each new shape:
+    so load and run it in one thread.
+    """
+
+    def __init__(self, module: torch.jit.ScriptModule, shape: tuple[int, ...], info: EngineInfo) -> None:
+        self._module: torch.jit.ScriptModule | None = module
+        self._shape = shape
+        self._info = info
+
+    @classmethod
+    def load(
+        cls, artifact: Artifact, precision: Precision, *, threads: int, affinity: tuple[int, ...] = ()
+    ) -> TorchScriptEngine:
+        """Load the artifact's module and run it until it is warm.
+
+        `threads` and `affinity` (cores; empty for all) hold for torch in the whole process, and for the
+        calling thread. Raises ArtifactError when the file is missing, damaged, written by a newer torch, or
+        does not answer one logit a label; EngineError when torch is missing or fails.
+        """
+        torch = _import_torch()
+        _check_version(artifact, str(torch.__version__))
+        (path,) = open_role(artifact, _ROLES[precision])
+        _pin(affinity)
+        torch.set_num_threads(threads)
+        crop = artifact.sidecar.preprocessing.crop
+        info = EngineInfo("torchscript", precision, "fp32", threads, f"torch {torch.__version__}")
+        engine = cls(_read(path), (1, crop, crop, 3), info)
+        engine._warm_up(artifact)
+        return engine
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._info
+
+    def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits of one normalised picture: see `Engine.run`."""
+        import torch
+
+        if self._module is None:
+            raise EngineError("the torchscript engine was closed")
+        if tensor.shape != self._shape or tensor.dtype != np.float32 or not tensor.flags.c_contiguous:
+            raise EngineError(
+                f"the input is {tensor.dtype} {tensor.shape}, expected C-contiguous float32 {self._shape}"
+            )
+        # The same memory, seen as NCHW in channels_last order.
+        picture = torch.from_numpy(tensor).permute(0, 3, 1, 2)
+        try:
+            # Without its optimised executor torch runs the graph as it is, as fast, and needs 4 to 6 MB less
+            # for copies of it specialised to shapes.
+            with torch.inference_mode(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
+                logits: NDArray[np.float32] = self._module(picture)[0].numpy()
+        except RuntimeError as error:
+            raise EngineError(f"torch failed to run the model: {_last_line(error)}") from error
+        return logits
+
+    def close(self) -> None:
+        self._module = None
+
+    def _warm_up(self, artifact: Artifact) -> None:
+        grey = np.zeros(self._shape, np.float32)
+        try:
+            answers = [self.run(grey) for _ in range(_WARM_UP_RUNS)]
+        except (IndexError, AttributeError, TypeError) as error:
+            raise ArtifactError(f"{artifact.directory}: the model does not answer logits: {error}") from error
+        labels = len(artifact.sidecar.labels)
+        if answers[-1].shape != (labels,):
+            raise ArtifactError(
+                f"{artifact.directory / SIDECAR_NAME}: has {labels} labels, and the model answers"
+                f" {answers[-1].size} logits; build the model again with its own labels"
+            )
+
+
+def _import_torch() -> ModuleType:
+    """Import torch, where it is not yet imported, without the part of it that only its compiler uses.
+
+    At import torch registers kernels, written in Python, for its compiler's fake tensors: 18 MB that no
+    inference touches. An empty module in their place keeps them out; whoever asks for them later gets them.
+    """
+    is_first = "torch" not in sys.modules
+    if is_first:
+        sys.modules[_COMPILER_KERNELS] = ModuleType(_COMPILER_KERNELS)
+    try:
+        import torch
+    except ImportError as error:
+        raise EngineError(
+            f"the torchscript engine needs torch, which cannot be imported ({error}):"
+            " pip install 'edge-agent[torch]'"
+        ) from error
+    finally:
+        if is_first:
+            sys.modules.pop(_COMPILER_KERNELS, None)
+    return torch
+
+
+def _check_version(artifact: Artifact, installed: str) -> None:
+    written_by = artifact.sidecar.torch_version
+    if _release(written_by) > _release(installed):
+        raise ArtifactError(
+            f"{artifact.directory / SIDECAR_NAME}: the model was built with torch {written_by}, newer than"
+            f" the torch {installed} here; update torch, or build the model with torch {installed}"
+        )
+
+
+def _release(version: str) -> tuple[int, int]:
+    """Major and minor: patch releases read each other's files."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def _pin(cores: tuple[int, ...]) -> None:
+    """Keep the calling thread, and the threads that torch starts from it, on these cores."""
+    if not cores:
+        return
+    try:
+        os.sched_setaffinity(0, cores)
+    except (OSError, ValueError, OverflowError) as error:
+        available = sorted(os.sched_getaffinity(0))
+        raise EngineError(
+            f"model.affinity {list(cores)} cannot be set: there are the cores {available}"
+        ) from error
+
+
+def _read(path: Path) -> torch.jit.ScriptModule:
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", category=FutureWarning)  # TorchScript is no longer developed
+            module: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
+                str(path), map_location="cpu"
+            )
+    except (RuntimeError, ValueError) as error:
+        raise ArtifactError(
+            f"{path}: not a TorchScript file that torch can read: {_last_line(error)}"
+        ) from error
+    return module.eval()
+
+
+def _last_line(error: Exception) -> str:
+    """torch puts a C++ traceback before the message."""
+    return str(error).strip().rsplit("\n", 1)[-1] or type(error).__name__
