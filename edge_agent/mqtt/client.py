@@ -23,12 +23,12 @@ from edge_agent.mqtt.payloads import Health, Info, LabelChanged, RawPrediction, 
 from edge_agent.mqtt.session import OFFLINE, Counters, Session
 from edge_agent.mqtt.status import BrokerStatus, Trouble
 from edge_agent.mqtt.topics import Topics
-from edge_agent.mqtt.wake import Wake
+from edge_agent.wake import Wake
 
 _STEP_S = 1.0
 _STABLE_S = 5.0  # a connection that lasted so long has recovered; a shorter one is one more failure
 _BROKER = "broker"
-# How brokers that only know MQTT 3.1.1 take an MQTT 5 greeting: some say so, some hang up, some wait for more.
+# How brokers that know only MQTT 3.1.1 take an MQTT 5 greeting: some say so, some hang up, some wait.
 _PERHAPS_TOO_OLD = (Trouble.PROTOCOL, Trouble.CLOSED, Trouble.SILENT)
 _log = logging.getLogger(__name__)
 
@@ -60,13 +60,14 @@ class Publisher:
         announce: Callable[[], Sequence[Message]] = tuple,
         on_status: Callable[[BrokerStatus], None] = lambda _: None,
         fresh_s: float = 120.0,
+        answer_timeout_s: float = 10.0,
         jitter: Callable[[], float] = random.random,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
         """`events`: where events wait (default: in memory). `announce` returns messages to be sent first on
         each connection. `on_status` is called, on the publisher's thread, when the connection comes or goes.
-        A state or health older than `fresh_s` is not sent again after a reconnect. `jitter` returns uniform
-        numbers in [0, 1).
+        A state or health older than `fresh_s` is not sent again after a reconnect. A broker that takes longer
+        than `answer_timeout_s` to accept a connection is given up. `jitter` returns numbers in [0, 1).
         """
         self._config = config
         self._topics = topics
@@ -76,6 +77,7 @@ class Publisher:
         self._announce = announce
         self._on_status = on_status
         self._environment = environment
+        self._answer_timeout_s = answer_timeout_s
         self._mailbox = Mailbox(clock, fresh_s)
         self._counters = Counters()
         self._backoff = Backoff(config.reconnect_min_s, config.reconnect_max_s, jitter)
@@ -179,7 +181,12 @@ class Publisher:
             will=Message(self._topics.availability, OFFLINE, retain=True),
             environment=self._environment,
         )
-        connection.open(self._clock, wake=self._wake, cancelled=self._stopping.is_set)
+        connection.open(
+            self._clock,
+            answer_timeout_s=self._answer_timeout_s,
+            wake=self._wake,
+            cancelled=self._stopping.is_set,
+        )
         return connection
 
     def _use(self, connection: Connection) -> None:
@@ -235,13 +242,12 @@ class Publisher:
 
     def _until(self, connection: Connection, session: Session, deadline_s: float) -> bool:
         """Step until everything is acknowledged; returns whether that was so in time."""
-        session.pump()
-        while not session.idle:
+        while True:
+            session.pump()
             left_s = deadline_s - self._clock.monotonic_s()
-            if left_s <= 0:
-                return False
+            if session.idle or left_s <= 0:
+                return session.idle
             self._step(connection, session, left_s)
-        return True
 
     def _came(self, connection: Connection) -> None:
         self._connections += 1

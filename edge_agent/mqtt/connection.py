@@ -23,7 +23,7 @@ from edge_agent.config.schema import MqttConfig, TlsConfig
 from edge_agent.errors import BrokerError
 from edge_agent.mqtt.message import Incoming, Message
 from edge_agent.mqtt.status import REMEDIES, Trouble
-from edge_agent.mqtt.wake import Wake
+from edge_agent.wake import Wake
 
 Protocol = Literal["5", "3.1.1"]
 

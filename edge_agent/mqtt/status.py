@@ -39,7 +39,7 @@ REMEDIES = {
     Trouble.PROTOCOL: "set mqtt.protocol to auto",
     Trouble.IDENTITY: "give every device its own device_id (or mqtt.client_id)",
     Trouble.REJECTED: "see the broker's log",
-    Trouble.LOST: "see the broker's log",
+    Trouble.LOST: "see the broker's log; if it recurs, another client may use the same client id",
     Trouble.LOCAL: "check that the file exists and that the agent may read it",
 }
 
