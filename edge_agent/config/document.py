@@ -11,6 +11,7 @@ from edge_agent.config.problem import InvalidConfigError, Problem
 
 MAX_BYTES = 256 * 1024
 _MAX_DEPTH = 16
+_NULL = "tag:yaml.org,2002:null"
 
 _HINTS = (
     ("'\\t'", "indent with spaces, not with tabs"),
@@ -55,7 +56,7 @@ def compose(text: str, name: str) -> yaml.MappingNode:
         raise InvalidConfigError(name, (Problem(line, column, "", message),)) from error
     except (ValueError, OverflowError) as error:  # PyYAML does not check the number in an escape
         raise _whole_file(name, f"not valid YAML: {error}", "look for \\U or \\x in double quotes") from error
-    if root is None:
+    if root is None or root.tag == _NULL:
         raise _whole_file(name, "is empty", "`edge-agent check-config --defaults` prints a complete one")
     if not isinstance(root, yaml.MappingNode):
         line, column = root.start_mark.line + 1, root.start_mark.column + 1

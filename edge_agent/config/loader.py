@@ -168,12 +168,13 @@ class _Walk:
 
 
 def _suggest(name: str, siblings: list[str], prefix: str) -> str:
-    """The setting that was probably meant: a similar name beside it, else that name in another section."""
-    if hint := did_you_mean(name, siblings):
-        return hint
+    """The setting that was probably meant: one of that name in another section, else a similar one here."""
     elsewhere = [key for key in _all_keys(Config, "") if key.rpartition(".")[2] == name]
     if elsewhere:
-        return "did you mean " + " or ".join(f"'{key}'" for key in elsewhere[:2]) + "?"
+        nearest = sorted(elsewhere, key=lambda key: not key.startswith(prefix))[:2]
+        return "did you mean " + " or ".join(f"'{key}'" for key in nearest) + "?"
+    if hint := did_you_mean(name, siblings):
+        return hint
     where = f"{prefix.rstrip('.')} has" if prefix else "there are"
     return f"{where} {', '.join(siblings)}"
 

@@ -128,7 +128,7 @@ def _number_hint(node: yaml.Node, pattern: re.Pattern[str]) -> str:
         return "remove the quotes"
     if (with_unit := _WITH_UNIT.fullmatch(node.value)) and pattern.fullmatch(with_unit[1]):
         return f"write the number alone: {with_unit[1]}"
-    if pattern.fullmatch(node.value.replace(",", ".")):
+    if "," in node.value and pattern.fullmatch(node.value.replace(",", ".")):
         return f"write {node.value.replace(',', '.')}"
     return "write a plain decimal number" if node.tag in (_INT, _FLOAT) else ""
 

@@ -1,0 +1,94 @@
+"""Configurations and settings made up by hypothesis from the schema itself."""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from hypothesis import strategies as st
+
+from edge_agent.config.rules import RULES
+from edge_agent.config.schema import Config
+from edge_agent.config.setting import Secret
+from edge_agent.config.tree import Leaf, leaves
+
+LEAVES = {leaf.key: leaf for leaf in leaves(Config())}
+
+# What a setting may hold: anything that an owner can type and see.
+_CHARACTERS = st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"])
+_TEXTS = st.text(_CHARACTERS, max_size=20)
+
+
+def values(leaf: Leaf) -> st.SearchStrategy[Any]:
+    """Values that the setting accepts by itself."""
+    if typing.get_origin(leaf.kind) is Literal:
+        return st.sampled_from(typing.get_args(leaf.kind))
+    if typing.get_origin(leaf.kind) is tuple:
+        item, _ = typing.get_args(leaf.kind)
+        return st.lists(_scalars(item, leaf), max_size=4).map(tuple)
+    if typing.get_origin(leaf.kind) is dict:
+        return st.dictionaries(_TEXTS, _TEXTS.filter(lambda text: text not in ("", "unknown")), max_size=4)
+    return _scalars(leaf.kind, leaf)
+
+
+def _scalars(kind: Any, leaf: Leaf) -> st.SearchStrategy[Any]:
+    declared = leaf.setting
+    if kind is bool:
+        return st.booleans()
+    if kind is int:
+        assert declared.at_least is not None
+        most = None if declared.at_most is None else int(declared.at_most)
+        return st.integers(int(declared.at_least), 10**9 if most is None else most)
+    if kind is float:
+        return st.floats(declared.at_least, declared.at_most)
+    if kind is Path:
+        return st.just(Path()) | st.text("abc/._ -é", min_size=1, max_size=12).map(
+            lambda end: Path("/x" + end)
+        )
+    if declared.is_url:
+        return st.sampled_from(("", "rtsp://camera/live", "rtsps://me:secret@10.0.0.2:8554/a?b#c")).map(kind)
+    if declared.pattern is not None:
+        return st.from_regex(declared.pattern, fullmatch=True, alphabet=_CHARACTERS).map(kind)
+    return _TEXTS.map(kind)
+
+
+def with_value(config: Config, key: str, value: Any) -> Config:
+    """The configuration with one setting replaced."""
+    return typing.cast(Config, _with_value(config, key.split("."), value))
+
+
+def _with_value(section: Any, names: list[str], value: Any) -> Any:
+    name, *deeper = names
+    return replace(section, **{name: _with_value(getattr(section, name), deeper, value) if deeper else value})
+
+
+@st.composite
+def changed_settings(draw: st.DrawFn, config: Config) -> tuple[Leaf, Any]:
+    """A setting, and a value for it that `config` does not have."""
+    leaf = LEAVES[draw(st.sampled_from(sorted(LEAVES)))]
+    present = next(now.value for now in leaves(config) if now.key == leaf.key)
+    return leaf, draw(values(leaf).filter(lambda value: value != present))
+
+
+def obeys_rules(config: Config) -> bool:
+    """Whether the settings go together."""
+    return not any(violation for rule in RULES for violation in rule(config))
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> Config:
+    """Configurations that differ from the defaults in a few settings, and are valid."""
+    config = Config()
+    for _ in range(draw(st.integers(0, 8))):
+        leaf, value = draw(changed_settings(config))
+        changed = with_value(config, leaf.key, value)
+        if obeys_rules(changed):
+            config = changed
+    return config
+
+
+def secret_texts() -> st.SearchStrategy[Secret]:
+    """Passwords that cannot be found in a configuration by chance."""
+    return st.text(_CHARACTERS, min_size=1).map(lambda text: Secret(f"Zq{text}qZ"))
