@@ -63,15 +63,17 @@ def shown(leaf: Leaf) -> Any:
 def mask_url(url: str) -> str:
     """Scheme and host of a URL: `rtsp://***@camera:554/***`.
 
-    Cameras take passwords in the path and the query too, and people forget to encode a `/` or `@` in theirs.
-    So everything before the last `@` is masked, and everything behind the host.
+    Cameras take passwords in the path and the query too, so nothing behind the host is shown. Nor is the host
+    where an `@` comes later than it should: it may well belong to a password.
     """
     scheme, separator, rest = url.partition("://")
-    if not separator:
-        return MASK
-    credentials, at, behind = rest.rpartition("@")
-    host, slash, path = re.fullmatch(r"([^/?#]*)([/?#]?)(.*)", behind, re.DOTALL).groups()  # type: ignore[union-attr]
-    return f"{scheme}://{MASK + at if credentials else ''}{host}{slash}{MASK if path else ''}"
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    behind = rest[len(authority) :]
+    if not separator or "@" in behind:
+        return f"{scheme}://{MASK}" if separator else MASK
+    credentials, at, host = authority.rpartition("@")
+    path = f"/{MASK}" if len(behind) > 1 else behind
+    return f"{scheme}://{MASK + at if credentials else ''}{host}{path}"
 
 
 def commented_yaml(config: Config) -> str:
@@ -110,7 +112,8 @@ def describe_values(kind: Any, setting: Setting) -> str:
 
 
 def _section_lines(section: Any, indent: str) -> Iterator[str]:
-    for member in members(type(section)):
+    kind: type[object] = type(section)
+    for member in members(kind):
         value = getattr(section, member.name)
         if not indent or member.setting is None:
             yield ""

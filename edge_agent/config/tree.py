@@ -5,6 +5,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
 
 from edge_agent.config.setting import Setting
@@ -33,6 +34,7 @@ class Leaf:
     value: Any
 
 
+@cache
 def members(section: type) -> tuple[Member, ...]:
     """The members of a section's dataclass, in order."""
     kinds = typing.get_type_hints(section)
@@ -49,7 +51,8 @@ def members(section: type) -> tuple[Member, ...]:
 
 def leaves(config: Any, prefix: str = "") -> Iterator[Leaf]:
     """Every setting of a configuration (or section), in the order of the schema."""
-    for member in members(type(config)):
+    section: type[object] = type(config)
+    for member in members(section):
         value = getattr(config, member.name)
         key = f"{prefix}{member.name}"
         if member.setting is None:
