@@ -55,6 +55,12 @@ def rtsp_url_is_usable(config: Config) -> Iterator[Violation]:
         yield Violation(("source.rtsp.url",), "has something other than a port number behind its host", hint)
 
 
+def model_is_named(config: Config) -> Iterator[Violation]:
+    """There is a model to look for; whether it is there is for the agent to find out."""
+    if config.model.path == UNSET:
+        yield Violation(("model.path",), "must be set", "the directory that `edge-agent model build` made")
+
+
 def sizes_agree(config: Config) -> Iterator[Violation]:
     """libcamera's `lores` stream cannot be larger than `main`."""
     camera = config.source.picamera2
@@ -125,6 +131,7 @@ def tls_files_are_usable(config: Config) -> Iterator[Violation]:
 RULES: tuple[Rule, ...] = (
     source_is_complete,
     rtsp_url_is_usable,
+    model_is_named,
     sizes_agree,
     ranges_agree,
     labels_can_appear,
