@@ -18,6 +18,8 @@ from typing import Literal, NamedTuple
 from edge_agent.errors import ArtifactError
 
 ALIGNMENT = 64
+MAX_DIMENSION = 1 << 20
+"""Of a tensor, a stride or a dilation; whatever is below fits the 32-bit integers of the library."""
 
 Precision = Literal["fp16", "fp32"]
 Shape = tuple[int, ...]
@@ -59,7 +61,10 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Conv2d:
-    """A convolution; depthwise where `groups` is the number of channels. `padding`: top, right, bottom, left."""
+    """A convolution; depthwise where `groups` is the number of channels.
+
+    `stride` and `dilation`: vertical, horizontal. `padding`: top, right, bottom, left.
+    """
 
     name: str
     input: int
@@ -198,7 +203,7 @@ def weights_read(operation: Operation) -> Ids:
 
 
 def output_shape(operation: Operation, tensors: Sequence[Tensor]) -> Shape:
-    """Return the shape that an operation makes of its operands. Raises PlanError when they do not fit together."""
+    """Return the shape that an operation makes of its operands. Raises PlanError when they do not fit."""
     match operation:
         case Conv2d():
             return _conv_shape(operation, tensors)
@@ -222,10 +227,14 @@ def _conv_shape(operation: Conv2d, tensors: Sequence[Tensor]) -> Shape:
     require(len(filter_shape) == 4, f"its filter has shape {filter_shape}, not four dimensions")
     out_channels, kernel_height, kernel_width, group_channels = filter_shape
     groups = operation.groups
-    require(groups >= 1 and channels % groups == 0 and out_channels % groups == 0,
-             f"{groups} groups do not divide {channels} input and {out_channels} output channels")  # fmt: skip
-    require(group_channels * groups == channels,
-             f"its filter is for {group_channels * groups} channels, its input has {channels}")  # fmt: skip
+    require(
+        groups >= 1 and channels % groups == 0 and out_channels % groups == 0,
+        f"{groups} groups do not divide {channels} input and {out_channels} output channels",
+    )
+    require(
+        group_channels * groups == channels,
+        f"its filter is for {group_channels * groups} channels, its input has {channels}",
+    )
     require(
         tensors[operation.bias].shape == (out_channels,),
         f"its bias is not one value for each of {out_channels}",
@@ -238,8 +247,10 @@ def _fully_connected_shape(operation: FullyConnected, tensors: Sequence[Tensor])
     filter_shape = tensors[operation.filter].shape
     require(len(filter_shape) == 2, f"its filter has shape {filter_shape}, not two dimensions")
     outputs, inputs = filter_shape
-    require(tensors[operation.input].elements == inputs,
-             f"its filter is for {inputs} inputs, it has {tensors[operation.input].elements}")  # fmt: skip
+    require(
+        tensors[operation.input].elements == inputs,
+        f"its filter is for {inputs} inputs, it has {tensors[operation.input].elements}",
+    )
     require(tensors[operation.bias].shape == (outputs,), f"its bias is not one value for each of {outputs}")
     return (1, outputs)
 
@@ -247,6 +258,10 @@ def _fully_connected_shape(operation: FullyConnected, tensors: Sequence[Tensor])
 def _pool_shape(operation: Pool2d, tensors: Sequence[Tensor]) -> Shape:
     height, width, channels = _picture(tensors[operation.input].shape)
     require(math.prod(operation.kernel) > 1, "its window is a single element")
+    require(
+        operation.stride[0] <= operation.kernel[0] and operation.stride[1] <= operation.kernel[1],
+        f"its stride {operation.stride} leaves out elements between its windows {operation.kernel}",
+    )
     window = _Window(operation.kernel, operation.stride, (1, 1), operation.padding)
     return (1, *window.positions(height, width), channels)
 
@@ -286,10 +301,14 @@ class _Window(NamedTuple):
 
     def _along(self, axis: int, size: int, before: int, after: int) -> int:
         kernel, stride, dilation = self.kernel[axis], self.stride[axis], self.dilation[axis]
-        require(kernel >= 1 and stride >= 1 and dilation >= 1, "a kernel, stride or dilation is below 1")
+        require(
+            all(1 <= length <= MAX_DIMENSION for length in (kernel, stride, dilation)),
+            f"its kernel, stride or dilation is not 1 to {MAX_DIMENSION}",
+        )
         extent = (kernel - 1) * dilation + 1
         require(
-            before < extent and after < extent, f"padding {before}, {after} is not below its extent {extent}"
+            0 <= before < extent and 0 <= after < extent,
+            f"its padding {before}, {after} is not below its extent {extent}",
         )
         padded = size + before + after
         require(extent <= padded, f"its extent {extent} is above the {padded} elements of its padded input")

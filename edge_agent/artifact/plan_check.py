@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from edge_agent.artifact.plan import (
     ALIGNMENT,
     BYTES_PER_ELEMENT,
+    MAX_DIMENSION,
     Activation,
     Arithmetic,
     Conv2d,
@@ -26,15 +27,19 @@ from edge_agent.artifact.plan import (
 )
 
 MAX_TENSORS = 20_000
-MAX_DIMENSION = 1 << 20
 MAX_MEMORY_BYTES = 1 << 30
-"""Of packed weights, activations and index tables together; VGG-16, the largest common network, needs 0.6 GiB."""
-MAX_MULTIPLICATIONS = 10**12
+"""Of packed weights, activations and index tables; VGG-16, the largest common network, needs 0.6 GiB."""
+MAX_MULTIPLICATIONS = 10**11
 """For one picture; VGG-19, the slowest common network, needs 2e10."""
 
 
 def check_plan(plan: Plan) -> None:
-    """Verify a plan as the module's documentation says. Raises PlanError."""
+    """Verify every id, shape, offset and parameter, and that memory and time are bounded. Raises PlanError.
+
+    An operation reads only what operations before it made, so there is no cycle, and each activation is made
+    once. What is declared of a shape is what the operation makes of its operands.
+    """
+    require(plan.weights_bytes > 0, "it has no weights")
     _check_tensors(plan)
     require(
         0 <= plan.input < len(plan.tensors), f"the plan's input is tensor {plan.input}, which is not there"
@@ -63,17 +68,23 @@ def _check_tensors(plan: Plan) -> None:
     )
     size = BYTES_PER_ELEMENT[plan.precision]
     for identifier, tensor in enumerate(plan.tensors):
-        require(1 <= len(tensor.shape) <= 4 and all(1 <= length <= MAX_DIMENSION for length in tensor.shape),
-                 f"tensor {identifier} has the impossible shape {tensor.shape}")  # fmt: skip
+        require(
+            1 <= len(tensor.shape) <= 4 and all(1 <= length <= MAX_DIMENSION for length in tensor.shape),
+            f"tensor {identifier} has the impossible shape {tensor.shape}",
+        )
         if tensor.offset is None:
             require(
                 tensor.shape[0] == 1, f"tensor {identifier} of shape {tensor.shape} is not of one picture"
             )
             continue
-        require(tensor.offset >= 0 and tensor.offset % ALIGNMENT == 0,
-                 f"tensor {identifier} begins at byte {tensor.offset}, not at a multiple of {ALIGNMENT}")  # fmt: skip
-        require(tensor.offset + tensor.elements * size <= plan.weights_bytes,
-                 f"tensor {identifier} ends beyond the {plan.weights_bytes} bytes of weights")  # fmt: skip
+        require(
+            tensor.offset >= 0 and tensor.offset % ALIGNMENT == 0,
+            f"tensor {identifier} begins at byte {tensor.offset}, not at a multiple of {ALIGNMENT}",
+        )
+        require(
+            tensor.offset + tensor.elements * size <= plan.weights_bytes,
+            f"tensor {identifier} ends beyond the {plan.weights_bytes} bytes of weights",
+        )
 
 
 def _check_operation(operation: Operation, tensors: Sequence[Tensor], made: set[int]) -> None:
@@ -110,12 +121,14 @@ def _check_cost(plan: Plan) -> None:
     require(
         memory <= MAX_MEMORY_BYTES, f"it could need {memory >> 20} MiB, the limit is {MAX_MEMORY_BYTES >> 20}"
     )
-    require(multiplications <= MAX_MULTIPLICATIONS,
-             f"it needs {multiplications:.3g} multiplications, the limit is {MAX_MULTIPLICATIONS:.3g}")  # fmt: skip
+    require(
+        multiplications <= MAX_MULTIPLICATIONS,
+        f"it needs {multiplications:.3g} multiplications, the limit is {MAX_MULTIPLICATIONS:.3g}",
+    )
 
 
 def _packed_bytes(operation: Operation, tensors: Sequence[Tensor]) -> int:
-    """An upper bound of what XNNPACK allocates for an operation: weights padded to its tiles, a pointer an input."""
+    """At most what XNNPACK allocates: weights padded to its tiles, a pointer for each input of a window."""
     tile_outputs, tile_inputs, bytes_per_weight, bytes_per_pointer = 64, 8, 4, 8
     match operation:
         case Conv2d(filter=filter_, groups=groups, output=output):

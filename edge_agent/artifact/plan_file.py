@@ -33,8 +33,14 @@ _TYPES = {name: kind for kind, name in TYPE_NAMES.items()}
 def encode_plan(plan: Plan) -> bytes:
     """Return the contents of a plan file. Raises PlanError for a plan that `decode_plan` would refuse."""
     check_plan(plan)
-    head = {"format": PLAN_FORMAT, "version": PLAN_VERSION, "precision": plan.precision,
-            "weights_bytes": plan.weights_bytes, "input": plan.input, "output": plan.output}  # fmt: skip
+    head = {
+        "format": PLAN_FORMAT,
+        "version": PLAN_VERSION,
+        "precision": plan.precision,
+        "weights_bytes": plan.weights_bytes,
+        "input": plan.input,
+        "output": plan.output,
+    }
     lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
     lines.append(_block("tensors", [_encode(tensor) for tensor in plan.tensors]))
     lines.append(_block("operations", [_encode_operation(operation) for operation in plan.operations]))
@@ -76,8 +82,11 @@ def _decode_document(document: object) -> Plan:
     head = _object(document, "the plan")
     require(head.get("format") == PLAN_FORMAT, "it is not a plan")
     version = head.get("version")
-    require(version == PLAN_VERSION,
-             f"it is of version {_shown(version)}, this program reads version {PLAN_VERSION}; build the model again")  # fmt: skip
+    require(
+        version == PLAN_VERSION,
+        f"it is of version {_shown(version)}, this program reads version {PLAN_VERSION};"
+        " build the model again",
+    )
     _require_keys(head, {"format", "version", *(field.name for field in fields(Plan))}, "the plan")
     return Plan(
         precision=_choice(Precision)(head["precision"], "precision"),
@@ -85,8 +94,10 @@ def _decode_document(document: object) -> Plan:
         input=_integer(head["input"], "input"),
         output=_integer(head["output"], "output"),
         tensors=tuple(_decode(Tensor, row, where) for where, row in _rows(head["tensors"], "tensor")),
-        operations=tuple(_decode_operation(row, where) for where, row in _rows(head["operations"], "operation")),
-    )  # fmt: skip
+        operations=tuple(
+            _decode_operation(row, where) for where, row in _rows(head["operations"], "operation")
+        ),
+    )
 
 
 def _decode_operation(row: dict[str, Any], where: str) -> Operation:
@@ -132,7 +143,7 @@ def _shown(value: object) -> str:
 
 
 def _integer(value: object, where: str) -> int:
-    if type(value) is not int or not 0 <= value < 1 << 40:
+    if type(value) is not int or not 0 <= value < 1 << 31:
         raise PlanError(f"{where} is {_shown(value)}, not a whole number from 0 on")
     return value
 
