@@ -1,0 +1,87 @@
+"""Loads the model that the configuration names, as chosen for this host and budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_agent.artifact.sidecar import Artifact, read_sidecar
+from edge_agent.config.schema import Config, LabelsConfig
+from edge_agent.inference import Engine, Precision
+from edge_agent.inference.choice import Choice, choose_here, load_engine
+from edge_agent.inference.classifier import Classifier
+from edge_agent.inference.labels import LabelMap
+from edge_agent.inference.preprocess import Preprocessor
+from edge_agent.mqtt.payloads import ModelRef
+
+_WARM_RUNS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model in memory, warm, with the reason why it runs as it does."""
+
+    artifact: Artifact
+    choice: Choice
+    engine: Engine
+    classifier: Classifier
+
+    @property
+    def ref(self) -> ModelRef:
+        """What each `state` says of the model that made it."""
+        sidecar, engine = self.artifact.sidecar, self.engine.info
+        return ModelRef(sidecar.name, sidecar.sha256, engine.precision, engine.engine)
+
+    def close(self) -> None:
+        """Free its memory; it cannot classify any more."""
+        self.engine.close()
+
+
+def label_map(artifact: Artifact, labels: LabelsConfig) -> LabelMap:
+    """The labels to publish. Raises ConfigError for one that the model does not have."""
+    return LabelMap.compile(artifact.sidecar.labels, labels.map, labels.allow)
+
+
+def load_model(config: Config, environment: Mapping[str, str]) -> LoadedModel:
+    """Load and warm up the configured model.
+
+    Raises ArtifactError for a damaged model, EngineError when nothing here can run it, BudgetError when
+    evidence says that none of what can fits the budget, ConfigError for a label that it does not have.
+    """
+    artifact = read_sidecar(config.model.path)
+    labels = label_map(artifact, config.labels)
+    choice = choose_here(artifact, config.model, config.memory, environment)
+    return _load(artifact, choice, labels, config.model.affinity)
+
+
+def reload_as(
+    model: LoadedModel, precision: Precision, labels: LabelMap, affinity: tuple[int, ...]
+) -> LoadedModel:
+    """Free `model` and load it anew in another precision: never both at once, memory being what is short."""
+    choice = Choice(
+        model.choice.engine,
+        precision,
+        model.choice.threads,
+        "default",
+        f"{precision} to stay within the memory budget; was {model.choice.name}",
+    )
+    model.close()
+    return _load(model.artifact, choice, labels, affinity)
+
+
+def _load(artifact: Artifact, choice: Choice, labels: LabelMap, affinity: tuple[int, ...]) -> LoadedModel:
+    engine = load_engine(choice, artifact, affinity)
+    preprocessor = Preprocessor(artifact.sidecar.preprocessing)
+    model = LoadedModel(artifact, choice, engine, Classifier(preprocessor, engine, labels))
+    warm_up(model)
+    return model
+
+
+def warm_up(model: LoadedModel) -> None:
+    """Run it a few times: the first runs allocate what later ones reuse."""
+    side = model.artifact.sidecar.preprocessing.crop
+    blank = np.zeros((1, side, side, 3), np.float32)
+    for _ in range(_WARM_RUNS):
+        model.engine.run(blank)

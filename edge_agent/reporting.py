@@ -1,0 +1,79 @@
+"""Tells how the agent is: the `health` payload, and the line that `systemctl status` shows."""
+
+from __future__ import annotations
+
+from edge_agent.board import Board
+from edge_agent.clock import Clock
+from edge_agent.health import FrameRate, board_health, memory_health
+from edge_agent.memory.guard import MemoryGuard
+from edge_agent.mqtt.payloads import CameraHealth, Health, utc
+from edge_agent.mqtt.status import BrokerStatus
+from edge_agent.sources.capture import CaptureStatus
+
+
+class HealthReporter:
+    """Assembles `health` from snapshots of the parts."""
+
+    def __init__(self, board: Board, clock: Clock) -> None:
+        self._board = board
+        self._clock = clock
+        self._cgroup = board.cgroup()
+        self._started_s = clock.monotonic_s()
+
+    def health(
+        self,
+        rate: FrameRate,
+        guard: MemoryGuard,
+        camera: CameraHealth,
+        broker: BrokerStatus,
+        *,
+        flaps: int,
+        skipped: int,
+    ) -> Health:
+        """The payload as of now; `rate` is that of the interval since the last one."""
+        memory = memory_health(
+            guard.use,
+            guard.monitor.policy.budget_mb,
+            guard.monitor.state,
+            self._cgroup,
+            guard.highest_mb,
+        )
+        return Health(
+            ts=utc(self._clock.time_s()),
+            ts_synced=self._clock.synced(),
+            uptime_s=self._clock.monotonic_s() - self._started_s,
+            memory=memory,
+            camera=camera,
+            mqtt=broker.health(),
+            board=board_health(self._board.temperature_c(), self._board.throttling()),
+            fps=rate.fps,
+            skipped=skipped,
+            latency_ms=rate.latency,
+            flaps=flaps,
+        )
+
+
+def camera_health(status: CaptureStatus, source_type: str) -> CameraHealth:
+    """The camera section of `health`."""
+    return CameraHealth(
+        state=status.state,
+        source=source_type,
+        frames=status.frames,
+        dropped=status.dropped,
+        reopened=status.reopened,
+        last_error=status.last_error,
+    )
+
+
+def status_line(
+    shown: str, fps: float, rss_mb: float, budget_mb: float, broker: str, camera: str, note: str = ""
+) -> str:
+    """`tabby 87%, 2.0 fps, RSS 88 of 128 MB, broker connected, camera running`."""
+    parts = [
+        shown or "no frame yet",
+        f"{fps:.1f} fps",
+        f"RSS {rss_mb:.0f} of {budget_mb:.0f} MB",
+        f"broker {broker}",
+        f"camera {camera}",
+    ]
+    return ", ".join([*parts, note] if note else parts)

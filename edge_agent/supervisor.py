@@ -1,0 +1,271 @@
+"""The main thread's work: signals, live configuration, memory budget, health, status and watchdog."""
+
+from __future__ import annotations
+
+import logging
+import select
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_agent import log
+from edge_agent.board import Board
+from edge_agent.clock import Clock
+from edge_agent.config.changes import Changes
+from edge_agent.config.live import LiveConfig, Refused
+from edge_agent.config.schema import Config
+from edge_agent.config.setting import Apply
+from edge_agent.config.watch import ConfigWatcher
+from edge_agent.errors import EXIT_FAILURE, EXIT_OK, EXIT_RESTART
+from edge_agent.inference.loading import label_map
+from edge_agent.info import info_payload
+from edge_agent.log import event
+from edge_agent.memory.budget import policy_of
+from edge_agent.memory.guard import MemoryGuard
+from edge_agent.memory.restart import leave_reason
+from edge_agent.mqtt.link import BrokerLink
+from edge_agent.pipeline import InferenceLoop, Rules
+from edge_agent.reporting import HealthReporter, camera_health, status_line
+from edge_agent.schedule import Every
+from edge_agent.signals import Signals
+from edge_agent.sources.capture import CaptureLoop, CapturePolicy
+from edge_agent.sources.factory import make_source
+from edge_agent.systemd import Notifier, WatchdogGate
+from edge_agent.wake import Wake
+from edge_agent.worker import Worker
+
+_LOG = logging.getLogger(__name__)
+_LONGEST_WAIT_S = 1.0
+_STATUS_INTERVAL_S = 5.0
+_START_EXTENSION_S = 60.0
+_BROKER_WAIT_S = 5.0
+_BROKER_WAIT_ONCE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The running agent, as far as the supervisor has to do with it."""
+
+    loop: InferenceLoop
+    capture: CaptureLoop
+    inference_worker: Worker
+    capture_worker: Worker
+    link: BrokerLink
+    guard: MemoryGuard
+    gate: WatchdogGate
+    notifier: Notifier
+    signals: Signals
+    wake: Wake
+    watcher: ConfigWatcher
+
+
+class Supervisor:
+    """Watches over the parts until one of them ends, or somebody ends them."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        live: LiveConfig,
+        *,
+        board: Board,
+        clock: Clock,
+        state_dir: Path,
+        watchdog_s: float | None,
+        restart_reason: str = "",
+    ) -> None:
+        """`watchdog_s`: within this the service manager expects to hear of progress; None for no watchdog.
+        `restart_reason`: why the process before this one restarted itself."""
+        self._parts = parts
+        self._live = live
+        self._board = board
+        self._clock = clock
+        self._state_dir = state_dir
+        self._restart_reason = restart_reason
+        self._reporter = HealthReporter(board, clock)
+        self._is_ready = False
+        self._start_by_s: float | None = clock.monotonic_s() + _broker_wait_s(live.config)
+        self._memory_due = Every(live.config.memory.check_interval_s)
+        self._health_due = Every(live.config.publish.health_interval_s)
+        self._status_due = Every(_STATUS_INTERVAL_S)
+        self._watchdog_due = None if watchdog_s is None else Every(watchdog_s / 2)
+        self._counted = (clock.monotonic_s(), 0)
+
+    def run(self) -> int:
+        """Let the threads run, and supervise them until the end; returns the exit code."""
+        while True:
+            code = self._round()
+            if code is not None:
+                return code
+            self._wait()
+
+    def publish_info(self) -> None:
+        """Publish what is running and how it is configured."""
+        refused = self._live.error
+        self._parts.link.publish_info(
+            info_payload(
+                self._live.config,
+                self._parts.loop.model,
+                board=self._board,
+                clock=self._clock,
+                config_error=str(refused) if refused else "",
+                restart_reason=self._restart_reason,
+            )
+        )
+
+    def _round(self) -> int | None:
+        """Do everything that is due; returns the exit code when it is time to end."""
+        now_s = self._clock.monotonic_s()
+        if self._parts.signals.stop:
+            event(_LOG, logging.INFO, "stopping", signal=self._parts.signals.stop)
+            return EXIT_OK
+        if self._start_by_s is not None:
+            self._start_when_connected(now_s, self._start_by_s)
+        if (code := self._ended()) is not None:
+            return code
+        if self._memory_due.is_due(now_s) and (restart := self._parts.guard.check()) is not None:
+            return self._restart(restart.reason)
+        if self._config_was_saved() and (code := self._reload()) is not None:
+            return code
+        self._tell(now_s)
+        return None
+
+    def _start_when_connected(self, now_s: float, start_by_s: float) -> None:
+        """Wait a moment for the broker: the first answers should not be lost to a connection that is late."""
+        broker = self._parts.link.status
+        if broker.connected or now_s >= start_by_s:
+            if not broker.connected:
+                event(_LOG, logging.WARNING, "starting without the broker", broker=broker.summary)
+            self._start_by_s = None
+            self._parts.inference_worker.start()
+            self._parts.capture_worker.start()
+
+    def _ended(self) -> int | None:
+        workers = (self._parts.inference_worker, self._parts.capture_worker)
+        if any(worker.error is not None for worker in workers):
+            return EXIT_FAILURE
+        return EXIT_OK if self._parts.inference_worker.ended else None
+
+    def _restart(self, reason: str) -> int:
+        """End, to be started anew by the service manager; the next process publishes why."""
+        event(_LOG, logging.WARNING, "restarting", reason=reason)
+        leave_reason(self._state_dir, reason)
+        return EXIT_RESTART
+
+    def _tell(self, now_s: float) -> None:
+        """Publish health; tell the service manager that there is progress."""
+        if not self._is_ready and self._parts.loop.classified:
+            self._is_ready = True
+            self._parts.notifier.ready(self._status(now_s))
+            self._health_due.hasten()
+        if self._watchdog_due and self._watchdog_due.is_due(now_s) and self._parts.gate.should_feed():
+            self._parts.notifier.watchdog()
+        if self._status_due.is_due(now_s):
+            self._parts.notifier.status(self._status(now_s))
+            if not self._is_ready:
+                # A camera that is not there at boot is waited for; being killed would not bring it.
+                self._parts.notifier.extend_timeout(_START_EXTENSION_S)
+        if self._health_due.is_due(now_s):
+            self.publish_health()
+
+    def publish_health(self) -> None:
+        """Publish how the agent is now."""
+        parts = self._parts
+        parts.link.publish_health(
+            self._reporter.health(
+                parts.loop.take_rate(),
+                parts.guard,
+                camera_health(parts.capture.status, self._live.config.source.type),
+                parts.link.status,
+                flaps=parts.loop.flaps,
+                skipped=0,
+            )
+        )
+
+    def _status(self, now_s: float) -> str:
+        before_s, before = self._counted
+        classified = self._parts.loop.classified
+        fps = (classified - before) / (now_s - before_s) if now_s > before_s else 0.0
+        self._counted = (now_s, classified)
+        refused = self._live.error
+        return status_line(
+            self._parts.loop.shown,
+            fps,
+            self._parts.guard.use.rss_mb,
+            self._parts.guard.monitor.policy.budget_mb,
+            self._parts.link.status.summary,
+            self._parts.capture.status.state,
+            f"configuration refused: {refused.summary}" if refused else "",
+        )
+
+    def _config_was_saved(self) -> bool:
+        return self._parts.signals.take_reload() or self._parts.watcher.wait(0.0)
+
+    def _reload(self) -> int | None:
+        """Take over the edited configuration, or refuse it whole; returns an exit code for a restart."""
+        notifier = self._parts.notifier
+        notifier.reloading("reading the configuration")
+        result = self._live.reload()
+        code = None
+        if isinstance(result, Refused):
+            event(
+                _LOG, logging.ERROR, "the edited configuration is refused, the last good one stays in force"
+            )
+            for line in str(result.error).splitlines():
+                _LOG.error("%s", line)
+        elif result.changes:
+            event(_LOG, logging.INFO, "configuration changed", settings=result.changes.describe())
+            code = self._apply(result.config, result.changes)
+        self.publish_info()
+        notifier.ready(self._status(self._clock.monotonic_s()))
+        return code
+
+    def _apply(self, config: Config, changes: Changes) -> int | None:
+        """Do what the changes take, and no more."""
+        if Apply.RESTART in changes.kinds:
+            needing = [change.key for change in changes if change.apply is Apply.RESTART]
+            return self._restart(f"the configuration changed: {', '.join(needing)}")
+        self._apply_live(config, changes)
+        if Apply.SOURCE in changes.kinds:
+            self._parts.capture.use_source(make_source(config.source))
+        if Apply.BROKER in changes.kinds:
+            self._parts.link.reconnect(config)
+        return None
+
+    def _apply_live(self, config: Config, changes: Changes) -> None:
+        parts = self._parts
+        log.set_level(config.log.level)
+        parts.guard.monitor.adopt(policy_of(config.memory))
+        parts.capture.use_policy(capture_policy(config))
+        self._memory_due.interval_s = config.memory.check_interval_s
+        self._health_due.interval_s = config.publish.health_interval_s
+        rules = Rules(config.stabilizer, config.publish)
+        parts.loop.between_frames(lambda: parts.loop.adopt(rules))
+        if changes.touches("labels"):
+            labels = label_map(parts.loop.model.artifact, config.labels)
+            parts.loop.between_frames(lambda: parts.loop.model.classifier.use_labels(labels))
+
+    def _wait(self) -> None:
+        """Sleep until something is due, a signal arrives, or the configuration was saved."""
+        now_s = self._clock.monotonic_s()
+        due = [self._memory_due, self._health_due, self._status_due]
+        due += [self._watchdog_due] if self._watchdog_due else []
+        timeout_s = min(_LONGEST_WAIT_S, *(every.left_s(now_s) for every in due))
+        watched = [self._parts.wake.fd]
+        if (saved := self._parts.watcher.fileno()) is not None:
+            watched.append(saved)
+        select.select(watched, [], [], timeout_s)
+        self._parts.wake.clear()
+
+
+def _broker_wait_s(config: Config) -> float:
+    """A camera goes on showing things; pictures that are played once would be answered to nobody."""
+    source = config.source
+    once = (source.type == "folder" and not source.folder.loop) or (
+        source.type == "file" and not source.file.loop
+    )
+    return _BROKER_WAIT_ONCE_S if once else _BROKER_WAIT_S
+
+
+def capture_policy(config: Config) -> CapturePolicy:
+    """How fast to capture, and how long to pause before reopening."""
+    source = config.source
+    return CapturePolicy(source.fps, source.reopen_min_s, source.reopen_max_s)

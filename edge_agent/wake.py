@@ -1,0 +1,23 @@
+"""A bell that wakes a thread waiting in select(2)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+
+class Wake:
+    """Rung by any thread; `fd` is readable until the waiting thread has called `clear`."""
+
+    def __init__(self) -> None:
+        self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def ring(self) -> None:
+        os.eventfd_write(self.fd, 1)
+
+    def clear(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self.fd)
+
+    def __del__(self) -> None:
+        os.close(self.fd)
