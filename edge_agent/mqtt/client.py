@@ -224,7 +224,7 @@ class Publisher:
                 session.acknowledged(item)
             else:
                 self._deliver(item)
-        self._events.tick(connected=True)
+        self._events.tick()
 
     def _deliver(self, message: Incoming) -> None:
         for subscription in self._subscriptions:
@@ -287,7 +287,7 @@ class Publisher:
                 return
             select.select([self._wake.fd], [], [], min(left_s, _STEP_S))
             self._wake.clear()
-            self._events.tick(connected=False)
+            self._events.tick()
 
 
 def _matches(pattern: str, topic: str) -> bool:

@@ -35,7 +35,7 @@ class EventQueue(Protocol):
         """The broker has that event, or will never take it: forget it."""
         ...
 
-    def tick(self, *, connected: bool) -> None:
+    def tick(self) -> None:
         """Do what is due; called about once a second."""
         ...
 
@@ -69,5 +69,5 @@ class MemoryEvents:
         with self._lock:
             self._events = deque(event for event in self._events if event.seq != seq)
 
-    def tick(self, *, connected: bool) -> None:
+    def tick(self) -> None:
         """Nothing is ever due."""

@@ -1,0 +1,309 @@
+"""The outbox: no event is lost while the broker is away, and the SD card is not written while it is there.
+
+An event is written at once to a journal in the runtime directory, which lies in memory but outlives the
+process: that survives an agent killed at any moment, and costs the SD card nothing. The broker's answer
+removes it, usually within milliseconds. Only events that are still there after some seconds move on to the
+file on disk, which survives a power cut; so does everything when the agent ends in good order.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_agent.clock import Clock, boot_id
+from edge_agent.config.schema import OutboxConfig
+from edge_agent.log import RepeatedError
+from edge_agent.mqtt.payloads import LabelChanged, utc
+from edge_agent.mqtt.status import OutboxPlace
+from edge_agent.mqtt.store import MemoryStore, Row, SqliteStore, Store, StoreError
+from edge_agent.paths import runtime_dir, state_dir
+
+SPILL_AFTER_S = 5.0
+"""How long an event may wait in the journal before it is written to the disk."""
+
+_BATCH = 500
+_FLUSH_AT = 200
+_RETRY_S = 30.0  # between attempts to write to a disk that failed
+_LONGEST_DELAY_S = 60.0
+_JOURNAL, _DISK = "outbox journal", "outbox"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Beyond these the oldest events are dropped."""
+
+    max_rows: int
+    max_bytes: int
+
+
+class Outbox:
+    """An EventQueue that outlasts the process (see `edge_agent.mqtt.events.EventQueue`).
+
+    `put` belongs to the pipeline's thread and touches the journal alone, so that it never waits for the disk;
+    the other methods belong to the publisher's thread, and `close` to whoever ends both. No method raises:
+    where the disk fails events stay in the journal, and where that fails too, in the process's memory.
+    """
+
+    def __init__(self, journal: Store, disk: Store, bounds: Bounds, clock: Clock, boot: str) -> None:
+        """`boot` names the present boot of the machine (`edge_agent.clock.boot_id`)."""
+        self._journal = journal
+        self._disk = disk
+        self._memory = MemoryStore()
+        self._bounds = bounds
+        self._clock = clock
+        self._boot = boot
+        self._errors = RepeatedError(_log, clock.monotonic_s)
+        self._dropped = 0
+        self._acknowledged: set[int] = set()
+        self._oldest_s: float | None = None
+        self._retry_at_s = 0.0
+        self._closed = False
+        self._journal_lock = threading.Lock()
+        self._disk_lock = threading.Lock()
+        self._resume()
+
+    @property
+    def place(self) -> OutboxPlace:
+        """Where the waiting events are; with several places, the least safe of them."""
+        if self._memory.rows:
+            return "memory"
+        return "disk" if self._disk.rows and not self._journal.rows else "volatile"
+
+    @property
+    def dropped(self) -> int:
+        return self._dropped
+
+    @property
+    def newest(self) -> int:
+        """The highest `seq` that waits; 0 when nothing does. New events must go on from there."""
+        newest = 0
+        for store in (self._disk, self._journal, self._memory):
+            try:
+                newest = max([newest, *(row.seq for row in store.last())])
+            except StoreError as error:
+                self._errors.report(_DISK, str(error))
+        return newest
+
+    def __len__(self) -> int:
+        waiting = self._memory.rows + self._journal.rows + self._disk.rows - len(self._acknowledged)
+        return max(waiting, 0)
+
+    def put(self, event: LabelChanged) -> None:
+        """Keep an event; when this returns, a killed process does not lose it."""
+        row = self._row_of(event)
+        with self._journal_lock:
+            self._make_room(row)
+            try:
+                self._journal.add([row])
+            except StoreError as error:
+                self._memory.add([row])
+                self._errors.report(_JOURNAL, f"{error}; events are kept in the agent's memory only")
+            else:
+                self._errors.recovered(_JOURNAL, "the outbox's journal can be written again")
+            if self._oldest_s is None:
+                self._oldest_s = self._clock.monotonic_s()
+
+    def after(self, seq: int) -> LabelChanged | None:
+        """The oldest event whose `seq` is greater; its time is corrected if the clock has been set since."""
+        with self._disk_lock:
+            oldest = self._oldest_on_disk(seq)
+        with self._journal_lock:
+            oldest += self._early(seq, 1)
+        return self._event_of(min(oldest, key=lambda row: row.seq)) if oldest else None
+
+    def remove(self, seq: int) -> None:
+        with self._journal_lock:
+            found = self._forget_early([seq])
+        if not found:
+            with self._disk_lock:
+                self._acknowledged.add(seq)
+                if len(self._acknowledged) >= _FLUSH_AT:
+                    self._flush()
+
+    def tick(self) -> None:
+        """Move to disk what has waited too long, and hold the bounds."""
+        with self._disk_lock:
+            if self._closed:
+                return
+            self._flush()
+            waiting_since_s = self._oldest_s
+            if waiting_since_s is not None and self._clock.monotonic_s() - waiting_since_s >= SPILL_AFTER_S:
+                self._spill()
+            self._hold_bounds()
+
+    def close(self) -> None:
+        """Write everything that waits to disk, and close the files."""
+        with self._disk_lock:
+            if self._closed:
+                return
+            self._retry_at_s = 0.0
+            self._flush()
+            self._spill()
+            self._closed = True
+            self._disk.close()
+        with self._journal_lock:
+            self._journal.close()
+
+    def _resume(self) -> None:
+        """Take over what the last agent has left; if it was killed, an event may lie in both files."""
+        for store in (self._journal, self._disk):
+            try:
+                store.load()
+            except StoreError as error:
+                self._errors.report(_DISK, str(error))
+        if self._journal.rows:
+            self._oldest_s = self._clock.monotonic_s()
+            if self._disk.rows:
+                self._spill()
+
+    def _make_room(self, row: Row) -> None:
+        """Hold the bounds in the journal alone: there `tick` may be late."""
+        while (
+            self._journal.rows + self._memory.rows >= self._bounds.max_rows
+            or self._journal.bytes + self._memory.bytes + row.bytes > self._bounds.max_bytes
+        ):
+            oldest = self._early(-1, 1)
+            if not oldest or not self._forget_early([min(each.seq for each in oldest)]):
+                return
+            self._dropped += 1
+
+    def _early(self, seq: int, limit: int) -> list[Row]:
+        """Rows after `seq` that are not on disk yet: at most `limit` of the journal's, and of memory's."""
+        try:
+            rows = self._journal.after(seq, limit)
+        except StoreError as error:
+            self._errors.report(_JOURNAL, str(error))
+            rows = []
+        return rows + self._memory.after(seq, limit)
+
+    def _forget_early(self, seqs: Sequence[int]) -> int:
+        try:
+            found = self._journal.remove(seqs)
+        except StoreError as error:
+            self._errors.report(_JOURNAL, str(error))
+            found = 0
+        found += self._memory.remove(seqs)
+        if not self._journal.rows and not self._memory.rows:
+            self._oldest_s = None
+        return found
+
+    def _oldest_on_disk(self, seq: int) -> list[Row]:
+        try:
+            while rows := self._disk.after(seq, 1):
+                seq = rows[0].seq
+                if seq not in self._acknowledged:
+                    return rows
+        except StoreError as error:
+            self._errors.report(_DISK, str(error))
+        return []
+
+    def _flush(self) -> None:
+        """Remove from the disk what the broker has."""
+        if not self._acknowledged or self._clock.monotonic_s() < self._retry_at_s:
+            return
+        try:
+            self._disk.remove(self._acknowledged)
+        except StoreError as error:
+            self._disk_failed(error)
+        else:
+            self._acknowledged.clear()
+
+    def _spill(self) -> None:
+        """Move everything from the journal and from memory to the disk; new events may come meanwhile."""
+        more = self._clock.monotonic_s() >= self._retry_at_s
+        while more:
+            with self._journal_lock:
+                rows = self._early(-1, _BATCH)
+            try:
+                self._disk.add(rows)
+            except StoreError as error:
+                self._disk_failed(error)
+                return
+            self._errors.recovered(_DISK, "the outbox can be written again")
+            with self._journal_lock:
+                moved = self._forget_early([row.seq for row in rows])
+            more = moved >= _BATCH
+
+    def _disk_failed(self, error: StoreError) -> None:
+        self._retry_at_s = self._clock.monotonic_s() + _RETRY_S
+        self._errors.report(_DISK, f"{error}; until it can be written, events are kept in memory only")
+
+    def _hold_bounds(self) -> None:
+        while surplus := self._surplus():
+            try:
+                dropped = self._disk.remove(surplus)
+            except StoreError as error:
+                self._disk_failed(error)
+                return
+            with self._journal_lock:
+                dropped += self._forget_early(surplus)
+                self._dropped += dropped
+            if not dropped:
+                return
+
+    def _surplus(self) -> list[int]:
+        """The oldest events that must go for the others to be within the bounds, a batch at a time."""
+        rows = self._memory.rows + self._journal.rows + self._disk.rows
+        size = self._memory.bytes + self._journal.bytes + self._disk.bytes
+        if rows <= self._bounds.max_rows and size <= self._bounds.max_bytes:
+            return []
+        try:
+            oldest = self._disk.after(-1, _BATCH)
+        except StoreError as error:
+            self._disk_failed(error)
+            return []
+        if not oldest:
+            with self._journal_lock:
+                oldest = self._early(-1, _BATCH)
+        surplus: list[int] = []
+        for row in oldest:
+            if rows <= self._bounds.max_rows and size <= self._bounds.max_bytes:
+                break
+            rows -= 1
+            size -= row.bytes
+            surplus.append(row.seq)
+        return surplus
+
+    def _row_of(self, event: LabelChanged) -> Row:
+        ts_s = event.ts.timestamp()
+        delay_s = min(max(self._clock.time_s() - ts_s, 0.0), _LONGEST_DELAY_S)
+        return Row(
+            seq=event.seq,
+            ts_s=ts_s,
+            synced=event.ts_synced,
+            from_label=event.from_label,
+            to_label=event.to_label,
+            score=event.score,
+            monotonic_s=self._clock.monotonic_s() - delay_s,
+            boot=self._boot,
+        )
+
+    def _event_of(self, row: Row) -> LabelChanged:
+        ts_s, synced = row.ts_s, row.synced
+        if not synced and row.boot == self._boot != "" and self._clock.synced():
+            ts_s = self._clock.time_s() - (self._clock.monotonic_s() - row.monotonic_s)
+            synced = True
+        return LabelChanged(row.seq, utc(ts_s), synced, row.from_label, row.to_label, row.score)
+
+
+def open_outbox(config: OutboxConfig, clock: Clock, environment: Mapping[str, str]) -> Outbox:
+    """The outbox of the configuration, with what the last run has left in it.
+
+    Its journal is in the service's runtime directory; where there is none, beside the outbox itself.
+    """
+    path = state_dir(environment) / "outbox.sqlite3" if config.path == Path() else config.path
+    name = f"outbox-{zlib.crc32(bytes(path.absolute())):08x}.sqlite3"
+    journal = (runtime_dir(environment) or path.parent) / name
+    return Outbox(
+        SqliteStore(journal, durable=False),
+        SqliteStore(path, durable=True),
+        Bounds(config.max_rows, config.max_mb * 1_000_000),
+        clock,
+        boot_id(),
+    )
