@@ -15,7 +15,8 @@ from edge_agent.clock import Clock
 from edge_agent.config.schema import MqttConfig
 from edge_agent.log import RepeatedError, event
 from edge_agent.mqtt.backoff import Backoff
-from edge_agent.mqtt.connection import Ack, BrokerConnectionError, Connection, Protocol, client_id
+from edge_agent.mqtt.connection import Ack, BrokerConnectionError, Connection, client_id
+from edge_agent.mqtt.dialer import Dialer
 from edge_agent.mqtt.events import EventQueue, MemoryEvents
 from edge_agent.mqtt.mailbox import Lane, Mailbox
 from edge_agent.mqtt.message import Incoming, Message
@@ -28,8 +29,6 @@ from edge_agent.wake import Wake
 _STEP_S = 1.0
 _STABLE_S = 5.0  # a connection that lasted so long has recovered; a shorter one is one more failure
 _BROKER = "broker"
-# How brokers that know only MQTT 3.1.1 take an MQTT 5 greeting: some say so, some hang up, some wait.
-_PERHAPS_TOO_OLD = (Trouble.PROTOCOL, Trouble.CLOSED, Trouble.SILENT)
 _log = logging.getLogger(__name__)
 
 
@@ -69,20 +68,24 @@ class Publisher:
         A state or health older than `fresh_s` is not sent again after a reconnect. A broker that takes longer
         than `answer_timeout_s` to accept a connection is given up. `jitter` returns numbers in [0, 1).
         """
-        self._config = config
         self._topics = topics
         self._clock = clock
         self._events: EventQueue = MemoryEvents(1000) if events is None else events
         self._subscriptions = tuple(subscriptions)
         self._announce = announce
         self._on_status = on_status
-        self._environment = environment
-        self._answer_timeout_s = answer_timeout_s
         self._mailbox = Mailbox(clock, fresh_s)
         self._counters = Counters()
         self._backoff = Backoff(config.reconnect_min_s, config.reconnect_max_s, jitter)
         self._errors = RepeatedError(_log, clock.monotonic_s)
-        self._speaks: Protocol | None = None if config.protocol == "auto" else config.protocol
+        self._dialer = Dialer(
+            config,
+            client_id(config, topics.device_id),
+            clock,
+            will=Message(topics.availability, OFFLINE, retain=True),
+            environment=environment,
+            answer_timeout_s=answer_timeout_s,
+        )
         self._status = BrokerStatus()
         self._connections = 0
         self._connected = threading.Event()
@@ -153,41 +156,12 @@ class Publisher:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                connection = self._connect()
+                connection = self._dialer.dial(self._wake, self._stopping.is_set)
             except BrokerConnectionError as error:
                 self._failed(error)
             else:
                 self._use(connection)
             self._pause(self._backoff.next_s())
-
-    def _connect(self) -> Connection:
-        if self._speaks is not None:
-            return self._open(self._speaks)
-        try:
-            return self._open("5")
-        except BrokerConnectionError as error:
-            if error.trouble not in _PERHAPS_TOO_OLD:
-                raise
-            connection = self._open("3.1.1")
-            if error.trouble is Trouble.PROTOCOL:
-                self._speaks = "3.1.1"  # the broker said so, while silence can have other reasons
-            return connection
-
-    def _open(self, protocol: Protocol) -> Connection:
-        connection = Connection(
-            self._config,
-            client_id(self._config, self._topics.device_id),
-            protocol,
-            will=Message(self._topics.availability, OFFLINE, retain=True),
-            environment=self._environment,
-        )
-        connection.open(
-            self._clock,
-            answer_timeout_s=self._answer_timeout_s,
-            wake=self._wake,
-            cancelled=self._stopping.is_set,
-        )
-        return connection
 
     def _use(self, connection: Connection) -> None:
         """Send and receive until the connection ends, or the publisher is stopped."""

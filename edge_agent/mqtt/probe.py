@@ -1,0 +1,58 @@
+"""Tries the broker connection once, and says what it met: for `edge-agent doctor`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edge_agent.clock import Clock
+from edge_agent.config.schema import MqttConfig
+from edge_agent.mqtt.connection import BrokerConnectionError, address, client_id
+from edge_agent.mqtt.dialer import Dialer
+from edge_agent.mqtt.status import REMEDIES, Trouble
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerProbe:
+    """What one attempt to connect has shown."""
+
+    address: str
+    protocol: str
+    """`5` or `3.1.1`; empty when there was no connection."""
+    trouble: Trouble | None
+    """None: the broker accepts the agent."""
+    detail: str
+
+    @property
+    def remedy(self) -> str:
+        """What to do about the trouble; empty without."""
+        return REMEDIES[self.trouble] if self.trouble else ""
+
+
+def probe(
+    config: MqttConfig,
+    device_id: str,
+    clock: Clock,
+    *,
+    environment: Mapping[str, str] = os.environ,
+    answer_timeout_s: float = 5.0,
+) -> BrokerProbe:
+    """Connect as the agent would, and disconnect.
+
+    The client id has `-probe` added: with its own, a running agent would be thrown off the broker.
+    """
+    dialer = Dialer(
+        config,
+        f"{client_id(config, device_id)}-probe",
+        clock,
+        environment=environment,
+        answer_timeout_s=answer_timeout_s,
+    )
+    try:
+        connection = dialer.dial()
+    except BrokerConnectionError as error:
+        return BrokerProbe(address(config), "", error.trouble, error.detail)
+    connection.close(goodbye=True)
+    detail = f"connected to {connection.address} with MQTT {connection.protocol}"
+    return BrokerProbe(address(config), connection.protocol, None, detail)
