@@ -201,15 +201,15 @@ def test_changes_form_a_chain_and_explain_every_label(config: StabilizerConfig, 
 
 
 @given(all_rules(), films(), st.sampled_from((CAT, DOG)))
-def test_a_still_scene_wins_within_a_window_once_the_hold_is_over(
+def test_a_still_scene_wins_within_a_window_where_no_hold_is_longer(
     config: StabilizerConfig, film: list[Seen], label: str
 ) -> None:
     stabilizer = Stabilizer(config)
     for seen in film:
         stabilizer.update(seen.top, seen.at_s)
-    later_s = 1000.0
-    for second in range(config.window):
-        result = stabilizer.update((Score(label, 0, 1.0),), later_s + second)
+    later_s, pause_s = 1000.0, config.min_hold_s + 1
+    for number in range(config.window):
+        result = stabilizer.update((Score(label, 0, 1.0),), later_s + number * pause_s)
     assert result.label == label
 
 

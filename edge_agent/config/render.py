@@ -112,7 +112,7 @@ def describe_values(kind: Any, setting: Setting) -> str:
 
 
 def _section_lines(section: Any, indent: str) -> Iterator[str]:
-    kind: type[object] = type(section)
+    kind: Any = type(section)
     for member in members(kind):
         value = getattr(section, member.name)
         if not indent or member.setting is None:

@@ -51,7 +51,7 @@ def members(section: type) -> tuple[Member, ...]:
 
 def leaves(config: Any, prefix: str = "") -> Iterator[Leaf]:
     """Every setting of a configuration (or section), in the order of the schema."""
-    section: type[object] = type(config)
+    section: Any = type(config)
     for member in members(section):
         value = getattr(config, member.name)
         key = f"{prefix}{member.name}"
