@@ -1,0 +1,240 @@
+"""Requests over MQTT: `request/<verb>` is answered on `response/<verb>`, or where MQTT 5 asks for it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from edge_agent.clock import Clock
+from edge_agent.config.schema import Config
+from edge_agent.errors import EdgeAgentError
+from edge_agent.log import event
+from edge_agent.mqtt.message import Incoming, Message
+from edge_agent.mqtt.payloads import SCHEMA, dump, plain
+from edge_agent.mqtt.topics import Topics
+
+ErrorCode = Literal["malformed", "unknown_verb", "too_many_requests", "failed"]
+
+_MAX_PAYLOAD_BYTES = 4096
+_MAX_TRANSACTION = 128
+_MOST_WAITING = 16
+_VERB = re.compile(r"[a-z0-9_-]{1,32}(/[a-z0-9_-]{1,32})?")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What reading the configuration anew has brought."""
+
+    changed: tuple[str, ...]
+    """The settings that differ, dotted."""
+    restarts: bool
+    """The agent restarts itself for them."""
+
+
+class Commands(Protocol):
+    """What the agent can be asked to do; each may raise EdgeAgentError, whose message is the answer."""
+
+    def pause(self) -> None:
+        """Stop taking frames."""
+        ...
+
+    def resume(self) -> None: ...
+
+    def snapshot(self) -> bytes:
+        """The newest frame, as JPEG."""
+        ...
+
+    def reload(self) -> Reloaded:
+        """Read the configuration file."""
+        ...
+
+    def config(self) -> Config:
+        """The configuration in force."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that is fit to be carried out."""
+
+    verb: str
+    transaction: str | int | None
+    topic: str
+    """Where the answer goes."""
+    correlation: bytes | None
+
+
+class MalformedRequestError(Exception):
+    """The payload is no request."""
+
+
+class TokenBucket:
+    """Lets so many pass a minute, that many at once at most."""
+
+    def __init__(self, per_minute: int, clock: Clock) -> None:
+        self._per_minute = per_minute
+        self._clock = clock
+        self._tokens = float(per_minute)
+        self._since_s = clock.monotonic_s()
+
+    def take(self) -> bool:
+        """Whether one more may pass now."""
+        now_s = self._clock.monotonic_s()
+        gained = (now_s - self._since_s) * self._per_minute / 60
+        self._tokens = min(self._tokens + gained, float(self._per_minute))
+        self._since_s = now_s
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+class Control:
+    """Takes requests on the publisher's thread, and carries them out on the one that calls `work`.
+
+    Requests that were retained are ignored: nobody waits for their answer, and they would come again with
+    every connection. So are further ones beyond the rate limit, once the first of them has been told.
+    """
+
+    def __init__(
+        self,
+        topics: Topics,
+        commands: Commands,
+        publish: Callable[[Message], None],
+        clock: Clock,
+        *,
+        max_per_minute: int,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`wake` is called when there is work to do."""
+        self._topics = topics
+        self._commands = commands
+        self._publish = publish
+        self._clock = clock
+        self._wake = wake
+        self._bucket = TokenBucket(max_per_minute, clock)
+        self._is_told = False
+        self._waiting: queue.Queue[Request] = queue.Queue(_MOST_WAITING)
+        self._actions: dict[str, Callable[[], dict[str, Any]]] = {
+            "pause": self._pause,
+            "resume": self._resume,
+            "snapshot": self._snapshot,
+            "reload": self._reload,
+            "config/get": self._config,
+        }
+
+    def limit(self, max_per_minute: int) -> None:
+        """Change the rate limit."""
+        self._bucket = TokenBucket(max_per_minute, self._clock)
+
+    def receive(self, message: Incoming) -> None:
+        """Take a message of `request/#`: queue it, or answer why not."""
+        if message.retained:
+            return
+        verb = message.topic.removeprefix(self._topics.request(""))
+        request = Request(verb, None, self._answer_topic(verb, message), message.correlation)
+        if not self._bucket.take():
+            if not self._is_told:
+                self._is_told = True
+                self._refuse(request, "too_many_requests", "more requests than control.max_per_minute allows")
+            return
+        self._is_told = False
+        try:
+            request = Request(verb, transaction_of(message.payload), request.topic, request.correlation)
+        except MalformedRequestError as error:
+            self._refuse(request, "malformed", str(error))
+            return
+        if verb not in self._actions:
+            self._refuse(request, "unknown_verb", f"the verbs are {', '.join(self._actions)}")
+            return
+        self._queue(request)
+
+    def work(self) -> None:
+        """Carry out what waits, and answer."""
+        while True:
+            try:
+                request = self._waiting.get_nowait()
+            except queue.Empty:
+                return
+            self._carry_out(request)
+
+    def _queue(self, request: Request) -> None:
+        try:
+            self._waiting.put_nowait(request)
+        except queue.Full:
+            self._refuse(request, "too_many_requests", "earlier requests are still being worked on")
+        else:
+            self._wake()
+
+    def _carry_out(self, request: Request) -> None:
+        event(_log, logging.INFO, f"request {request.verb}", transaction=request.transaction)
+        try:
+            data = self._actions[request.verb]()
+        except EdgeAgentError as error:
+            self._refuse(request, "failed", str(error))
+        else:
+            self._answer(request, {"status": "ok", "data": data})
+
+    def _refuse(self, request: Request, code: ErrorCode, message: str) -> None:
+        event(_log, logging.WARNING, f"request refused: {message}", verb=request.verb[:64], code=code)
+        self._answer(request, {"status": "error", "error": {"code": code, "message": message}})
+
+    def _answer(self, request: Request, body: dict[str, Any]) -> None:
+        payload = {"schema": SCHEMA, "transaction": request.transaction} | body
+        self._publish(Message(request.topic, dump(payload), correlation=request.correlation))
+
+    def _answer_topic(self, verb: str, message: Incoming) -> str:
+        """Where the requester wants it, unless that is no topic, or would be a request to ourselves."""
+        wanted = message.response_topic
+        if wanted and not set(wanted) & set("+#\0") and not wanted.startswith(self._topics.request("")):
+            return wanted
+        return self._topics.response(verb if _VERB.fullmatch(verb) else "error")
+
+    def _pause(self) -> dict[str, Any]:
+        self._commands.pause()
+        return {"paused": True}
+
+    def _resume(self) -> dict[str, Any]:
+        self._commands.resume()
+        return {"paused": False}
+
+    def _snapshot(self) -> dict[str, Any]:
+        jpeg = self._commands.snapshot()
+        self._publish(Message(self._topics.image, jpeg, qos=0))
+        return {"topic": self._topics.image, "bytes": len(jpeg)}
+
+    def _reload(self) -> dict[str, Any]:
+        reloaded = self._commands.reload()
+        return {"changed": list(reloaded.changed), "restarts": reloaded.restarts}
+
+    def _config(self) -> dict[str, Any]:
+        return {"config": plain(self._commands.config())}
+
+
+def transaction_of(payload: bytes) -> str | int | None:
+    """The transaction that a request names, to be given back with its answer; None without one.
+
+    An empty payload is a request too. Raises MalformedRequestError.
+    """
+    if not payload:
+        return None
+    if len(payload) > _MAX_PAYLOAD_BYTES:
+        raise MalformedRequestError(f"the payload is larger than {_MAX_PAYLOAD_BYTES} bytes")
+    try:
+        request = json.loads(payload)
+    except (ValueError, RecursionError) as error:
+        raise MalformedRequestError(f"the payload is not JSON: {error}") from error
+    if not isinstance(request, dict):
+        raise MalformedRequestError('the payload must be empty, or an object such as {"transaction": "1"}')
+    transaction = request.get("transaction")
+    if isinstance(transaction, bool) or not isinstance(transaction, str | int | None):
+        raise MalformedRequestError("transaction must be a string or a whole number")
+    if len(str(transaction)) > _MAX_TRANSACTION:
+        raise MalformedRequestError(f"transaction is longer than {_MAX_TRANSACTION} characters")
+    return transaction

@@ -1,0 +1,308 @@
+"""Requests and their answers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from edge_agent.clock import SystemClock
+from edge_agent.config.schema import Config, MqttConfig
+from edge_agent.config.setting import Secret
+from edge_agent.errors import ConfigError, SourceError
+from edge_agent.mqtt.client import Publisher, Subscription
+from edge_agent.mqtt.control import Control, Reloaded, TokenBucket
+from edge_agent.mqtt.message import Incoming, Message
+from tests.mqtt.brokers import HOST, Mosquitto, wait_until
+from tests.mqtt.samples import TOPICS, FakeClock, broker_config
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "schema" / "response.schema.json").read_text())
+
+
+class FakeAgent:
+    """Does what it is asked, and remembers it."""
+
+    def __init__(self) -> None:
+        self.paused = False
+        self.picture: bytes | None = b"\xff\xd8jpeg"
+        self.problem: ConfigError | None = None
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+
+    def snapshot(self) -> bytes:
+        if self.picture is None:
+            raise SourceError("no frame has been captured yet")
+        return self.picture
+
+    def reload(self) -> Reloaded:
+        if self.problem is not None:
+            raise self.problem
+        return Reloaded(("source.fps",), restarts=False)
+
+    def config(self) -> Config:
+        return Config(mqtt=MqttConfig(password=Secret("hunter2")))
+
+
+class Bench:
+    def __init__(self, max_per_minute: int = 60) -> None:
+        self.agent = FakeAgent()
+        self.clock = FakeClock()
+        self.sent: list[Message] = []
+        self.control = Control(
+            TOPICS, self.agent, self.sent.append, self.clock, max_per_minute=max_per_minute
+        )
+
+    def ask(self, verb: str, payload: bytes = b"", **properties: Any) -> list[Message]:
+        self.sent.clear()
+        self.control.receive(
+            Incoming(TOPICS.request(verb), payload, properties.pop("retained", False), **properties)
+        )
+        self.control.work()
+        return list(self.sent)
+
+    def answer(self, verb: str, payload: bytes = b"", **properties: Any) -> dict[str, Any]:
+        message = self.ask(verb, payload, **properties)[-1]
+        decoded: dict[str, Any] = json.loads(message.payload)
+        jsonschema.Draft202012Validator(SCHEMA).validate(decoded)
+        return decoded
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_pause_and_resume(bench: Bench) -> None:
+    assert bench.answer("pause")["data"] == {"paused": True}
+    assert bench.agent.paused
+    assert bench.answer("resume")["data"] == {"paused": False}
+    assert not bench.agent.paused
+
+
+@pytest.mark.parametrize("transaction", ["abc", "", 7, None])
+def test_the_transaction_comes_back(bench: Bench, transaction: object) -> None:
+    answer = bench.answer("pause", json.dumps({"transaction": transaction}).encode())
+    assert (answer["status"], answer["transaction"]) == ("ok", transaction)
+
+
+def test_a_snapshot_is_published_as_an_image(bench: Bench) -> None:
+    picture, answer = bench.ask("snapshot")
+    assert (picture.topic, picture.payload, picture.qos, picture.retain) == (
+        TOPICS.image,
+        b"\xff\xd8jpeg",
+        0,
+        False,
+    )
+    assert json.loads(answer.payload)["data"] == {"topic": TOPICS.image, "bytes": 6}
+
+
+def test_a_failure_is_answered_with_its_message(bench: Bench) -> None:
+    bench.agent.picture = None
+    error = bench.answer("snapshot", b'{"transaction": 1}')
+    assert error["error"] == {"code": "failed", "message": "no frame has been captured yet"}
+    assert error["transaction"] == 1
+    bench.agent.problem = ConfigError("edge-agent.yaml:3: fps: 200 is above 120")
+    assert "edge-agent.yaml:3" in bench.answer("reload")["error"]["message"]
+
+
+def test_reloading_tells_what_has_changed(bench: Bench) -> None:
+    assert bench.answer("reload")["data"] == {"changed": ["source.fps"], "restarts": False}
+
+
+def test_the_configuration_is_given_with_its_secrets_masked(bench: Bench) -> None:
+    data = bench.answer("config/get")["data"]
+    assert data["config"]["mqtt"]["password"] == "***"
+    assert data["config"]["source"]["fps"] == 2.0
+    assert "hunter2" not in json.dumps(data)
+
+
+def test_a_retained_request_is_ignored(bench: Bench) -> None:
+    assert bench.ask("pause", retained=True) == []
+    assert not bench.agent.paused
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"pause",
+        b"[]",
+        b"1",
+        b"\xff\xfe\x00",
+        b'{"transaction": true}',
+        b'{"transaction": 1.5}',
+        b'{"transaction": {}}',
+        b'{"transaction": "' + b"x" * 129 + b'"}',
+        b'{"a": "' + b"x" * 5000 + b'"}',
+        b"[" * 3000,
+    ],
+)
+def test_a_malformed_request_is_answered_and_not_carried_out(bench: Bench, payload: bytes) -> None:
+    answer = bench.answer("pause", payload)
+    assert (answer["status"], answer["error"]["code"]) == ("error", "malformed")
+    assert not bench.agent.paused
+
+
+@pytest.mark.parametrize(
+    ("verb", "answered_on"),
+    [
+        ("reboot", TOPICS.response("reboot")),
+        ("config", TOPICS.response("config")),
+        ("pause/now", TOPICS.response("pause/now")),
+        ("PAUSE", TOPICS.response("error")),
+        ("", TOPICS.response("error")),
+        ("a/b/c", TOPICS.response("error")),
+        ("x" * 1000, TOPICS.response("error")),
+    ],
+)
+def test_an_unknown_verb_is_answered_with_those_there_are(bench: Bench, verb: str, answered_on: str) -> None:
+    (answer,) = bench.ask(verb, b'{"transaction": "t"}')
+    body = json.loads(answer.payload)
+    assert answer.topic == answered_on
+    assert (body["error"]["code"], body["transaction"]) == ("unknown_verb", "t")
+    assert "pause, resume, snapshot, reload, config/get" in body["error"]["message"]
+
+
+def test_answers_go_where_an_mqtt_5_requester_wants_them(bench: Bench) -> None:
+    (answer,) = bench.ask("pause", response_topic="me/answers", correlation=b"\x00\x01")
+    assert (answer.topic, answer.correlation, answer.retain) == ("me/answers", b"\x00\x01", False)
+
+
+@pytest.mark.parametrize("wanted", ["a/+/b", "a/#", "a\0b", TOPICS.request("pause")])
+def test_a_response_topic_that_would_do_harm_is_not_used(bench: Bench, wanted: str) -> None:
+    (answer,) = bench.ask("pause", response_topic=wanted)
+    assert answer.topic == TOPICS.response("pause")
+
+
+def test_beyond_the_rate_limit_requests_are_refused_and_told_once() -> None:
+    bench = Bench(max_per_minute=3)
+    for _ in range(3):
+        assert bench.answer("pause")["status"] == "ok"
+    assert bench.answer("resume")["error"]["code"] == "too_many_requests"
+    assert bench.ask("resume") == []
+    assert bench.agent.paused
+    bench.clock.advance(20)
+    assert bench.answer("resume")["status"] == "ok"
+    assert bench.answer("resume")["error"]["code"] == "too_many_requests"
+    bench.control.limit(10)
+    assert bench.answer("resume")["status"] == "ok"
+
+
+def test_requests_that_pile_up_are_refused() -> None:
+    bench = Bench(max_per_minute=6000)
+    for _ in range(20):
+        bench.control.receive(Incoming(TOPICS.request("pause"), b"", False))
+    assert len(bench.sent) == 4
+    bench.control.work()
+    assert len(bench.sent) == 20
+
+
+def test_work_is_announced() -> None:
+    rung: list[bool] = []
+    control = Control(
+        TOPICS,
+        FakeAgent(),
+        lambda _: None,
+        FakeClock(),
+        max_per_minute=60,
+        wake=lambda: rung.append(True),
+    )
+    control.receive(Incoming(TOPICS.request("pause"), b"", False))
+    assert rung == [True]
+
+
+@given(st.integers(1, 6000), st.lists(st.floats(0, 30), max_size=200))
+def test_a_bucket_never_lets_more_through_than_its_rate(per_minute: int, pauses: list[float]) -> None:
+    clock = FakeClock()
+    bucket = TokenBucket(per_minute, clock)
+    passed = 0
+    for pause_s in pauses:
+        clock.advance(pause_s)
+        passed += bucket.take()
+    assert passed <= per_minute + sum(pauses) * per_minute / 60 + 1e-6
+
+
+@given(
+    st.binary(max_size=200)
+    | st.text(max_size=50).map(lambda text: json.dumps({"transaction": text}).encode())
+)
+def test_any_payload_gets_exactly_one_valid_answer(payload: bytes) -> None:
+    assert Bench().answer("pause", payload)["status"] in ("ok", "error")
+
+
+class TestOnARealBroker:
+    """The whole way, from a real requester and back."""
+
+    @pytest.fixture
+    def agent(self, broker: Mosquitto) -> Any:
+        agent = FakeAgent()
+        control: Control | None = None
+
+        def receive(message: Incoming) -> None:
+            assert control is not None
+            control.receive(message)
+            control.work()
+
+        publisher = Publisher(
+            broker_config(broker.port),
+            TOPICS,
+            clock=SystemClock(),
+            subscriptions=[Subscription(TOPICS.request("#"), receive)],
+        )
+        control = Control(TOPICS, agent, publisher.publish, SystemClock(), max_per_minute=60)
+        publisher.start()
+        assert publisher.wait_connected(10)
+        yield agent
+        publisher.stop()
+
+    @pytest.mark.parametrize("version", ["mqttv5", "mqttv311"])
+    def test_a_command_line_requester(self, broker: Mosquitto, agent: FakeAgent, version: str) -> None:
+        command = ["mosquitto_rr", "-h", HOST, "-p", str(broker.port), "-V", version, "-W", "5"]
+        topics = ["-t", TOPICS.request("pause"), "-e", TOPICS.response("pause")]
+        asked = subprocess.run(
+            [*command, *topics, "-m", '{"transaction": "t1"}'], capture_output=True, check=True
+        )
+        assert json.loads(asked.stdout) == {
+            "schema": 1,
+            "transaction": "t1",
+            "status": "ok",
+            "data": {"paused": True},
+        }
+        assert agent.paused
+
+    def test_a_requester_with_correlation_data(self, broker: Mosquitto, agent: FakeAgent) -> None:
+        answers: list[tuple[bytes, bytes]] = []
+        client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+        client.on_message = lambda _client, _data, message: answers.append(
+            (bytes(message.payload), message.properties.CorrelationData)  # type: ignore[union-attr]
+        )
+        subscribed: list[bool] = []
+        client.on_subscribe = lambda *_: subscribed.append(True)
+        client.connect(HOST, broker.port)
+        client.loop_start()
+        client.subscribe("me/answers", qos=1)
+        wait_until(lambda: bool(subscribed))
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        properties.ResponseTopic = "me/answers"
+        properties.CorrelationData = b"\x01\x02"
+        client.publish(TOPICS.request("config/get"), b"", qos=1, properties=properties)
+        wait_until(lambda: bool(answers))
+        client.disconnect()
+        client.loop_stop()
+        payload, correlation = answers[0]
+        assert correlation == b"\x01\x02"
+        assert json.loads(payload)["data"]["config"]["mqtt"]["password"] == "***"
+        assert agent.paused is False
