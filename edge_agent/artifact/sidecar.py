@@ -148,7 +148,8 @@ def _no_such_role(artifact: Artifact, role: str) -> str:
     sidecar, path = artifact.sidecar, artifact.directory / SIDECAR_NAME
     if role.startswith("xnnpack") and sidecar.not_lowered:
         return (
-            f"{path}: the model has no {role} files, because it could not be lowered: {sidecar.not_lowered}"
+            f"{path}: the model has no {role} files, because it could not be lowered: {sidecar.not_lowered};"
+            " use the torchscript engine"
         )
     there = ", ".join(sorted(sidecar.files)) or "none"
     return f"{path}: the model has no {role} files (it has: {there}); build it again"

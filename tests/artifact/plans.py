@@ -34,7 +34,14 @@ from edge_agent.artifact.plan import (
     output_shape,
 )
 from edge_agent.artifact.plan_file import encode_plan
-from edge_agent.artifact.sidecar import Artifact, ArtifactFile, Preprocessing, Sidecar, WeightsOrigin
+from edge_agent.artifact.sidecar import (
+    Artifact,
+    ArtifactFile,
+    Preprocessing,
+    Sidecar,
+    WeightsOrigin,
+    describe_file,
+)
 
 _PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32")
 _POOLS: tuple[PoolKind, ...] = ("max", "average")
@@ -151,10 +158,7 @@ def artifact_of(directory: Path, *precisions: Precision) -> Artifact:
 
 def _files(directory: Path, precision: Precision) -> tuple[ArtifactFile, ArtifactFile]:
     plan, weights = (directory / f"xnnpack-{precision}.{suffix}" for suffix in ("plan.json", "weights"))
-    return (
-        ArtifactFile(plan.name, plan.stat().st_size, "0" * 64),
-        ArtifactFile(weights.name, weights.stat().st_size, "0" * 64),
-    )
+    return describe_file(plan), describe_file(weights)
 
 
 @st.composite

@@ -196,7 +196,7 @@ def test_a_file_that_is_gone_is_named(suffix: str, tmp_path: Path) -> None:
     plan, blob = small_plan()
     artifact = save(plan, blob, tmp_path)
     (tmp_path / f"xnnpack-fp32.{suffix}").unlink()
-    with pytest.raises(ArtifactError, match=rf"xnnpack-fp32\.{suffix} cannot be read: No such file"):
+    with pytest.raises(ArtifactError, match=rf"xnnpack-fp32\.{suffix}: cannot be read: No such file"):
         XnnpackEngine.load(artifact, "fp32", threads=1)
 
 

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from edge_agent.artifact.plan import Plan, PlanError, Precision
 from edge_agent.artifact.plan_file import MAX_PLAN_BYTES, decode_plan
-from edge_agent.artifact.sidecar import Artifact
+from edge_agent.artifact.sidecar import Artifact, FileRole, open_role
 from edge_agent.errors import ArtifactError, EngineError
 from edge_agent.inference import EngineInfo
 from edge_agent.inference.xnnpack.library import Library, UnavailableError, open_library
 from edge_agent.inference.xnnpack.program import Program
 
 MAX_THREADS = 64
+_ROLES: dict[Precision, FileRole] = {"fp16": "xnnpack-fp16", "fp32": "xnnpack-fp32"}
 
 
 class XnnpackEngine:
@@ -103,14 +104,7 @@ class XnnpackEngine:
 
 
 def _read_plan(artifact: Artifact, precision: Precision) -> tuple[Plan, Path]:
-    files = artifact.sidecar.files.get(f"xnnpack-{precision}")
-    if files is None or len(files) != 2:
-        reason = artifact.sidecar.not_lowered or "it was built without one"
-        raise ArtifactError(
-            f"{artifact.directory} has no xnnpack plan of precision {precision} ({reason});"
-            " use the torchscript engine"
-        )
-    plan_path, weights_path = (artifact.directory / file.name for file in files)
+    plan_path, weights_path = open_role(artifact, _ROLES[precision])
     try:
         with plan_path.open("rb") as file:
             plan = decode_plan(file.read(MAX_PLAN_BYTES + 1))
