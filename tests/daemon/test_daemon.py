@@ -1,0 +1,304 @@
+"""The daemon as its users meet it: a process, a configuration file, and what a subscriber receives."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from edge_agent.artifact.sidecar import Artifact
+from edge_agent.demo.bundled import BUNDLED_PICTURES, PICTURES_DIR
+from edge_agent.demo.subscriber import Subscriber
+from edge_agent.errors import EXIT_FAILURE, EXIT_OK, EXIT_RESTART, EXIT_USAGE
+from edge_agent.mqtt.message import Incoming
+from tests.daemon.conftest import DEVICE, StartDaemon
+from tests.mqtt.brokers import Mosquitto, collect, wait_until
+
+SCHEMAS = Path(__file__).parents[2] / "docs" / "schema"
+RIGHT = {picture.name: picture.labels for picture in BUNDLED_PICTURES}
+NAMES = sorted(RIGHT)
+START_S = 60.0
+PROMPT_S = 10.0  # what takes two seconds at most on an idle machine
+
+
+def anything(_payload: Any) -> bool:
+    return True
+
+
+def of(topic: str, accept: Callable[[Any], bool] = anything) -> Callable[[Incoming], bool]:
+    """Accepts a fresh message on that topic whose payload is accepted."""
+
+    def is_it(message: Incoming) -> bool:
+        if message.retained or message.topic != f"edge_agent/{DEVICE}/{topic}":
+            return False
+        is_text = topic == "availability"
+        return accept(message.payload.decode() if is_text else json.loads(message.payload))
+
+    return is_it
+
+
+def payloads(messages: list[Incoming], topic: str) -> list[Any]:
+    return [json.loads(message.payload) for message in messages if of(topic)(message)]
+
+
+def receive(subscriber: Subscriber, topic: str, accept: Callable[[Any], bool] = anything) -> Any:
+    """Wait for such a message; returns its payload."""
+    last = collect(subscriber, of(topic, accept), START_S)[-1].payload
+    return last.decode() if topic == "availability" else json.loads(last)
+
+
+def test_each_picture_of_a_folder_becomes_one_valid_state(start: StartDaemon, subscriber: Subscriber) -> None:
+    daemon = start(source={"folder": {"loop": False}})
+    messages = collect(subscriber, of("availability", lambda text: text == "offline"), START_S)
+    assert daemon.wait() == EXIT_OK
+    states = payloads(messages, "state")
+    assert [state["frame"]["id"] for state in states] == list(range(1, len(NAMES) + 1))
+    assert all(state["label"] in RIGHT[name] for name, state in zip(NAMES, states, strict=True))
+    for topic in ("state", "event", "health", "info"):
+        schema = json.loads((SCHEMAS / f"{topic}.schema.json").read_text())
+        published = payloads(messages, topic)
+        assert published
+        for payload in published:
+            jsonschema.validate(payload, schema)
+
+
+def test_events_and_states_share_one_growing_sequence(start: StartDaemon, subscriber: Subscriber) -> None:
+    start(source={"folder": {"loop": False}})
+    messages = collect(subscriber, of("availability", lambda text: text == "offline"), START_S)
+    events, states = payloads(messages, "event"), payloads(messages, "state")
+    numbers = [payload["seq"] for payload in events + states]
+    assert len(set(numbers)) == len(numbers)
+    assert [event["seq"] for event in events] == sorted(event["seq"] for event in events)
+    # The bundled pictures all show something else, so every frame changes the label.
+    assert [event["to"] for event in events] == [state["label"] for state in states]
+
+
+def test_it_ends_after_the_frames_asked_for(start: StartDaemon, subscriber: Subscriber) -> None:
+    daemon = start("--max-frames", "4")
+    messages = collect(subscriber, of("availability", lambda text: text == "offline"), START_S)
+    assert daemon.wait() == EXIT_OK
+    assert len(payloads(messages, "state")) == 4
+
+
+def test_sigterm_publishes_offline_and_ends_with_0(start: StartDaemon, subscriber: Subscriber) -> None:
+    daemon = start()
+    receive(subscriber, "state")
+    code, seconds = daemon.terminate()
+    assert code == EXIT_OK
+    assert seconds < PROMPT_S
+    assert receive(subscriber, "availability") == "offline"
+    assert "Traceback" not in daemon.log
+
+
+def test_sigterm_ends_it_also_where_no_broker_answers(
+    start: StartDaemon, broker: Mosquitto, subscriber: Subscriber
+) -> None:
+    daemon = start()
+    receive(subscriber, "state")
+    broker.send(signal.SIGSTOP)
+    code, seconds = daemon.terminate()
+    assert (code, seconds < PROMPT_S) == (EXIT_OK, True)
+
+
+def test_a_killed_agent_is_reported_offline_by_the_broker(start: StartDaemon, subscriber: Subscriber) -> None:
+    daemon = start()
+    receive(subscriber, "state")
+    daemon.kill()
+    assert receive(subscriber, "availability", lambda text: text == "offline") == "offline"
+
+
+def test_it_starts_without_a_broker_and_publishes_when_there_is_one(
+    start: StartDaemon, broker: Mosquitto
+) -> None:
+    broker.stop()
+    daemon = start()
+    wait_until(lambda: "nothing listens there" in daemon.log, START_S)
+    broker.start()
+    with Subscriber("127.0.0.1", broker.port, f"edge_agent/{DEVICE}/#") as subscriber:
+        assert receive(subscriber, "state")["top"]
+    assert daemon.log.count("nothing listens there") == 1
+
+
+def test_a_source_that_is_missing_is_opened_again_until_it_is_there(
+    start: StartDaemon, subscriber: Subscriber, tmp_path: Path
+) -> None:
+    folder = tmp_path / "pictures"
+    daemon = start(source={"folder": {"path": str(tmp_path), "loop": True}})
+    health = receive(subscriber, "health", lambda payload: payload["camera"]["state"] == "reopening")
+    assert str(tmp_path) in health["camera"]["last_error"]
+    daemon.edit(source={"folder": {"path": str(folder)}})  # which is refused: it does not exist
+    receive(subscriber, "info", lambda payload: "folder" in payload["config_error"])
+    shutil.copy(PICTURES_DIR / "cat.jpg", tmp_path)
+    assert receive(subscriber, "state")["label"] in RIGHT["cat.jpg"]
+
+
+def test_the_lean_agent_loads_neither_torch_nor_opencv(start: StartDaemon, subscriber: Subscriber) -> None:
+    daemon = start(model={"engine": "xnnpack"})
+    receive(subscriber, "state")
+    mapped = Path(f"/proc/{daemon.pid}/maps").read_text().lower()
+    assert "xnnpack" in mapped
+    assert not any(name in mapped for name in ("torch", "opencv", "cv2"))
+
+
+def test_the_start_log_says_what_each_part_costs(start: StartDaemon, subscriber: Subscriber) -> None:
+    daemon = start()
+    receive(subscriber, "state")
+    line = next(line for line in daemon.log.splitlines() if "memory: python" in line)
+    assert all(part in line for part in ("python", "model", "mqtt", "MB", "budget_mb=512"))
+
+
+def test_a_budget_below_the_floor_is_refused_with_the_floor_and_what_would_fit(
+    start: StartDaemon,
+) -> None:
+    daemon = start(memory={"budget_mb": 40})
+    assert daemon.wait() == EXIT_USAGE
+    assert "memory.budget_mb is 40, and the agent with xnnpack fp16 needs" in daemon.log
+    assert "set it to" in daemon.log
+
+
+def test_a_live_edit_is_applied_without_a_restart(start: StartDaemon, subscriber: Subscriber) -> None:
+    daemon = start()
+    receive(subscriber, "state", lambda state: state["label"] in RIGHT["cat.jpg"])
+    daemon.edit(labels={"map": {"Egyptian cat": "cat", "tiger cat": "cat", "tabby": "cat"}})
+    state = receive(subscriber, "state", lambda state: state["label"] == "cat")
+    assert state["score"] > 0.8  # of the three together
+    daemon.edit(stabilizer={"threshold": 1.0})
+    assert receive(subscriber, "state", lambda state: state["unknown"])["label"] == "unknown"
+    assert daemon.running
+
+
+def test_a_wrong_edit_is_refused_whole_and_mended_live(start: StartDaemon, subscriber: Subscriber) -> None:
+    daemon = start()
+    receive(subscriber, "state")
+    daemon.edit(publish={"health_interval_s": 2}, stabilizer={"vote": 2})
+    info = receive(subscriber, "info", lambda payload: payload["config_error"])
+    assert "stabilizer.vote" in info["config_error"]
+    assert "did you mean 'votes'" in info["config_error"]
+    assert info["config"]["publish"]["health_interval_s"] == 1
+    assert receive(subscriber, "state")
+    settings = dict(daemon.settings)
+    settings["stabilizer"] = {"window": 1, "votes": 1}
+    daemon.write(settings)
+    info = receive(subscriber, "info", lambda payload: not payload["config_error"])
+    assert info["config"]["publish"]["health_interval_s"] == 2
+
+
+def test_sighup_reads_the_configuration_anew(start: StartDaemon, subscriber: Subscriber) -> None:
+    daemon = start()
+    receive(subscriber, "state")
+    daemon.send(signal.SIGHUP)
+    assert receive(subscriber, "info")["config_error"] == ""
+    assert receive(subscriber, "state")
+
+
+def test_a_label_that_the_model_does_not_have_is_refused(start: StartDaemon, subscriber: Subscriber) -> None:
+    daemon = start()
+    receive(subscriber, "state")
+    daemon.edit(labels={"allow": ["tabbi"]})
+    info = receive(subscriber, "info", lambda payload: payload["config_error"])
+    assert "labels.allow: the model has no label 'tabbi'; did you mean 'tabby'?" in info["config_error"]
+    assert daemon.running
+
+
+def test_another_broker_is_connected_to_without_a_restart(
+    start: StartDaemon, subscriber: Subscriber, tmp_path: Path
+) -> None:
+    daemon = start()
+    receive(subscriber, "state")
+    other = Mosquitto(tmp_path / "other")
+    other.start()
+    try:
+        with Subscriber("127.0.0.1", other.port, f"edge_agent/{DEVICE}/#") as elsewhere:
+            daemon.edit(mqtt={"port": other.port})
+            assert receive(subscriber, "availability", lambda text: text == "offline") == "offline"
+            messages = collect(elsewhere, of("availability"), START_S)
+            assert messages[-1].payload == b"online"
+            assert payloads(messages, "info")
+            assert receive(elsewhere, "state")
+    finally:
+        other.kill()
+
+
+def test_another_source_is_opened_without_a_restart(
+    start: StartDaemon, subscriber: Subscriber, tmp_path: Path
+) -> None:
+    daemon = start()
+    receive(subscriber, "state")
+    shutil.copy(PICTURES_DIR / "tripod.jpg", tmp_path)
+    pid = daemon.pid
+    daemon.edit(source={"folder": {"path": str(tmp_path)}})
+    collect(subscriber, of("info"), START_S)
+    labels = [receive(subscriber, "state")["label"] for _ in range(4)]
+    assert labels[-2:] == ["tripod", "tripod"]
+    assert (daemon.pid, daemon.running) == (pid, True)
+
+
+def test_what_needs_a_restart_ends_with_75_and_the_next_start_says_why(
+    start: StartDaemon, subscriber: Subscriber
+) -> None:
+    daemon = start()
+    receive(subscriber, "state")
+    daemon.edit(model={"precision": "fp32"})
+    assert daemon.wait() == EXIT_RESTART
+    assert receive(subscriber, "availability", lambda text: text == "offline")
+    daemon.start()
+    info = receive(subscriber, "info")
+    assert info["restart_reason"] == "the configuration changed: model.precision"
+    assert info["engine"]["precision"] == "fp32"
+
+
+def test_a_restart_into_a_model_that_is_not_there_is_refused(
+    start: StartDaemon, subscriber: Subscriber, tmp_path: Path
+) -> None:
+    daemon = start()
+    receive(subscriber, "state")
+    daemon.edit(model={"path": str(tmp_path)})
+    info = receive(subscriber, "info", lambda payload: payload["config_error"])
+    assert str(tmp_path) in info["config_error"]
+    assert daemon.running
+
+
+def test_sequence_numbers_grow_over_a_kill(start: StartDaemon, subscriber: Subscriber) -> None:
+    daemon = start()
+    before = receive(subscriber, "state")["seq"]
+    daemon.kill()
+    daemon.start()
+    receive(subscriber, "availability", lambda text: text == "online")
+    assert receive(subscriber, "state")["seq"] > before
+
+
+@pytest.mark.parametrize("engine", ["xnnpack", "torchscript"])
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+def test_every_engine_and_precision_gives_the_right_labels(
+    start: StartDaemon, subscriber: Subscriber, engine: str, precision: str
+) -> None:
+    start(
+        model={"engine": engine, "precision": precision},
+        source={"folder": {"loop": False}},
+        memory={"budget_mb": 4096},
+    )
+    messages = collect(subscriber, of("availability", lambda text: text == "offline"), START_S)
+    states = payloads(messages, "state")
+    assert all(state["label"] in RIGHT[name] for name, state in zip(NAMES, states, strict=True))
+    assert {(state["model"]["engine"], state["model"]["precision"]) for state in states} == {
+        (engine, precision)
+    }
+
+
+def test_a_damaged_model_is_refused_by_name(start: StartDaemon, lite0: Artifact, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(lite0.directory, model)
+    weights = model / "xnnpack-fp16.weights"
+    content = bytearray(weights.read_bytes())
+    content[1000] ^= 1
+    weights.write_bytes(content)
+    daemon = start(model={"path": str(model)})
+    assert daemon.wait() == EXIT_FAILURE
+    assert "xnnpack-fp16.weights" in daemon.log
+    assert "Traceback" not in daemon.log
