@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 KB_PER_MB = 1024
@@ -37,8 +37,9 @@ class Mapping:
     permissions: str
     inode: int
     path: str
-    anonymous_kb: int | None = None
-    """Pages that the process has written to, and which therefore are no longer the file's; None: not told."""
+    device: str = ""
+    private_kb: int | None = None
+    """Pages that the process has written to, in memory or swapped out. None: not told."""
 
     @property
     def length(self) -> int:
@@ -78,8 +79,8 @@ def parse_smaps(text: str) -> tuple[Mapping, ...]:
     for line in text.splitlines():
         if (mapping := _parse_mapping(line)) is not None:
             found.append(mapping)
-        elif found and line.startswith("Anonymous:"):
-            found[-1] = _with_anonymous(found[-1], line)
+        elif found and line.startswith(("Anonymous:", "Swap:")):
+            found[-1] = _with_private(found[-1], line)
     return tuple(found)
 
 
@@ -191,13 +192,12 @@ def _parse_mapping(line: str) -> Mapping | None:
         return None
     if not 0 <= start < end:
         return None
-    return Mapping(start, end, words[1], int(words[4]), words[5] if len(words) == 6 else "")
+    path = words[5] if len(words) == 6 else ""
+    return Mapping(start, end, words[1], int(words[4]), path, words[3])
 
 
-def _with_anonymous(mapping: Mapping, line: str) -> Mapping:
+def _with_private(mapping: Mapping, line: str) -> Mapping:
     number = line.partition(":")[2].split()
     if not number or not _is_number(number[0]):
         return mapping
-    return Mapping(
-        mapping.start, mapping.end, mapping.permissions, mapping.inode, mapping.path, int(number[0])
-    )
+    return replace(mapping, private_kb=(mapping.private_kb or 0) + int(number[0]))

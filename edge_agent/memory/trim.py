@@ -7,7 +7,7 @@ nothing, and `AllocatorTuning.note` and `TrimResult.note` say so.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -99,14 +99,17 @@ def tune_allocator(libc: Libc, *, arenas: int = 2, threshold_kb: int = 0) -> All
     return AllocatorTuning(arenas, threshold_kb)
 
 
-def droppable(mapping: Mapping) -> bool:
-    """Whether a mapping's pages can be forgotten without loss: code of a file, none of it written to.
+def droppable(mappings: Sequence[Mapping]) -> tuple[Mapping, ...]:
+    """The mappings whose pages can be forgotten without loss: code and constants of programs and libraries.
 
-    Read-only data (`r--p`) is left alone: the dynamic linker has written relocated addresses into much of it,
-    and a process that loses those dies. The same holds for the rare code with relocations in it, which its
-    written pages give away.
+    What is left alone, since losing it kills the process: whatever may be written to, and whatever has been
+    written to in spite of being read-only now. That is the data in which the dynamic linker has put
+    addresses (`r--p`), and the rare code with addresses in it; their private pages give them away. Files
+    without code are left alone too: another thread may close them, and map something else in their place.
     """
-    return mapping.permissions == "r-xp" and mapping.inode > 0 and mapping.anonymous_kb == 0
+    untouched = [m for m in mappings if m.inode > 0 and m.private_kb == 0]
+    code = {(m.device, m.inode) for m in mappings if m.permissions == "r-xp" and m.inode > 0}
+    return tuple(m for m in untouched if m.permissions in ("r-xp", "r--p") and (m.device, m.inode) in code)
 
 
 class Trimmer:
@@ -128,9 +131,6 @@ class Trimmer:
         heap = self._libc.malloc_trim()
         if heap is None:
             return TrimResult(before, before, 0, _NOT_GLIBC)
-        dropped = sum(
-            self._libc.drop(mapping.start, mapping.length)
-            for mapping in self._read_mappings()
-            if droppable(mapping)
-        )
+        mappings = droppable(self._read_mappings())
+        dropped = sum(self._libc.drop(mapping.start, mapping.length) for mapping in mappings)
         return TrimResult(before, self._measure().rss_mb, dropped)

@@ -28,6 +28,8 @@ RssShmem:\t       0 kB
 _SMAPS = """55d0c8a00000-55d0c8a01000 r--p 00000000 fe:00 123   /usr/bin/my program
 Rss:                   4 kB
 Anonymous:             4 kB
+Swap:                  8 kB
+SwapPss:               1 kB
 7f0000000000-7f0000200000 r-xp 00001000 fe:00 456   /usr/lib/libx.so
 Anonymous:             0 kB
 VmFlags: rd ex mr mw me
@@ -48,12 +50,13 @@ def test_a_process_without_memory_counts_zero() -> None:
     assert procfs.parse_status(_NO_MEMORY) == procfs.MemoryUse(0, 0, 0, 0)
 
 
-def test_smaps_gives_each_mapping_its_written_pages() -> None:
+def test_smaps_gives_each_mapping_its_written_pages_swapped_out_ones_too() -> None:
     program, library, stack, plain = procfs.parse_smaps(_SMAPS)
-    assert (program.path, program.anonymous_kb, program.inode) == ("/usr/bin/my program", 4, 123)
-    assert (library.permissions, library.anonymous_kb, library.length) == ("r-xp", 0, 0x200000)
-    assert (stack.path, stack.anonymous_kb) == ("[stack]", 32)
-    assert (plain.path, plain.anonymous_kb) == ("", None)
+    assert (program.path, program.private_kb, program.inode) == ("/usr/bin/my program", 12, 123)
+    assert (library.permissions, library.private_kb, library.length) == ("r-xp", 0, 0x200000)
+    assert library.device == "fe:00"
+    assert (stack.path, stack.private_kb) == ("[stack]", 32)
+    assert (plain.path, plain.private_kb) == ("", None)
 
 
 @given(st.text())

@@ -13,7 +13,7 @@ import pytest
 from edge_agent.memory.procfs import Mapping, MemoryUse
 from edge_agent.memory.trim import SystemLibc, Trimmer, droppable, tune_allocator
 
-_CODE = Mapping(0x1000, 0x9000, "r-xp", 77, "/usr/lib/libx.so", anonymous_kb=0)
+_CODE = Mapping(0x1000, 0x9000, "r-xp", 77, "/usr/lib/libx.so", device="fe:00", private_kb=0)
 _HAS_GLIBC = SystemLibc().malloc_trim() is not None
 needs_glibc = pytest.mark.skipif(not _HAS_GLIBC, reason="this C library has no malloc_trim")
 
@@ -38,29 +38,33 @@ class FakeLibc:
         return True
 
 
-def test_untouched_code_of_a_file_is_droppable() -> None:
-    assert droppable(_CODE)
+def test_untouched_code_and_constants_of_a_library_are_droppable() -> None:
+    constants = replace(_CODE, start=0x9000, end=0xA000, permissions="r--p")
+    assert droppable([_CODE, constants]) == (_CODE, constants)
 
 
 @pytest.mark.parametrize(
     "mapping",
     [
-        replace(_CODE, permissions="r--p"),  # relocated data: losing it kills the process
         replace(_CODE, permissions="rw-p"),
         replace(_CODE, permissions="rwxp"),
+        replace(_CODE, permissions="r--s"),
         replace(_CODE, inode=0),  # code made at run time, or the vdso
-        replace(_CODE, anonymous_kb=4),  # code that was written to when it was loaded
-        replace(_CODE, anonymous_kb=None),  # not known
+        replace(_CODE, private_kb=4),  # code that was written to when it was loaded
+        replace(_CODE, permissions="r--p", private_kb=4),  # relocated data
+        replace(_CODE, private_kb=None),  # not known
+        replace(_CODE, permissions="r--p", inode=78),  # a file without code: it may be unmapped at any time
+        replace(_CODE, permissions="r--p", device="fe:01"),  # the same number on another disk
     ],
 )
-def test_what_cannot_be_read_again_from_its_file_is_not_dropped(mapping: Mapping) -> None:
-    assert not droppable(mapping)
+def test_what_could_not_be_read_again_from_its_file_is_not_dropped(mapping: Mapping) -> None:
+    assert mapping not in droppable([_CODE, mapping])
 
 
 def test_a_trim_drops_only_what_may_be_dropped_and_reports_what_was_measured() -> None:
     libc = FakeLibc()
     figures = iter([MemoryUse(100, 60, 40, 120), MemoryUse(80, 55, 25, 120)])
-    mappings = (_CODE, replace(_CODE, start=0x20000, end=0x30000, permissions="r--p"))
+    mappings = (_CODE, replace(_CODE, start=0x20000, end=0x30000, permissions="r--p", private_kb=8))
     result = Trimmer(libc, lambda: mappings, lambda: next(figures)).trim()
     assert libc.dropped == [(0x1000, 0x8000)]
     assert (result.freed_mb, result.mappings_dropped, result.note) == (20, 1, "")
@@ -115,6 +119,22 @@ def test_a_process_lives_on_after_its_code_was_dropped() -> None:
     )
     assert report["dropped"] > 3
     assert report["after"] < report["before"] - 5
+
+
+@needs_glibc
+def test_relocated_data_is_never_dropped_from_a_real_process() -> None:
+    report = _run(
+        """
+        import ssl, numpy
+        from edge_agent.memory.trim import droppable
+        mappings = read_smaps()
+        relocated = [m for m in mappings if m.permissions == "r--p" and m.inode and m.private_kb]
+        chosen = droppable(mappings)
+        print(json.dumps({"relocated": len(relocated), "dropped": sum(m in chosen for m in relocated)}))
+        """
+    )
+    assert report["relocated"] > 3
+    assert report["dropped"] == 0
 
 
 @needs_glibc
