@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from edge_agent.artifact.sidecar import Artifact
+from edge_agent.calibrate.calibration import ENGINE_LOADER
 from edge_agent.calibrate.task import Task
 from edge_agent.inference import EngineName, Precision
 from edge_agent.inference.host import Host
 
-ENGINE_LOADER = "edge_agent.calibrate.engines:load"
 _TORCH_ROWS = "edge_agent.bench.torch_rows"
 _MB = 1 << 20
 
 EAGER = "eager FP32"
 TORCHSCRIPT = "TorchScript FP32"
 NAIVE_HALF = "TorchScript, naive .half()"
+
+_RANDOM = "random weights, since the file that the model was built from is not here (--weights FILE)"
+_SLOW_HALF = "computed in FP16, for which most CPUs have no fast convolution"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,44 +33,70 @@ class RowSpec:
     artifact_mb: float | None = None
     absent: str = ""
     note: str = ""
+    has_real_weights: bool = True
+    """False where the network had to be run with random weights: its answers are then not compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
     """What all rows of one bench share."""
 
+    artifact: Artifact
     pictures: tuple[str, ...]
     frames: int
     threads: int
+    weights: Path | None = None
+    """The file that the model was built from; None where it is not here."""
 
 
-def standard_rows(artifact: Artifact, host: Host, setting: Setting) -> tuple[RowSpec, ...]:
+def standard_rows(host: Host, setting: Setting) -> tuple[RowSpec, ...]:
     """From the way that tutorials write it to the leanest engine."""
     return (
-        *_tutorial_rows(artifact, host, setting),
-        engine_row("FP16 weights, TorchScript", "torchscript", "fp16", artifact, host, setting),
-        engine_row("lean FP32", "xnnpack", "fp32", artifact, host, setting),
-        engine_row("lean FP16", "xnnpack", "fp16", artifact, host, setting),
+        _eager_row(EAGER, "load_eager", setting),
+        torchscript_row(host, setting),
+        _eager_row(NAIVE_HALF, "load_naive_half", setting, note=_SLOW_HALF),
+        engine_row("FP16 weights, TorchScript", "torchscript", "fp16", host, setting),
+        engine_row("lean FP32", "xnnpack", "fp32", host, setting),
+        engine_row("lean FP16", "xnnpack", "fp16", host, setting),
     )
 
 
-def engine_row(
-    name: str, engine: EngineName, precision: Precision, artifact: Artifact, host: Host, setting: Setting
-) -> RowSpec:
+def torchscript_row(host: Host, setting: Setting) -> RowSpec:
+    """The built FP32 module, loaded and called as tutorials do it."""
+    size_mb = artifact_mb(setting.artifact, "torchscript-fp32")
+    if not host.torch or size_mb is None:
+        absent = "the model has no torchscript-fp32 file" if host.torch else "torch is not installed"
+        return RowSpec(TORCHSCRIPT, None, size_mb, absent)
+    task = make_task(f"{_TORCH_ROWS}:load_torchscript", setting, {"threads": str(setting.threads)})
+    return RowSpec(TORCHSCRIPT, task, size_mb)
+
+
+def engine_row(name: str, engine: EngineName, precision: Precision, host: Host, setting: Setting) -> RowSpec:
     """A row that runs one of the agent's own engines, trimmed as the agent does it."""
     role = f"{engine}-{precision}"
-    if role not in artifact.sidecar.files:
-        why = artifact.sidecar.not_lowered if engine == "xnnpack" else ""
-        return RowSpec(
-            name, None, absent=f"the model has no {role} files {f'({why})' if why else ''}".strip()
-        )
+    sidecar = setting.artifact.sidecar
+    if role not in sidecar.files:
+        why = f" ({sidecar.not_lowered})" if engine == "xnnpack" and sidecar.not_lowered else ""
+        return RowSpec(name, None, absent=f"the model has no {role} files{why}")
     if engine == "xnnpack" and not host.xnnpack:
         return RowSpec(name, None, absent=host.xnnpack_problem)
     if engine == "torchscript" and not host.torch:
         return RowSpec(name, None, absent="torch is not installed")
     options = {"engine": engine, "precision": precision, "threads": str(setting.threads)}
-    task = _task(ENGINE_LOADER, artifact, setting, options, trims=True)
-    return RowSpec(name, task, artifact_mb(artifact, role))
+    task = make_task(ENGINE_LOADER, setting, options, trims=True)
+    return RowSpec(name, task, artifact_mb(setting.artifact, role))
+
+
+def make_task(loader: str, setting: Setting, options: Mapping[str, str], *, trims: bool = False) -> Task:
+    """The task of a row; all of a bench's tasks agree in everything but these."""
+    return Task(
+        loader=loader,
+        model=str(setting.artifact.directory),
+        pictures=setting.pictures,
+        options=options,
+        frames=setting.frames,
+        trims=trims,
+    )
 
 
 def artifact_mb(artifact: Artifact, role: str) -> float | None:
@@ -75,37 +105,15 @@ def artifact_mb(artifact: Artifact, role: str) -> float | None:
     return sum(file.bytes for file in files) / _MB if files else None
 
 
-def _tutorial_rows(artifact: Artifact, host: Host, setting: Setting) -> Sequence[RowSpec]:
-    size_mb = artifact_mb(artifact, "torchscript-fp32")
-    options = {"threads": str(setting.threads)}
-    eager = _task(f"{_TORCH_ROWS}:load_eager", artifact, setting, options)
-    script = _task(f"{_TORCH_ROWS}:load_torchscript", artifact, setting, options)
-    half = _task(f"{_TORCH_ROWS}:load_naive_half", artifact, setting, options)
-    if not host.torch:
-        absent = "torch is not installed"
-        return [RowSpec(name, None, absent=absent) for name in (EAGER, TORCHSCRIPT, NAIVE_HALF)]
-    if importlib.util.find_spec("torchvision") is None:
-        absent = "torchvision is not installed, which these rows build the network with"
-        return [
-            RowSpec(EAGER, None, absent=absent),
-            RowSpec(TORCHSCRIPT, script, size_mb),
-            RowSpec(NAIVE_HALF, None, absent=absent),
-        ]
-    return [
-        RowSpec(EAGER, eager),
-        RowSpec(TORCHSCRIPT, script, size_mb),
-        RowSpec(NAIVE_HALF, half, note="computed in FP16, for which most CPUs have no fast convolution"),
-    ]
-
-
-def _task(
-    loader: str, artifact: Artifact, setting: Setting, options: Mapping[str, str], *, trims: bool = False
-) -> Task:
-    return Task(
-        loader=loader,
-        model=str(artifact.directory),
-        pictures=setting.pictures,
-        options=options,
-        frames=setting.frames,
-        trims=trims,
-    )
+def _eager_row(name: str, function: str, setting: Setting, note: str = "") -> RowSpec:
+    """A row that builds the network from Python, as tutorials do."""
+    is_torchvision = setting.artifact.sidecar.arch != "efficientnet_lite0"
+    needed = ("torch", "torchvision") if is_torchvision else ("torch",)
+    missing = [package for package in needed if importlib.util.find_spec(package) is None]
+    if missing:
+        return RowSpec(name, None, absent=f"{' and '.join(missing)} not installed")
+    weights = "" if setting.weights is None else str(setting.weights)
+    options = {"threads": str(setting.threads), "weights": weights}
+    notes = "; ".join(part for part in (note, "" if weights else _RANDOM) if part)
+    task = make_task(f"{_TORCH_ROWS}:{function}", setting, options)
+    return RowSpec(name, task, note=notes, has_real_weights=bool(weights))

@@ -7,11 +7,11 @@ import platform
 from dataclasses import dataclass
 from datetime import datetime
 
-from edge_agent.artifact.sidecar import Artifact
 from edge_agent.bench.result import BenchResult, Machine, RowResult
 from edge_agent.bench.rows import RowSpec, Setting
 from edge_agent.board import Board
-from edge_agent.calibrate.runs import Agreement, Outcome, Progress, agreement, run_interleaved
+from edge_agent.calibrate.runs import Agreement, Measured, Outcome, Progress, agreement, run_interleaved
+from edge_agent.calibrate.task import Failed
 from edge_agent.inference.host import Host
 
 
@@ -19,7 +19,6 @@ from edge_agent.inference.host import Host
 class Bench:
     """What is to be measured."""
 
-    artifact: Artifact
     rows: tuple[RowSpec, ...]
     setting: Setting
     repeats: int
@@ -29,8 +28,9 @@ def run_bench(bench: Bench, host: Host, created: datetime, report: Progress) -> 
     """Measure every row, in rounds; answers are compared with those of the first row that can be run."""
     tasks = [(row.name, row.task) for row in bench.rows if row.task is not None]
     outcomes = run_interleaved(tasks, bench.repeats, report)
-    reference = next((name for name, _ in tasks if outcomes[name].probabilities is not None), "nothing")
-    sidecar = bench.artifact.sidecar
+    real = [row.name for row in bench.rows if row.has_real_weights]
+    reference = next((name for name in real if isinstance(outcomes.get(name), Measured)), "nothing")
+    sidecar = bench.setting.artifact.sidecar
     return BenchResult(
         created=created,
         machine=this_machine(host),
@@ -60,18 +60,14 @@ def this_machine(host: Host) -> Machine:
 
 
 def _row(spec: RowSpec, outcomes: dict[str, Outcome], reference: str) -> RowResult:
-    outcome = outcomes.get(spec.name, Outcome(None, None, spec.absent))
-    return RowResult(
-        name=spec.name,
-        artifact_mb=spec.artifact_mb,
-        summary=outcome.summary,
-        agreement=_agreement(outcome, outcomes.get(reference)),
-        absent=outcome.failure,
-        note=spec.note,
-    )
+    outcome = outcomes.get(spec.name, Failed(spec.absent))
+    if isinstance(outcome, Failed):
+        return RowResult(spec.name, spec.artifact_mb, None, None, outcome.reason, spec.note)
+    compared = _agreement(outcome, outcomes.get(reference)) if spec.has_real_weights else None
+    return RowResult(spec.name, spec.artifact_mb, outcome.summary, compared, "", spec.note)
 
 
-def _agreement(outcome: Outcome, reference: Outcome | None) -> Agreement | None:
-    if reference is None or outcome.probabilities is None or reference.probabilities is None:
+def _agreement(outcome: Measured, reference: Outcome | None) -> Agreement | None:
+    if not isinstance(reference, Measured):
         return None
     return agreement(outcome.probabilities, reference.probabilities)

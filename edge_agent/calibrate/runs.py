@@ -49,12 +49,15 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one task: its summary and its probabilities, or why there are none."""
+class Measured:
+    """What several runs of one task found, and its answer to every picture."""
 
-    summary: Summary | None
-    probabilities: Probabilities | None
-    failure: str = ""
+    summary: Summary
+    probabilities: Probabilities
+    """Shape (pictures, classes)."""
+
+
+Outcome = Measured | Failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ def run_interleaved(
     Only the first round computes the probabilities of all pictures. A task that fails is not tried again.
     """
     readings: dict[str, list[Reading]] = {name: [] for name, _ in tasks}
-    failures: dict[str, str] = {}
+    failures: dict[str, Failed] = {}
     with tempfile.TemporaryDirectory(prefix="edge-agent-") as directory:
         matrices = {name: Path(directory) / f"{i}.npy" for i, (name, _) in enumerate(tasks)}
         for round_number in range(repeats):
@@ -90,10 +93,13 @@ def run_interleaved(
                 wanted = str(matrices[name]) if round_number == 0 else ""
                 answer = run_task(replace(task, probabilities=wanted), timeout_s)
                 if isinstance(answer, Failed):
-                    failures[name] = answer.reason
+                    failures[name] = answer
                 else:
                     readings[name].append(answer)
-        return {name: _outcome(readings[name], matrices[name], failures.get(name, "")) for name, _ in tasks}
+        return {
+            name: failures.get(name) or Measured(summarise(readings[name]), np.load(matrices[name]))
+            for name, _ in tasks
+        }
 
 
 def run_task(task: Task, timeout_s: float) -> Reading | Failed:
@@ -137,12 +143,6 @@ def agreement(found: Probabilities, reference: Probabilities) -> Agreement:
     ours, theirs = found[:pictures], reference[:pictures]
     same = ours.argmax(axis=1) == theirs.argmax(axis=1)
     return Agreement(pictures, float(same.mean()), float(np.abs(ours - theirs).max()))
-
-
-def _outcome(readings: Sequence[Reading], matrix: Path, failure: str) -> Outcome:
-    if failure or not readings:
-        return Outcome(None, None, failure or "not run")
-    return Outcome(summarise(readings), np.load(matrix) if matrix.is_file() else None)
 
 
 def _spread(values: Sequence[float]) -> Spread:

@@ -1,0 +1,1 @@
+"""Comparisons with other inference libraries, outside the package that runs on boards."""

@@ -1,0 +1,192 @@
+"""Runs ONNX Runtime, ncnn and LiteRT beside the agent's engines: same weights, same pictures, same rounds.
+
+  pip install -e '.[torch,peers]'
+  python -m benchmarks.peers --model DIR [--images DIR] [--json FILE] [--svg FILE]
+
+Each library is measured with its default options and with its leanest; the leanest are also trimmed the way
+the agent trims itself. Prints the table, and how each row compares with the lean engine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.convert import FILE_NAMES
+from edge_agent import paths
+from edge_agent.artifact.sidecar import read_sidecar
+from edge_agent.bench.chart import svg
+from edge_agent.bench.report import markdown, table
+from edge_agent.bench.result import BenchResult
+from edge_agent.bench.rows import RowSpec, Setting, engine_row, make_task, torchscript_row
+from edge_agent.bench.run import Bench, run_bench
+from edge_agent.commands.calibrate import pictures_of
+from edge_agent.errors import EdgeAgentError
+from edge_agent.inference.host import Host, read_host
+
+_LOADER = "benchmarks.peer_engines:load"
+_LEAN = "lean FP16"
+_MB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another library: the package that runs models, the one that makes them, and the variants measured."""
+
+    kind: str
+    title: str
+    runtime: str
+    converter: str
+    variants: tuple[tuple[str, str], ...]
+    """(variant, what it is called in the table); the last is the leanest."""
+
+
+PEERS = (
+    Peer(
+        "onnxruntime",
+        "ONNX Runtime",
+        "onnxruntime",
+        "onnx",
+        (("default", "default"), ("leanest", "no prepacking, no arena")),
+    ),
+    Peer(
+        "ncnn",
+        "ncnn",
+        "ncnn",
+        "pnnx",
+        (("default", "default"), ("plain", "no Winograd"), ("leanest", "no Winograd, no sgemm")),
+    ),
+    Peer(
+        "litert",
+        "LiteRT",
+        "ai_edge_litert",
+        "litert_torch",
+        (("default", "default"), ("leanest", "no XNNPACK delegate")),
+    ),
+)
+
+
+def peer_rows(peer: Peer, setting: Setting, directory: Path) -> list[RowSpec]:
+    """The rows of one library; where it cannot be run, they say why."""
+    names = [f"{peer.title}, {title}" for _, title in peer.variants]
+    file = directory / FILE_NAMES[peer.kind]
+    if problem := _convert(peer, setting, file):
+        return [RowSpec(name, None, absent=problem) for name in names]
+    size_mb = sum(path.stat().st_size for path in _parts(file)) / _MB
+    rows = []
+    for name, (variant, _) in zip(names, peer.variants, strict=True):
+        options = {
+            "peer": peer.kind,
+            "variant": variant,
+            "file": str(file),
+            "threads": str(setting.threads),
+        }
+        is_leanest = variant == peer.variants[-1][0]
+        rows.append(RowSpec(name, make_task(_LOADER, setting, options, trims=is_leanest), size_mb))
+    return rows
+
+
+def ratios(result: BenchResult) -> str:
+    """Memory and latency of every row as multiples of the lean engine's; empty where there is none."""
+    summaries = {row.name: summary for row, summary in result.measured}
+    lean = summaries.get(_LEAN)
+    if lean is None:
+        return ""
+    rows = [
+        (
+            name,
+            f"{summary.steady_mb.median / lean.steady_mb.median:.2f}",
+            f"{summary.peak_mb.median / lean.peak_mb.median:.2f}",
+            f"{summary.latency_p50_ms.median / lean.latency_p50_ms.median:.2f}",
+        )
+        for name, summary in summaries.items()
+    ]
+    header = ("what runs", "steady memory", "peak memory", "latency")
+    return f"As multiples of {_LEAN}:\n\n{table(header, rows)}\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    args = _parser().parse_args(arguments)
+    artifact = read_sidecar(paths.find_model(args.model, os.environ))
+    host = read_host()
+    setting = Setting(artifact, pictures_of(args.images), args.frames, args.threads or host.default_threads)
+    with tempfile.TemporaryDirectory(prefix="edge-agent-peers-") as directory:
+        rows = _all_rows(host, setting, Path(directory))
+        created = datetime.now(UTC).replace(microsecond=0)
+        result = run_bench(Bench(rows, setting, args.repeats), host, created, _report)
+    print(markdown(result), ratios(result), sep="\n", end="")
+    if args.json:
+        args.json.write_text(result.to_json(), encoding="utf-8")
+    if args.svg:
+        args.svg.write_text(svg(result), encoding="utf-8")
+    return 0
+
+
+def _all_rows(host: Host, setting: Setting, directory: Path) -> tuple[RowSpec, ...]:
+    own = (
+        torchscript_row(host, setting),
+        engine_row("FP16 weights, TorchScript", "torchscript", "fp16", host, setting),
+        engine_row("lean FP32", "xnnpack", "fp32", host, setting),
+        engine_row(_LEAN, "xnnpack", "fp16", host, setting),
+    )
+    return (*own, *(row for peer in PEERS for row in peer_rows(peer, setting, directory)))
+
+
+def _convert(peer: Peer, setting: Setting, file: Path) -> str:
+    """Make the library's model file; returns what went wrong, or nothing."""
+    missing = [name for name in (peer.runtime, peer.converter) if importlib.util.find_spec(name) is None]
+    if missing:
+        return f"{' and '.join(missing)} not installed (pip install 'edge-agent[torch,peers]')"
+    source = setting.artifact.sidecar.files.get("torchscript-fp32")
+    if source is None:
+        return "the model has no torchscript-fp32 file to convert"
+    _report(f"converting for {peer.title}")
+    path = setting.artifact.directory / source[0].name
+    crop = setting.artifact.sidecar.preprocessing.crop
+    command = [sys.executable, "-m", "benchmarks.convert", peer.kind, str(path), str(crop), str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return f"the model could not be converted: {last[:200]}"
+    return ""
+
+
+def _parts(file: Path) -> tuple[Path, ...]:
+    """ncnn's models are two files, the others' one."""
+    return (file, file.with_suffix(".bin")) if file.suffix == ".param" else (file,)
+
+
+def _report(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.peers",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--model", metavar="DIR", type=Path, help="a model directory (default: the installed one)")
+    add("--images", metavar="DIR", type=Path, help="pictures to compare on (default: bundled)")
+    add("--repeats", metavar="N", type=int, default=3, help="rounds (default: 3)")
+    add("--frames", metavar="N", type=int, default=30, help="frames a round (default: 30)")
+    add("--threads", metavar="N", type=int, help="threads (default: one per core, at most 4)")
+    add("--json", metavar="FILE", type=Path, help="write all figures as JSON")
+    add("--svg", metavar="FILE", type=Path, help="write a chart")
+    return parser
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except EdgeAgentError as error:
+        sys.exit(f"{error}")

@@ -1,0 +1,74 @@
+"""Measure memory and speed of several ways to run the same network, each row in fresh processes.
+
+From the way that tutorials write it to the lean engine; prints Markdown. Rows whose packages are not
+installed stay in the table and say so.
+
+  edge-agent bench
+  edge-agent bench --model ./my-model --images ./pictures --json bench.json --svg bench.svg
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from edge_agent import paths
+from edge_agent.artifact.sidecar import read_sidecar
+from edge_agent.commands.calibrate import pictures_of
+from edge_agent.errors import EXIT_OK, UsageError
+
+_FRAMES = 30
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--model", metavar="DIR", type=Path, help="a model directory (default: the installed)")
+    add("--images", metavar="DIR", type=Path, help="pictures to compare on (default: bundled)")
+    add("--weights", metavar="FILE", type=Path, help="the weights that the model was built from")
+    add("--repeats", metavar="N", type=int, default=3, help="rounds (default: 3)")
+    add("--frames", metavar="N", type=int, default=_FRAMES, help=f"frames a round ({_FRAMES})")
+    add("--threads", metavar="N", type=int, help="threads (default: one per core, at most 4)")
+    add("--json", metavar="FILE", type=Path, help="write all figures as JSON")
+    add("--svg", metavar="FILE", type=Path, help="write a chart")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print the table, and write the files asked for."""
+    from edge_agent.bench.chart import svg
+    from edge_agent.bench.report import markdown
+    from edge_agent.bench.rows import Setting, standard_rows
+    from edge_agent.bench.run import Bench, run_bench
+    from edge_agent.bench.torch_rows import weights_file
+    from edge_agent.inference.host import read_host
+
+    artifact = read_sidecar(paths.find_model(args.model, os.environ))
+    host = read_host()
+    setting = Setting(
+        artifact=artifact,
+        pictures=pictures_of(args.images),
+        frames=args.frames,
+        threads=args.threads or host.default_threads,
+        weights=weights_file(artifact.sidecar, args.weights),
+    )
+    bench = Bench(standard_rows(host, setting), setting, args.repeats)
+    result = run_bench(bench, host, datetime.now(UTC).replace(microsecond=0), _report)
+    print(markdown(result), end="")
+    _write(args.json, result.to_json())
+    _write(args.svg, svg(result))
+    return EXIT_OK
+
+
+def _report(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _write(path: Path | None, content: str) -> None:
+    if path is None:
+        return
+    try:
+        path.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,130 @@
+"""Measure which engine, precision and thread count suit this CPU, and keep the evidence for the agent.
+
+Every way to run the model is timed in fresh processes and its answers are compared with FP32's on real
+pictures. The agent then takes the fastest that fits its memory budget and agrees on 99.7 % of the pictures.
+
+  edge-agent calibrate
+  edge-agent calibrate --model ./my-model --images ./pictures --budget-mb 100
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_agent import paths
+from edge_agent.artifact.sidecar import read_sidecar
+from edge_agent.config.schema import MemoryConfig, ModelConfig
+from edge_agent.errors import EXIT_OK, BudgetError, UsageError
+
+if TYPE_CHECKING:
+    from edge_agent.calibrate.evidence import Calibration
+
+_FRAMES = 30
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--model", metavar="DIR", type=Path, help="a model directory (default: the installed)")
+    add("--images", metavar="DIR", type=Path, help="pictures to compare on (default: bundled)")
+    add("--budget-mb", metavar="N", type=int, help="the budget to choose for (default: 128)")
+    add("--repeats", metavar="N", type=int, default=3, help="rounds of measuring (default: 3)")
+    add("--frames", metavar="N", type=int, default=_FRAMES, help=f"frames a round ({_FRAMES})")
+    add("--threads", metavar="N", type=int, action="append", help="only this thread count")
+    add("--output", metavar="FILE", type=Path, help="where the evidence goes")
+    add("--json", action="store_true", help="print the evidence as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, choose, store, print. Raises EdgeAgentError when nothing could be measured."""
+    from edge_agent.calibrate import calibration, evidence
+    from edge_agent.inference.choice import choose, evidence_paths
+    from edge_agent.inference.host import read_host
+    from edge_agent.memory.plan import Limits
+
+    artifact = read_sidecar(paths.find_model(args.model, os.environ))
+    host = read_host()
+    threads = args.threads or calibration.thread_counts(host.usable_cores, host.default_threads)
+    found = calibration.calibrate(
+        artifact,
+        host,
+        calibration.candidates(artifact, host, threads),
+        pictures_of(args.images),
+        repeats=args.repeats,
+        frames=args.frames,
+        created=datetime.now(UTC).replace(microsecond=0),
+        report=_progress(),
+    )
+    places = (args.output,) if args.output else evidence_paths(artifact.directory, os.environ)
+    stored = store(found, places, evidence.write)
+    memory = MemoryConfig() if args.budget_mb is None else MemoryConfig(budget_mb=args.budget_mb)
+    try:
+        verdict = choose(ModelConfig(), Limits.of(memory), artifact.sidecar, host, found)
+        chosen = f"the agent will use {verdict.name}, {verdict.threads} threads: {verdict.reason}"
+    except BudgetError as error:
+        chosen = str(error)
+    if args.json:
+        print(json.dumps(evidence.to_json(found) | {"choice": chosen, "stored": str(stored)}, indent=2))
+    else:
+        print(_table(found), f"\n{chosen}\nevidence: {stored}", sep="\n")
+    return EXIT_OK
+
+
+def pictures_of(directory: Path | None) -> tuple[str, ...]:
+    """The pictures of a folder, or the bundled ones. Raises UsageError when there are none."""
+    from edge_agent.calibrate.task import pictures_in
+    from edge_agent.demo.bundled import PICTURES_DIR
+
+    where = PICTURES_DIR if directory is None else directory
+    if not where.is_dir():
+        raise UsageError(f"--images {where}: there is no such folder")
+    if not (found := pictures_in(where)):
+        raise UsageError(f"--images {where}: there are no JPEG, PNG, WebP or BMP pictures in it")
+    return found
+
+
+def store(found: Calibration, places: Sequence[Path], write: Callable[[Calibration, Path], None]) -> Path:
+    """Write the evidence to the first place that takes it. Raises UsageError when none does."""
+    problems: list[str] = []
+    for place in places:
+        try:
+            write(found, place)
+        except OSError as error:
+            problems.append(f"{place}: {error.strerror or error}")
+        else:
+            return place
+    raise UsageError(f"the evidence cannot be stored ({'; '.join(problems)}): use sudo, or --output FILE")
+
+
+def _table(found: Calibration) -> str:
+    from edge_agent.bench.report import table
+
+    times, sizes = ("load s", "p50 ms", "p95 ms"), ("peak MB", "steady MB")
+    header = ("engine", "arithmetic", *times, *sizes, "agreement", "largest \u0394p")
+    rows = [
+        (
+            m.name,
+            m.arithmetic,
+            f"{m.load_s:.2f}",
+            f"{m.latency_p50_ms:.1f}",
+            f"{m.latency_p95_ms:.1f}",
+            f"{m.peak_mb:.0f}",
+            f"{m.steady_mb:.0f}",
+            f"{m.agreement:.1%}",
+            f"{m.largest_probability_error:.1e}",
+        )
+        for m in found.measurements
+    ]
+    failures = [f"{f.engine} {f.precision} could not be measured: {f.reason}" for f in found.failures]
+    compared = f"agreement: the same first label as {found.reference}, on {found.pictures} pictures"
+    return "\n".join([table(header, rows), "", compared, *failures])
+
+
+def _progress() -> Callable[[str], None]:
+    return lambda line: print(line, file=sys.stderr, flush=True)
