@@ -1,0 +1,228 @@
+"""Build, inspect or verify a model.
+
+edge-agent model build --output ./model
+edge-agent model build --weights resnet18-f37072fd.pth --output ./model
+edge-agent model build --arch mobilenet_v3_large --weights fruit.pth --labels fruit.txt --output ./fruit
+edge-agent model info ./model
+edge-agent model verify ./model --images ./pictures
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from edge_agent.artifact.sidecar import SIDECAR_NAME, Artifact, FileRole, open_role, read_sidecar
+from edge_agent.errors import EXIT_FAILURE, EXIT_OK, ArtifactError, UsageError
+
+if TYPE_CHECKING:
+    from edge_agent.model.verify import VerifyReport
+
+_BUILD = """Build a model directory: TorchScript files in FP32 and FP16, plans for the xnnpack engine where
+the network can be lowered, and the sidecar model.json. Needs torch, and torchvision for its networks.
+
+  edge-agent model build --output ./model
+      ResNet-18 with torchvision's ImageNet weights, downloaded and checked by their hash
+  edge-agent model build --weights resnet18-f37072fd.pth --output ./model
+      the same without a network: a copy of those weights
+  edge-agent model build --arch efficientnet_lite0 --output ./model
+      weights that are part of an installed package
+  edge-agent model build --arch resnet18 --weights fruit.pth --labels fruit.txt --output ./fruit
+      a network trained on classes of your own: its state dict, and one label a line in their order
+"""
+_INFO = """Show what a model is, and check its files against their hashes; exit code 1 when one is damaged.
+
+  edge-agent model info ./model
+  edge-agent model info --json ./model
+"""
+_VERIFY = """Compare each engine and precision of a model with its network in eager FP32 on a folder of
+pictures: how often the best label is the same, how much the three best overlap, the largest error of a logit
+and of a probability. Exit code 1 when the best label agrees on fewer pictures than --min-agreement asks.
+
+  edge-agent model verify ./model --images ./pictures
+  edge-agent model verify ./fruit --weights fruit.pth --images ./pictures --json
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    _add_build(_action(actions, "build", "make a model directory from weights", _BUILD))
+    _add_info(_action(actions, "info", "show what a model is, and check its files", _INFO))
+    _add_verify(_action(actions, "verify", "compare a model with its network in eager FP32", _VERIFY))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the action; raises the errors that it ends with."""
+    action = {"build": _build, "info": _info, "verify": _verify}[args.action]
+    return action(args)
+
+
+def _action(actions: Any, name: str, summary: str, description: str) -> argparse.ArgumentParser:
+    added = actions.add_parser(
+        name, help=summary, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    return cast(argparse.ArgumentParser, added)
+
+
+def _add_build(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--arch",
+        default="resnet18",
+        help="a classifier of torchvision (resnet34, mobilenet_v3_large, ...) or efficientnet_lite0"
+        " (default: resnet18)",
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        type=Path,
+        help="a state dict that torch.save wrote (default: the architecture's own ImageNet weights)",
+    )
+    parser.add_argument(
+        "--labels", metavar="FILE", type=Path, help="one label a line (default: those of ImageNet)"
+    )
+    parser.add_argument("--name", default="", help="what the model is called (default: its architecture)")
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        type=Path,
+        required=True,
+        help="the model directory; a model that is there is replaced once the new one is complete",
+    )
+    parser.add_argument("--json", action="store_true", help="print the sidecar as JSON at the end")
+
+
+def _add_info(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", metavar="DIR", type=Path, help="a model directory")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", metavar="DIR", type=Path, help="a model directory")
+    parser.add_argument("--images", metavar="DIR", type=Path, required=True, help="a folder of pictures")
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        type=Path,
+        help="the state dict that the model was built from (default: the architecture's own)",
+    )
+    parser.add_argument(
+        "--min-agreement",
+        metavar="SHARE",
+        type=float,
+        default=0.99,
+        help="the least share of pictures, 0 to 1, with the same best label (default: 0.99)",
+    )
+    parser.add_argument("--threads", metavar="N", type=int, default=1, help="threads (default: 1)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _build(args: argparse.Namespace) -> int:
+    from edge_agent.model.build import BuildOptions, build
+
+    options = BuildOptions(
+        output=args.output, arch=args.arch, weights=args.weights, labels=args.labels, name=args.name
+    )
+    artifact = build(options, _tell)
+    if args.json:
+        print((artifact.directory / SIDECAR_NAME).read_text(encoding="utf-8"), end="")
+    else:
+        print(f"{artifact.directory}: {artifact.sidecar.name}, sha256 {artifact.sidecar.sha256}")
+    return EXIT_OK
+
+
+def _info(args: argparse.Namespace) -> int:
+    artifact = read_sidecar(args.directory)
+    damage = _damage(artifact)
+    if args.json:
+        document = asdict(artifact.sidecar) | {"damage": damage}
+        print(json.dumps(document, indent=2))
+    else:
+        _print_info(artifact)
+        for problem in damage:
+            print(problem, file=sys.stderr)
+    return EXIT_FAILURE if damage else EXIT_OK
+
+
+def _damage(artifact: Artifact) -> list[str]:
+    problems = []
+    for role in artifact.sidecar.files:
+        try:
+            open_role(artifact, cast(FileRole, role))
+        except ArtifactError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _print_info(artifact: Artifact) -> None:
+    sidecar, seen = artifact.sidecar, artifact.sidecar.preprocessing
+    rows = [
+        ("name", sidecar.name),
+        ("architecture", sidecar.arch),
+        ("weights", f"{sidecar.weights.source}, sha256 {sidecar.weights.sha256}"),
+        ("built", f"{sidecar.created} with torch {sidecar.torch_version}"),
+        ("input", f"{seen.crop} x {seen.crop} pixels, cut from {seen.resize} ({seen.interpolation})"),
+        ("normalised", f"mean {_numbers(seen.mean)}, std {_numbers(seen.std)}"),
+        (
+            "labels",
+            f"{len(sidecar.labels)}: {', '.join(sidecar.labels[:5])}" + ", ..." * _has_more(sidecar.labels),
+        ),
+        ("sha256", sidecar.sha256),
+    ]
+    rows += [
+        (role, ", ".join(f"{file.name} ({file.bytes / 1e6:.1f} MB)" for file in files))
+        for role, files in sorted(sidecar.files.items())
+    ]
+    if sidecar.not_lowered:
+        rows.append(("no xnnpack", sidecar.not_lowered))
+    for label, value in rows:
+        print(f"{label:<17} {value}")
+
+
+def _has_more(labels: tuple[str, ...]) -> bool:
+    return len(labels) > 5
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:.4g}" for value in values)
+
+
+def _verify(args: argparse.Namespace) -> int:
+    if not 0 <= args.min_agreement <= 1:
+        raise UsageError("--min-agreement wants a share from 0 to 1")
+    if args.threads < 1:
+        raise UsageError("--threads wants at least 1")
+    from edge_agent.model.verify import verify
+
+    artifact = read_sidecar(args.directory)
+    report = verify(artifact, args.images, _tell, weights=args.weights, threads=args.threads)
+    if args.json:
+        print(json.dumps(asdict(report), indent=2))
+    else:
+        _print_agreements(report)
+    if report.worst_agreement() < args.min_agreement:
+        _tell(
+            f"agreement of {report.worst_agreement():.2%} is less than the {args.min_agreement:.2%} asked for"
+        )
+        return EXIT_FAILURE
+    return EXIT_OK
+
+
+def _print_agreements(report: VerifyReport) -> None:
+    print(f"{report.model} on {report.pictures} pictures, compared with {report.reference}\n")
+    print("engine       weights  arithmetic     top-1    top-3  logit error      |dp|")
+    for found in report.agreements:
+        print(
+            f"{found.info.engine:<12} {found.info.precision:<8} {found.info.arithmetic:<11}"
+            f" {found.top1_agreement:>8.2%} {found.top3_overlap:>8.2%}"
+            f" {found.max_logit_error:>12.2e} {found.max_probability_error:>9.1e}"
+        )
+    for missing in report.not_run:
+        print(f"{missing.engine:<12} {missing.precision:<8} not run: {missing.reason}")
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)
