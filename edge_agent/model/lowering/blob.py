@@ -52,7 +52,8 @@ def _plan(network: Network, output: int, precision: Precision) -> Plan:
     for identifier, values in network.constants.items():
         tensors[identifier] = replace(tensors[identifier], offset=end)
         end += -(-values.size * BYTES_PER_ELEMENT[precision] // ALIGNMENT) * ALIGNMENT
-    return Plan(precision, end, 0, output, tuple(tensors), tuple(network.operations))
+    # An empty file cannot be mapped.
+    return Plan(precision, max(end, ALIGNMENT), 0, output, tuple(tensors), tuple(network.operations))
 
 
 def _stored(values: Array, precision: Precision) -> NDArray[Any]:
