@@ -19,6 +19,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ HERE = Path(__file__).resolve().parent
 CPUS = {"cortex-a72": "Raspberry Pi 4", "cortex-a76": "Raspberry Pi 5"}
 BOOT_TIMEOUT_S = 1200
 _SNAPSHOT = "booted"
+_HOST_ADDRESS = "10.0.2.2"  # this machine's loopback interface, as QEMU's user-mode network shows it
 
 
 class BoardError(Exception):
@@ -122,11 +124,8 @@ class Board:
         print(f"board: first boot with {self.cpu} (minutes)", file=sys.stderr)
         shutil.rmtree(self.state, ignore_errors=True)
         self.state.mkdir(parents=True)
-        backing = self.image / "root.qcow2"
         disk = self.state / "disk.qcow2"
-        subprocess.run(
-            ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", backing, disk], check=True
-        )
+        shutil.copyfile(self.image / "root.qcow2", disk)
         self._launch()
         try:
             self.wait_until_reached()
@@ -230,8 +229,34 @@ class Board:
         packed = subprocess.run(
             ["tar", "-c", "--exclude=__pycache__", *names], stdout=subprocess.PIPE, check=True
         )
-        quoted = shlex.quote(directory)
-        self.run(f"mkdir -p {quoted} && tar -x --no-same-owner -C {quoted}", stdin=packed.stdout)
+        self._unpack(packed.stdout, directory)
+
+    def push_checkout(self, directory: str) -> None:
+        """Copy this checkout as it is, uncommitted changes included, but nothing that git ignores."""
+        root = HERE.parent.parent
+        listed = subprocess.run(
+            ["git", "-C", root, "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        packed = subprocess.run(
+            ["tar", "-c", "-C", root, "--null", "--files-from=-", "--ignore-failed-read"],
+            input=listed.stdout,
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        self._unpack(packed.stdout, directory)
+
+    def _unpack(self, packed: bytes, directory: str) -> None:
+        """Send an archive over plain TCP: an emulated CPU takes minutes to decipher what ssh would send."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            server.settimeout(120)
+            sender = threading.Thread(target=_send_once, args=(server, packed), daemon=True)
+            sender.start()
+            source = f"/dev/tcp/{_HOST_ADDRESS}/{server.getsockname()[1]}"
+            quoted = shlex.quote(directory)
+            self.run(f"mkdir -p {quoted} && bash -c 'tar -x --no-same-owner -C {quoted} <{source}'")
+            sender.join()
 
     def pull(self, remote: str, directory: Path) -> None:
         """Copy a file or folder of the board into a local directory."""
@@ -275,6 +300,12 @@ class Board:
         raise BoardError("the board did not boot again")
 
 
+def _send_once(server: socket.socket, content: bytes) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.sendall(content)
+
+
 def _expect_return(stream: io.TextIOBase) -> None:
     """Read answers up to the one that is not an event; raises BoardError when it is an error."""
     while line := stream.readline():
@@ -305,6 +336,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     push = commands.add_parser("push", help="copy files to it")
     push.add_argument("local", nargs="+", type=Path)
     push.add_argument("directory")
+    checkout = commands.add_parser("push-checkout", help="copy this checkout to it, without what git ignores")
+    checkout.add_argument("directory")
     pull = commands.add_parser("pull", help="copy a file or folder from it")
     pull.add_argument("remote")
     pull.add_argument("directory", type=Path)
@@ -325,6 +358,8 @@ def _act(board: Board, args: argparse.Namespace) -> int:
             return board.interact(args.words[1:] if args.words[:1] == ["--"] else args.words)
         case "push":
             board.push(args.local, args.directory)
+        case "push-checkout":
+            board.push_checkout(args.directory)
         case "pull":
             board.pull(args.remote, args.directory)
         case action:
