@@ -6,6 +6,8 @@ import os
 import re
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 # By then torch has compiled the graph and its allocations have settled.
 _WARM_UP_RUNS = 3
 _ROLES: dict[Precision, FileRole] = {"fp16": "torchscript-fp16", "fp32": "torchscript-fp32"}
-_COMPILER_KERNELS = "torch._meta_registrations"
 
 
 class TorchScriptEngine:
@@ -102,25 +103,36 @@ class TorchScriptEngine:
 
 
 def _import_torch() -> ModuleType:
-    """Import torch, where it is not yet imported, without the part of it that only its compiler uses.
-
-    At import torch registers kernels, written in Python, for its compiler's fake tensors: 18 MB that no
-    inference touches. An empty module in their place keeps them out; whoever asks for them later gets them.
-    """
-    is_first = "torch" not in sys.modules
-    if is_first:
-        sys.modules[_COMPILER_KERNELS] = ModuleType(_COMPILER_KERNELS)
+    """Import torch as a daemon wants it, unless something in this process has imported it already."""
     try:
+        if "torch" not in sys.modules:
+            # Threads that wait by spinning, as by default, take the cores from everything else on the board:
+            # where those are busy, a frame takes a hundred times as long.
+            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+            with _compiler_kernels_left_out():
+                import torch
         import torch
     except ImportError as error:
         raise EngineError(
             f"the torchscript engine needs torch, which cannot be imported ({error}):"
             " pip install 'edge-agent[torch]'"
         ) from error
-    finally:
-        if is_first:
-            sys.modules.pop(_COMPILER_KERNELS, None)
     return torch
+
+
+@contextmanager
+def _compiler_kernels_left_out() -> Iterator[None]:
+    """Spare 18 MB: the kernels, written in Python, that torch registers for its compiler's fake tensors.
+
+    No inference touches them. An empty module stands in their place while torch is imported; whoever imports
+    them later gets the real one.
+    """
+    name = "torch._meta_registrations"
+    sys.modules[name] = ModuleType(name)
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 def _check_version(artifact: Artifact, installed: str) -> None:
