@@ -1,0 +1,86 @@
+"""What is brought to the virtual board: a wheelhouse for its Python, models built here, a configuration."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.board.board import build_image, cache_dir
+
+GUEST_PYTHON = "313"
+# Dependencies are named, not resolved: pip resolves for this machine, not for the board.
+WHEELS = ("numpy", "pillow", "pyyaml", "paho-mqtt>=2.1,<3", "setuptools")
+PLATFORMS = (
+    "manylinux_2_28_aarch64",
+    "manylinux_2_27_aarch64",
+    "manylinux_2_17_aarch64",
+    "manylinux2014_aarch64",
+)
+
+CONFIG = """\
+device_id: board
+source:
+  type: folder
+  fps: 2
+  folder:
+    path: /var/lib/pictures
+    loop: true
+stabilizer:
+  window: 1
+  votes: 1
+  threshold: 0.2
+memory:
+  budget_mb: {budget_mb}
+mqtt:
+  host: localhost
+"""
+
+
+def wheelhouse() -> Path:
+    """The packages to install without a network: Python's for the board's CPU, and Debian's libxnnpack."""
+    directory = cache_dir() / "wheelhouse"
+    if not (directory / ".complete").is_file():
+        shutil.rmtree(directory, ignore_errors=True)
+        platforms = [word for name in PLATFORMS for word in ("--platform", name)]
+        subprocess.run(
+            [
+                sys.executable, "-m", "pip", "download", "--quiet", "--dest", directory, "--no-deps",
+                "--only-binary=:all:", "--python-version", GUEST_PYTHON, *platforms, *WHEELS,
+            ],
+            check=True,
+        )  # fmt: skip
+        for package in sorted((build_image() / "debs").glob("*.deb")):
+            shutil.copy(package, directory)
+        (directory / ".complete").touch()
+    return directory
+
+
+def real_model() -> Path:
+    """EfficientNet-Lite0 with its ImageNet weights: it knows what is in the bundled pictures."""
+    return _built("efficientnet_lite0", "efficientnet_lite0", None)
+
+
+def resnet18_model() -> Path:
+    """ResNet-18 with seeded weights: its memory and speed are those of the real one, its answers are not."""
+    weights = cache_dir() / "resnet18-seeded.pt"
+    if not weights.is_file():
+        import torch
+        import torchvision
+
+        torch.manual_seed(1)
+        torch.save(torchvision.models.resnet18(weights=None).state_dict(), weights)
+    return _built("resnet18", "resnet18", weights)
+
+
+def _built(name: str, arch: str, weights: Path | None) -> Path:
+    from edge_agent.model.build import BuildOptions, build
+
+    directory = cache_dir() / f"model-{name}"
+    if not (directory / "model.json").is_file():
+        build(
+            BuildOptions(output=directory, arch=arch, weights=weights),
+            lambda line: print(line, file=sys.stderr),
+        )
+    return directory
