@@ -71,7 +71,7 @@ class Publisher:
         self._topics = topics
         self._clock = clock
         self._events: EventQueue = MemoryEvents(1000) if events is None else events
-        self._subscriptions = tuple(subscriptions)
+        self._subscriptions = list(subscriptions)
         self._announce = announce
         self._on_status = on_status
         self._mailbox = Mailbox(clock, fresh_s)
@@ -105,6 +105,10 @@ class Publisher:
             dropped_events=self._events.dropped,
             outbox=self._events.place,
         )
+
+    def listen(self, subscription: Subscription) -> None:
+        """Make one more subscription on each connection; to be called before `start`."""
+        self._subscriptions.append(subscription)
 
     def start(self) -> None:
         """Start connecting, in the background."""

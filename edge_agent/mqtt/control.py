@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import queue
@@ -64,10 +65,12 @@ class Request:
     """A request that is fit to be carried out."""
 
     verb: str
-    transaction: str | int | None
     topic: str
     """Where the answer goes."""
     correlation: bytes | None
+    transaction: str | int | None = None
+    paused: bool = True
+    """For `pause`: what to do; false resumes, so that one topic serves a switch."""
 
 
 class MalformedRequestError(Exception):
@@ -121,7 +124,7 @@ class Control:
         self._bucket = TokenBucket(max_per_minute, clock)
         self._is_told = False
         self._waiting: queue.Queue[Request] = queue.Queue(_MOST_WAITING)
-        self._actions: dict[str, Callable[[], dict[str, Any]]] = {
+        self._actions: dict[str, Callable[[Request], dict[str, Any]]] = {
             "pause": self._pause,
             "resume": self._resume,
             "snapshot": self._snapshot,
@@ -138,7 +141,7 @@ class Control:
         if message.retained:
             return
         verb = message.topic.removeprefix(self._topics.request(""))
-        request = Request(verb, None, self._answer_topic(verb, message), message.correlation)
+        request = Request(verb, self._answer_topic(verb, message), message.correlation)
         if not self._bucket.take():
             if not self._is_told:
                 self._is_told = True
@@ -146,7 +149,7 @@ class Control:
             return
         self._is_told = False
         try:
-            request = Request(verb, transaction_of(message.payload), request.topic, request.correlation)
+            request = with_payload(request, message.payload)
         except MalformedRequestError as error:
             self._refuse(request, "malformed", str(error))
             return
@@ -175,7 +178,7 @@ class Control:
     def _carry_out(self, request: Request) -> None:
         event(_log, logging.INFO, f"request {request.verb}", transaction=request.transaction)
         try:
-            data = self._actions[request.verb]()
+            data = self._actions[request.verb](request)
         except EdgeAgentError as error:
             self._refuse(request, "failed", str(error))
         else:
@@ -196,45 +199,48 @@ class Control:
             return wanted
         return self._topics.response(verb if _VERB.fullmatch(verb) else "error")
 
-    def _pause(self) -> dict[str, Any]:
-        self._commands.pause()
-        return {"paused": True}
+    def _pause(self, request: Request) -> dict[str, Any]:
+        if request.paused:
+            self._commands.pause()
+        else:
+            self._commands.resume()
+        return {"paused": request.paused}
 
-    def _resume(self) -> dict[str, Any]:
+    def _resume(self, _: Request) -> dict[str, Any]:
         self._commands.resume()
         return {"paused": False}
 
-    def _snapshot(self) -> dict[str, Any]:
+    def _snapshot(self, _: Request) -> dict[str, Any]:
         jpeg = self._commands.snapshot()
         self._publish(Message(self._topics.image, jpeg, qos=0))
         return {"topic": self._topics.image, "bytes": len(jpeg)}
 
-    def _reload(self) -> dict[str, Any]:
+    def _reload(self, _: Request) -> dict[str, Any]:
         reloaded = self._commands.reload()
         return {"changed": list(reloaded.changed), "restarts": reloaded.restarts}
 
-    def _config(self) -> dict[str, Any]:
+    def _config(self, _: Request) -> dict[str, Any]:
         return {"config": plain(self._commands.config())}
 
 
-def transaction_of(payload: bytes) -> str | int | None:
-    """The transaction that a request names, to be given back with its answer; None without one.
-
-    An empty payload is a request too. Raises MalformedRequestError.
-    """
+def with_payload(request: Request, payload: bytes) -> Request:
+    """The request with what its payload says; an empty one says nothing. Raises MalformedRequestError."""
     if not payload:
-        return None
+        return request
     if len(payload) > _MAX_PAYLOAD_BYTES:
         raise MalformedRequestError(f"the payload is larger than {_MAX_PAYLOAD_BYTES} bytes")
     try:
-        request = json.loads(payload)
+        given = json.loads(payload)
     except (ValueError, RecursionError) as error:
         raise MalformedRequestError(f"the payload is not JSON: {error}") from error
-    if not isinstance(request, dict):
+    if not isinstance(given, dict):
         raise MalformedRequestError('the payload must be empty, or an object such as {"transaction": "1"}')
-    transaction = request.get("transaction")
+    transaction = given.get("transaction")
     if isinstance(transaction, bool) or not isinstance(transaction, str | int | None):
         raise MalformedRequestError("transaction must be a string or a whole number")
     if len(str(transaction)) > _MAX_TRANSACTION:
         raise MalformedRequestError(f"transaction is longer than {_MAX_TRANSACTION} characters")
-    return transaction
+    paused = given.get("paused", True)
+    if not isinstance(paused, bool):
+        raise MalformedRequestError("paused must be true or false")
+    return dataclasses.replace(request, transaction=transaction, paused=paused)

@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,8 +32,15 @@ MakeBroker = Callable[..., Mosquitto]
 
 
 @contextmanager
-def publishing(config: MqttConfig, wait: bool = True, **options: object) -> Iterator[Publisher]:
+def publishing(
+    config: MqttConfig,
+    wait: bool = True,
+    subscriptions: Sequence[Subscription] = (),
+    **options: object,
+) -> Iterator[Publisher]:
     publisher = Publisher(config, TOPICS, clock=SystemClock(), environment={}, **options)  # type: ignore[arg-type]
+    for subscription in subscriptions:
+        publisher.listen(subscription)
     publisher.start()
     try:
         if wait:

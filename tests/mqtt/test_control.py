@@ -93,6 +93,13 @@ def test_pause_and_resume(bench: Bench) -> None:
     assert not bench.agent.paused
 
 
+def test_one_topic_serves_a_switch(bench: Bench) -> None:
+    assert bench.answer("pause", b'{"paused":true}')["data"] == {"paused": True}
+    assert bench.agent.paused
+    assert bench.answer("pause", b'{"paused":false}')["data"] == {"paused": False}
+    assert not bench.agent.paused
+
+
 @pytest.mark.parametrize("transaction", ["abc", "", 7, None])
 def test_the_transaction_comes_back(bench: Bench, transaction: object) -> None:
     answer = bench.answer("pause", json.dumps({"transaction": transaction}).encode())
@@ -145,6 +152,7 @@ def test_a_retained_request_is_ignored(bench: Bench) -> None:
         b'{"transaction": true}',
         b'{"transaction": 1.5}',
         b'{"transaction": {}}',
+        b'{"paused": 1}',
         b'{"transaction": "' + b"x" * 129 + b'"}',
         b'{"a": "' + b"x" * 5000 + b'"}',
         b"[" * 3000,
@@ -249,20 +257,14 @@ class TestOnARealBroker:
     @pytest.fixture
     def agent(self, broker: Mosquitto) -> Any:
         agent = FakeAgent()
-        control: Control | None = None
+        publisher = Publisher(broker_config(broker.port), TOPICS, clock=SystemClock())
+        control = Control(TOPICS, agent, publisher.publish, SystemClock(), max_per_minute=60)
 
         def receive(message: Incoming) -> None:
-            assert control is not None
             control.receive(message)
             control.work()
 
-        publisher = Publisher(
-            broker_config(broker.port),
-            TOPICS,
-            clock=SystemClock(),
-            subscriptions=[Subscription(TOPICS.request("#"), receive)],
-        )
-        control = Control(TOPICS, agent, publisher.publish, SystemClock(), max_per_minute=60)
+        publisher.listen(Subscription(TOPICS.request("#"), receive))
         publisher.start()
         assert publisher.wait_connected(10)
         yield agent

@@ -1,0 +1,48 @@
+"""Makes a publisher as the configuration says, and has Home Assistant discover the device."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+from edge_agent.clock import Clock
+from edge_agent.config.schema import Config
+from edge_agent.mqtt.client import Publisher, Subscription
+from edge_agent.mqtt.events import EventQueue
+from edge_agent.mqtt.homeassistant import Discovery
+from edge_agent.mqtt.message import Message
+from edge_agent.mqtt.status import BrokerStatus
+from edge_agent.mqtt.topics import Topics
+
+
+def make_publisher(
+    config: Config,
+    topics: Topics,
+    subscriptions: Sequence[Subscription],
+    *,
+    clock: Clock,
+    events: EventQueue,
+    on_status: Callable[[BrokerStatus], None],
+    environment: Mapping[str, str] = os.environ,
+) -> Publisher:
+    """A publisher that has not been started (see `Publisher` for the parameters)."""
+    discovery = Discovery(
+        config.homeassistant, topics, control=config.control.enabled, image=config.publish.image
+    )
+
+    def announce() -> list[Message]:
+        return [discovery.message()] if config.homeassistant.enabled else []
+
+    publisher = Publisher(
+        config.mqtt,
+        topics,
+        clock=clock,
+        events=events,
+        subscriptions=subscriptions,
+        announce=announce,
+        on_status=on_status,
+        environment=environment,
+    )
+    if config.homeassistant.enabled:
+        publisher.listen(Subscription(discovery.birth_topic, discovery.on_birth(publisher.publish)))
+    return publisher

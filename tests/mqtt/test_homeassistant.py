@@ -1,0 +1,189 @@
+"""The discovery message: by Home Assistant's rules, and right on real payloads."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from edge_agent.clock import SystemClock
+from edge_agent.config.schema import HomeAssistantConfig
+from edge_agent.demo.subscriber import Subscriber
+from edge_agent.inference import Score
+from edge_agent.mqtt.client import Subscription
+from edge_agent.mqtt.connection import Connection
+from edge_agent.mqtt.homeassistant import Discovery
+from edge_agent.mqtt.message import Incoming, Message
+from edge_agent.mqtt.payloads import encode
+from edge_agent.mqtt.topics import Topics
+from tests.mqtt import home_assistant_rules as ha
+from tests.mqtt import samples
+from tests.mqtt.brokers import HOST, Mosquitto, collect, wait_until
+from tests.mqtt.samples import TOPICS, broker_config
+from tests.mqtt.test_client import is_, publishing
+from tests.mqtt.test_control import Bench
+
+
+def discovery(
+    config: HomeAssistantConfig | None = None, *, control: bool = True, image: bool = True
+) -> Discovery:
+    return Discovery(config or HomeAssistantConfig(enabled=True), TOPICS, control=control, image=image)
+
+
+def checked(of: Discovery, prefix: str = "homeassistant") -> dict[str, Any]:
+    message = of.message()
+    assert message.retain
+    return ha.check_message(prefix, message.topic, message.payload)
+
+
+@pytest.fixture
+def components() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = checked(discovery())["components"]
+    return found
+
+
+@pytest.mark.parametrize("control", [True, False])
+@pytest.mark.parametrize("image", [True, False])
+@pytest.mark.parametrize(
+    "config", [HomeAssistantConfig(), HomeAssistantConfig(discovery_prefix="ha/x", name="Pörch")]
+)
+def test_the_message_is_what_home_assistant_accepts(
+    config: HomeAssistantConfig, control: bool, image: bool
+) -> None:
+    message = checked(discovery(config, control=control, image=image), config.discovery_prefix)
+    assert message["device"]["name"] == (config.name or "porch")
+    assert message["availability_topic"] == TOPICS.availability
+    assert (message["components"]["pause"] == {"platform": "switch"}) is not control
+    assert (message["components"]["image"] == {"platform": "image"}) is not image
+
+
+def test_the_topic_bears_the_device() -> None:
+    assert discovery().topic == "homeassistant/device/porch/config"
+
+
+def test_two_devices_share_no_id() -> None:
+    def ids(device_id: str) -> set[str]:
+        of = Discovery(HomeAssistantConfig(), Topics("edge_agent", device_id), control=True, image=True)
+        message = checked(of)
+        return {part["unique_id"] for part in message["components"].values()} | {
+            *message["device"]["identifiers"]
+        }
+
+    assert not ids("porch") & ids("porch-2")
+
+
+def test_every_topic_is_one_that_the_agent_uses(components: dict[str, dict[str, Any]]) -> None:
+    used = {
+        value for part in components.values() for option, value in part.items() if option.endswith("topic")
+    }
+    assert used == {TOPICS.state, TOPICS.event, TOPICS.health, TOPICS.image, TOPICS.request("pause")}
+
+
+class TestOnRealPayloads:
+    """What each entity makes of what the agent publishes."""
+
+    def test_label_and_score(self, components: dict[str, dict[str, Any]]) -> None:
+        payload = encode(samples.state())
+        assert ha.state_of(components["label"], payload) == "tabby"
+        assert ha.state_of(components["score"], payload) == 61.2
+
+    def test_the_top_labels_are_attributes(self, components: dict[str, dict[str, Any]]) -> None:
+        assert ha.attributes_of(components["label"], encode(samples.state())) == {
+            "top_1": "tabby",
+            "top_1_score": 0.6124,
+            "top_2": "tiger cat",
+            "top_2_score": 0.2,
+            "top_3": "Egyptian cat",
+            "top_3_score": 0.1,
+        }
+
+    @pytest.mark.parametrize(
+        "label", ['he said "cat" & <dog>', "{{ value }}", "ünï\n", "x" * 1000, "{% raw %}"]
+    )
+    def test_no_label_can_break_a_template(self, components: dict[str, dict[str, Any]], label: str) -> None:
+        odd = dataclasses.replace(samples.state(label=label), top=(Score(label, 1, 0.5),))
+        assert ha.state_of(components["label"], encode(odd)) == label[:255]
+        assert ha.attributes_of(components["label"], encode(odd))["top_1"] == label
+
+    def test_a_state_without_a_top_list_has_no_attributes(
+        self, components: dict[str, dict[str, Any]]
+    ) -> None:
+        bare = dataclasses.replace(samples.state(), top=())
+        assert ha.attributes_of(components["label"], encode(bare)) == {}
+
+    def test_diagnostics(self, components: dict[str, dict[str, Any]]) -> None:
+        payload = encode(samples.health())
+        found = {
+            key: ha.state_of(components[key], payload) for key in ("memory", "latency", "fps", "temperature")
+        }
+        assert found == {"memory": 88.0, "latency": 92.0, "fps": 1.99, "temperature": 51.1}
+
+    def test_what_the_board_does_not_tell_is_unknown(self, components: dict[str, dict[str, Any]]) -> None:
+        health = samples.health()
+        board = dataclasses.replace(health.board, temperature_c=None)
+        latency = dataclasses.replace(health.latency_ms, p50=None)
+        payload = encode(dataclasses.replace(health, board=board, latency_ms=latency))
+        assert ha.state_of(components["temperature"], payload) is None
+        assert ha.state_of(components["latency"], payload) is None
+
+    @pytest.mark.parametrize(
+        ("camera_state", "problem", "paused"),
+        [
+            ("starting", False, False),
+            ("running", False, False),
+            ("reopening", True, False),
+            ("paused", False, True),
+            ("ended", False, False),
+        ],
+    )
+    def test_the_camera_and_the_pause_switch(
+        self, components: dict[str, dict[str, Any]], camera_state: Any, problem: bool, paused: bool
+    ) -> None:
+        health = samples.health()
+        camera = dataclasses.replace(health.camera, state=camera_state, last_error="no frame")
+        payload = encode(dataclasses.replace(health, camera=camera))
+        assert ha.state_of(components["camera"], payload) is problem
+        assert ha.state_of(components["pause"], payload) is paused
+        assert ha.attributes_of(components["camera"], payload)["last_error"] == "no frame"
+
+    def test_the_event_entity_knows_the_events_type(self, components: dict[str, dict[str, Any]]) -> None:
+        event = json.loads(ha.render(components["label_changed"], encode(samples.changed(1))))
+        assert event.pop("event_type") in components["label_changed"]["event_types"]
+        assert (event["from"], event["to"]) == ("tabby", "tiger cat")
+
+    def test_the_switch_sends_what_the_agent_understands(self, components: dict[str, dict[str, Any]]) -> None:
+        bench = Bench()
+        verb = components["pause"]["command_topic"].removeprefix(TOPICS.request(""))
+        assert bench.answer(verb, components["pause"]["payload_on"].encode())["data"] == {"paused": True}
+        assert bench.answer(verb, components["pause"]["payload_off"].encode())["data"] == {"paused": False}
+
+
+def test_it_is_published_again_when_home_assistant_starts(broker: Mosquitto) -> None:
+    of = discovery()
+    handlers: list[Subscription] = []
+    sent: list[Message] = []
+    handlers.append(Subscription(of.birth_topic, of.on_birth(sent.append)))
+    other = Connection(broker_config(broker.port), "home-assistant", "5", environment={})
+    other.open(SystemClock())
+    with (
+        Subscriber(HOST, broker.port, of.topic) as subscriber,
+        publishing(
+            broker_config(broker.port), announce=lambda: [of.message()], subscriptions=handlers
+        ) as publisher,
+    ):
+        collect(subscriber, is_(of.topic, of.message().payload))
+        other.send(Message(of.birth_topic, b"offline"))
+        other.send(Message(of.birth_topic, b"online"))
+        wait_until(lambda: bool(sent))
+        publisher.publish(sent[0])
+        collect(subscriber, is_(of.topic, of.message().payload))
+    other.close(goodbye=True)
+    assert sent == [of.message()]
+
+
+def test_a_retained_birth_message_is_an_old_one() -> None:
+    sent: list[Message] = []
+    discovery().on_birth(sent.append)(Incoming("homeassistant/status", b"online", retained=True))
+    assert sent == []
