@@ -29,8 +29,9 @@ from edge_agent.memory.plan import Limits, check_floor
 from edge_agent.memory.procfs import read_memory
 from edge_agent.memory.restart import take_reason
 from edge_agent.memory.trim import SystemLibc, Trimmer, tune_allocator
-from edge_agent.mqtt.client import Publisher
+from edge_agent.mqtt.client import Publisher, Subscription
 from edge_agent.mqtt.link import BrokerLink
+from edge_agent.mqtt.outbox import Outbox, open_outbox
 from edge_agent.mqtt.sequence import Sequence
 from edge_agent.mqtt.topics import Topics
 from edge_agent.pipeline import InferenceLoop, Rules
@@ -107,13 +108,13 @@ class Agent:
         watcher = self._close_later(ConfigWatcher(self._config_file))
         self._costs.record("python")
         model = self._load_model()
-        link = self._start_link()
+        outbox = self._close_later(open_outbox(self._config.outbox, self._clock, self._environment))
+        link = self._make_link(outbox)
         sequence = self._close_later(Sequence(self._state_dir / _SEQUENCE_FILE, self._clock))
         capture, loop = self._make_pipeline(model, link, sequence)
         live = LiveConfig(self._config_file, self._config, self._veto_for(loop))
         guard = self._make_guard(loop, capture, live)
         self._costs.record("pipeline")
-        event(_LOG, logging.INFO, f"memory: {self._costs.summary()}", budget_mb=self._config.memory.budget_mb)
         parts = Parts(
             loop=loop,
             capture=capture,
@@ -157,22 +158,24 @@ class Agent:
         )
         return model
 
-    def _start_link(self) -> BrokerLink:
-        link = BrokerLink(self._config, self._make_publisher)
+    def _make_link(self, outbox: Outbox) -> BrokerLink:
+        def make_publisher(
+            config: Config, topics: Topics, subscriptions: tuple[Subscription, ...]
+        ) -> Publisher:
+            return Publisher(
+                config.mqtt,
+                topics,
+                clock=self._clock,
+                events=outbox,
+                subscriptions=subscriptions,
+                on_status=lambda _: self._wake.ring(),
+                environment=self._environment,
+            )
+
+        link = BrokerLink(self._config, make_publisher, self._clock, self._wake.ring)
         self._stack.callback(link.stop)
-        link.start()
         self._costs.record("mqtt")
         return link
-
-    def _make_publisher(self, config: Config) -> Publisher:
-        topics = Topics(config.mqtt.base_topic, config.device_id)
-        return Publisher(
-            config.mqtt,
-            topics,
-            clock=self._clock,
-            on_status=lambda _: self._wake.ring(),
-            environment=self._environment,
-        )
 
     def _make_pipeline(
         self, model: LoadedModel, link: BrokerLink, sequence: Sequence
@@ -183,7 +186,7 @@ class Agent:
         loop = InferenceLoop(
             frames,
             model,
-            Rules(self._config.stabilizer, self._config.publish),
+            Rules.of(self._config),
             outlet=link,
             next_seq=sequence.next,
             clock=self._clock,
@@ -218,6 +221,7 @@ class Agent:
         supervisor = Supervisor(
             parts,
             live,
+            costs=self._costs,
             board=self._board,
             clock=self._clock,
             state_dir=self._state_dir,
@@ -225,7 +229,6 @@ class Agent:
             restart_reason=take_reason(self._state_dir),
         )
         self._stack.callback(self._stop_threads, parts)
-        supervisor.publish_info()
         code = supervisor.run()
         parts.notifier.stopping("stopping")
         return code

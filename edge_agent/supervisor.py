@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import logging
 import select
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_agent import log
 from edge_agent.board import Board
 from edge_agent.clock import Clock
 from edge_agent.config.changes import Changes
-from edge_agent.config.live import LiveConfig, Refused
+from edge_agent.config.live import LiveConfig, Refused, ReloadResult
+from edge_agent.config.problem import InvalidConfigError
 from edge_agent.config.schema import Config
 from edge_agent.config.setting import Apply
 from edge_agent.config.watch import ConfigWatcher
-from edge_agent.errors import EXIT_FAILURE, EXIT_OK, EXIT_RESTART
+from edge_agent.cooling import SAMPLE_S, Cooling
+from edge_agent.errors import EXIT_FAILURE, EXIT_OK, EXIT_RESTART, SourceError
 from edge_agent.inference.loading import label_map
 from edge_agent.info import info_payload
+from edge_agent.jpeg import encode_jpeg
 from edge_agent.log import event
 from edge_agent.memory.budget import policy_of
+from edge_agent.memory.costs import SubsystemCosts
 from edge_agent.memory.guard import MemoryGuard
 from edge_agent.memory.restart import leave_reason
+from edge_agent.mqtt.control import Reloaded
 from edge_agent.mqtt.link import BrokerLink
 from edge_agent.pipeline import InferenceLoop, Rules
 from edge_agent.reporting import HealthReporter, camera_health, status_line
@@ -66,6 +71,7 @@ class Supervisor:
         parts: Parts,
         live: LiveConfig,
         *,
+        costs: SubsystemCosts,
         board: Board,
         clock: Clock,
         state_dir: Path,
@@ -76,21 +82,28 @@ class Supervisor:
         `restart_reason`: why the process before this one restarted itself."""
         self._parts = parts
         self._live = live
+        self._costs = costs
         self._board = board
         self._clock = clock
         self._state_dir = state_dir
         self._restart_reason = restart_reason
         self._reporter = HealthReporter(board, clock)
         self._is_ready = False
+        self._restart_wanted = False
         self._start_by_s: float | None = clock.monotonic_s() + _broker_wait_s(live.config)
         self._memory_due = Every(live.config.memory.check_interval_s)
         self._health_due = Every(live.config.publish.health_interval_s)
         self._status_due = Every(_STATUS_INTERVAL_S)
+        self._cooling = Cooling(board, live.config.thermal)
+        self._cooling_due = Every(SAMPLE_S)
+        self._pace_fps = live.config.source.fps
         self._watchdog_due = None if watchdog_s is None else Every(watchdog_s / 2)
         self._counted = (clock.monotonic_s(), 0)
 
     def run(self) -> int:
         """Let the threads run, and supervise them until the end; returns the exit code."""
+        self.publish_info()
+        self._parts.link.start(self)
         while True:
             code = self._round()
             if code is not None:
@@ -122,11 +135,14 @@ class Supervisor:
         if (code := self._ended()) is not None:
             return code
         if self._memory_due.is_due(now_s) and (restart := self._parts.guard.check()) is not None:
-            return self._restart(restart.reason)
-        if self._config_was_saved() and (code := self._reload()) is not None:
-            return code
+            self._want_restart(restart.reason)
+        if self._config_was_saved():
+            self._reload_saved()
+        self._parts.link.carry_out_requests()
+        if self._cooling_due.is_due(now_s):
+            self._cool(now_s)
         self._tell(now_s)
-        return None
+        return EXIT_RESTART if self._restart_wanted else None
 
     def _start_when_connected(self, now_s: float, start_by_s: float) -> None:
         """Wait a moment for the broker: the first answers should not be lost to a connection that is late."""
@@ -144,16 +160,30 @@ class Supervisor:
             return EXIT_FAILURE
         return EXIT_OK if self._parts.inference_worker.ended else None
 
-    def _restart(self, reason: str) -> int:
+    def _want_restart(self, reason: str) -> None:
         """End, to be started anew by the service manager; the next process publishes why."""
         event(_LOG, logging.WARNING, "restarting", reason=reason)
         leave_reason(self._state_dir, reason)
-        return EXIT_RESTART
+        self._restart_wanted = True
+
+    def _cool(self, now_s: float) -> None:
+        """Look at the board's temperature, and capture as fast as it allows."""
+        loop = self._parts.loop
+        self._cooling.sample(now_s, loop.classified + loop.skipped)
+        if self._cooling.pace_fps(self._live.config.source.fps) != self._pace_fps:
+            self._set_pace(self._live.config)
+
+    def _set_pace(self, config: Config) -> None:
+        self._pace_fps = self._cooling.pace_fps(config.source.fps)
+        self._parts.capture.use_policy(replace(capture_policy(config), fps=self._pace_fps))
 
     def _tell(self, now_s: float) -> None:
         """Publish health; tell the service manager that there is progress."""
         if not self._is_ready and self._parts.loop.classified:
             self._is_ready = True
+            self._costs.record("camera, broker and first frame")
+            budget_mb = self._live.config.memory.budget_mb
+            event(_LOG, logging.INFO, f"memory: {self._costs.summary()}", budget_mb=budget_mb)
             self._parts.notifier.ready(self._status(now_s))
             self._health_due.hasten()
         if self._watchdog_due and self._watchdog_due.is_due(now_s) and self._parts.gate.should_feed():
@@ -175,8 +205,9 @@ class Supervisor:
                 parts.guard,
                 camera_health(parts.capture.status, self._live.config.source.type),
                 parts.link.status,
+                self._cooling.health(),
                 flaps=parts.loop.flaps,
-                skipped=0,
+                skipped=parts.loop.skipped,
             )
         )
 
@@ -193,51 +224,86 @@ class Supervisor:
             self._parts.guard.monitor.policy.budget_mb,
             self._parts.link.status.summary,
             self._parts.capture.status.state,
+            self._cooling.note,
             f"configuration refused: {refused.summary}" if refused else "",
         )
 
     def _config_was_saved(self) -> bool:
         return self._parts.signals.take_reload() or self._parts.watcher.wait(0.0)
 
-    def _reload(self) -> int | None:
-        """Take over the edited configuration, or refuse it whole; returns an exit code for a restart."""
+    def pause(self) -> None:
+        """Take no frames until `resume`."""
+        self._parts.capture.pause()
+        self._health_due.hasten()
+
+    def resume(self) -> None:
+        """Take frames again."""
+        self._parts.capture.resume()
+        self._health_due.hasten()
+
+    def snapshot(self) -> bytes:
+        """The frame classified last, as JPEG. Raises SourceError when there is none yet."""
+        frame = self._parts.loop.last_frame
+        if frame is None:
+            raise SourceError("no frame has been classified yet")
+        return encode_jpeg(frame.pixels, self._live.config.publish.image_quality)
+
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._live.config
+
+    def reload(self) -> Reloaded:
+        """Take over the edited configuration. Raises ConfigError when it is refused, whole."""
         notifier = self._parts.notifier
         notifier.reloading("reading the configuration")
-        result = self._live.reload()
-        code = None
-        if isinstance(result, Refused):
+        try:
+            return self._take_over(self._live.reload())
+        finally:
+            self.publish_info()
+            notifier.ready(self._status(self._clock.monotonic_s()))
+
+    def _reload_saved(self) -> None:
+        """Take over the edited configuration, or say why it is refused."""
+        try:
+            self.reload()
+        except InvalidConfigError as error:
             event(
                 _LOG, logging.ERROR, "the edited configuration is refused, the last good one stays in force"
             )
-            for line in str(result.error).splitlines():
+            for line in str(error).splitlines():
                 _LOG.error("%s", line)
-        elif result.changes:
-            event(_LOG, logging.INFO, "configuration changed", settings=result.changes.describe())
-            code = self._apply(result.config, result.changes)
-        self.publish_info()
-        notifier.ready(self._status(self._clock.monotonic_s()))
-        return code
 
-    def _apply(self, config: Config, changes: Changes) -> int | None:
+    def _take_over(self, result: ReloadResult) -> Reloaded:
+        if isinstance(result, Refused):
+            raise result.error
+        changes = result.changes
+        if changes:
+            event(_LOG, logging.INFO, "configuration changed", settings=changes.describe())
+            self._apply(result.config, changes)
+        return Reloaded(tuple(change.key for change in changes), self._restart_wanted)
+
+    def _apply(self, config: Config, changes: Changes) -> None:
         """Do what the changes take, and no more."""
         if Apply.RESTART in changes.kinds:
             needing = [change.key for change in changes if change.apply is Apply.RESTART]
-            return self._restart(f"the configuration changed: {', '.join(needing)}")
+            self._want_restart(f"the configuration changed: {', '.join(needing)}")
+            return
         self._apply_live(config, changes)
         if Apply.SOURCE in changes.kinds:
             self._parts.capture.use_source(make_source(config.source))
         if Apply.BROKER in changes.kinds:
             self._parts.link.reconnect(config)
-        return None
 
     def _apply_live(self, config: Config, changes: Changes) -> None:
         parts = self._parts
         log.set_level(config.log.level)
+        parts.link.adopt(config)
         parts.guard.monitor.adopt(policy_of(config.memory))
-        parts.capture.use_policy(capture_policy(config))
+        self._cooling.adopt(config.thermal)
+        self._set_pace(config)
         self._memory_due.interval_s = config.memory.check_interval_s
         self._health_due.interval_s = config.publish.health_interval_s
-        rules = Rules(config.stabilizer, config.publish)
+        rules = Rules.of(config)
         parts.loop.between_frames(lambda: parts.loop.adopt(rules))
         if changes.touches("labels"):
             labels = label_map(parts.loop.model.artifact, config.labels)
@@ -246,7 +312,7 @@ class Supervisor:
     def _wait(self) -> None:
         """Sleep until something is due, a signal arrives, or the configuration was saved."""
         now_s = self._clock.monotonic_s()
-        due = [self._memory_due, self._health_due, self._status_due]
+        due = [self._memory_due, self._health_due, self._status_due, self._cooling_due]
         due += [self._watchdog_due] if self._watchdog_due else []
         timeout_s = min(_LONGEST_WAIT_S, *(every.left_s(now_s) for every in due))
         watched = [self._parts.wake.fd]

@@ -4,66 +4,113 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from edge_agent.clock import Clock
 from edge_agent.config.schema import Config
-from edge_agent.mqtt.client import Publisher
+from edge_agent.mqtt.client import Publisher, Subscription
+from edge_agent.mqtt.control import Commands, Control
+from edge_agent.mqtt.message import Message
 from edge_agent.mqtt.payloads import Health, Info, LabelChanged, RawPrediction, State
 from edge_agent.mqtt.status import BrokerStatus
+from edge_agent.mqtt.topics import Topics
 
 _STOP_S = 0.9
 
+MakePublisher = Callable[[Config, Topics, tuple[Subscription, ...]], Publisher]
+
 
 class BrokerLink:
-    """Passes on what is published to the present publisher; may be used from any thread.
+    """Passes on what is published to the present publisher, and requests to the agent.
 
-    `info` is kept, so that a new publisher greets the broker with it as well.
+    What is published may come from any thread; everything else belongs to the main thread. `info` is kept, so
+    that a new publisher greets its broker with it as well.
     """
 
-    def __init__(self, config: Config, make: Callable[[Config], Publisher]) -> None:
-        """`make` returns a publisher that has not been started, for a configuration."""
+    def __init__(self, config: Config, make: MakePublisher, clock: Clock, wake: Callable[[], None]) -> None:
+        """`make` returns a publisher that has not been started; `wake` is called when a request has come."""
+        self._config = config
         self._make = make
-        self._publisher = make(config)
+        self._clock = clock
+        self._wake = wake
+        self._publisher: Publisher | None = None
+        self._commands: Commands | None = None
+        self._control: Control | None = None
         self._info: Info | None = None
 
     @property
     def status(self) -> BrokerStatus:
-        return self._publisher.status
+        return self._publisher.status if self._publisher else BrokerStatus()
 
-    def start(self) -> None:
-        """Start connecting, in the background."""
-        self._publisher.start()
-
-    def wait_connected(self, timeout_s: float) -> bool:
-        """Wait for the first connection; returns whether there has been one."""
-        return self._publisher.wait_connected(timeout_s)
+    def start(self, commands: Commands) -> None:
+        """Start connecting, in the background; `commands` is what the agent can be asked to do."""
+        self._commands = commands
+        self._open(self._config)
 
     def stop(self) -> None:
         """Publish `offline` and disconnect; takes no longer than a second."""
-        self._publisher.stop(_STOP_S)
+        if self._publisher is not None:
+            self._publisher.stop(_STOP_S)
 
     def reconnect(self, config: Config) -> None:
         """Say `offline` to the broker of before, and go on with the one of `config`."""
-        self._publisher.stop(_STOP_S)
-        publisher = self._make(config)
+        self.stop()
+        self._open(config)
+
+    def adopt(self, config: Config) -> None:
+        """Follow settings that take no new connection."""
+        self._config = config
+        if self._control is not None:
+            self._control.limit(config.control.max_per_minute)
+
+    def carry_out_requests(self) -> None:
+        """Do what was asked for over MQTT, and answer."""
+        if self._control is not None:
+            self._control.work()
+
+    def publish_state(self, state: State) -> None:
+        if self._publisher is not None:
+            self._publisher.publish_state(state)
+
+    def publish_health(self, health: Health) -> None:
+        if self._publisher is not None:
+            self._publisher.publish_health(health)
+
+    def publish_info(self, info: Info) -> None:
+        self._info = info
+        if self._publisher is not None:
+            self._publisher.publish_info(info)
+
+    def publish_event(self, changed: LabelChanged) -> None:
+        if self._publisher is not None:
+            self._publisher.publish_event(changed)
+
+    def publish_prediction(self, prediction: RawPrediction) -> None:
+        if self._publisher is not None:
+            self._publisher.publish_prediction(prediction)
+
+    def publish_image(self, jpeg: bytes) -> None:
+        if self._publisher is not None:
+            self._publisher.publish_image(jpeg)
+
+    def publish(self, message: Message) -> None:
+        """Publish any other message: an answer, a discovery message."""
+        if self._publisher is not None:
+            self._publisher.publish(message)
+
+    def _open(self, config: Config) -> None:
+        self._config = config
+        topics = Topics(config.mqtt.base_topic, config.device_id)
+        self._control = self._make_control(config, topics)
+        subscriptions = (Subscription(topics.request("#"), self._control.receive),) if self._control else ()
+        publisher = self._make(config, topics, subscriptions)
         if self._info is not None:
             publisher.publish_info(self._info)
         publisher.start()
         self._publisher = publisher
 
-    def publish_state(self, state: State) -> None:
-        self._publisher.publish_state(state)
-
-    def publish_health(self, health: Health) -> None:
-        self._publisher.publish_health(health)
-
-    def publish_info(self, info: Info) -> None:
-        self._info = info
-        self._publisher.publish_info(info)
-
-    def publish_event(self, changed: LabelChanged) -> None:
-        self._publisher.publish_event(changed)
-
-    def publish_prediction(self, prediction: RawPrediction) -> None:
-        self._publisher.publish_prediction(prediction)
-
-    def publish_image(self, jpeg: bytes) -> None:
-        self._publisher.publish_image(jpeg)
+    def _make_control(self, config: Config, topics: Topics) -> Control | None:
+        if not config.control.enabled or self._commands is None:
+            return None
+        limit = config.control.max_per_minute
+        return Control(
+            topics, self._commands, self.publish, self._clock, max_per_minute=limit, wake=self._wake
+        )
