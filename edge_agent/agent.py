@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -29,11 +30,10 @@ from edge_agent.memory.plan import Limits, check_floor
 from edge_agent.memory.procfs import read_memory
 from edge_agent.memory.restart import take_reason
 from edge_agent.memory.trim import SystemLibc, Trimmer, tune_allocator
-from edge_agent.mqtt.client import Publisher, Subscription
+from edge_agent.mqtt.assembly import make_publisher
 from edge_agent.mqtt.link import BrokerLink
 from edge_agent.mqtt.outbox import Outbox, open_outbox
 from edge_agent.mqtt.sequence import Sequence
-from edge_agent.mqtt.topics import Topics
 from edge_agent.pipeline import InferenceLoop, Rules
 from edge_agent.signals import Signals
 from edge_agent.sources.capture import CaptureLoop
@@ -159,20 +159,14 @@ class Agent:
         return model
 
     def _make_link(self, outbox: Outbox) -> BrokerLink:
-        def make_publisher(
-            config: Config, topics: Topics, subscriptions: tuple[Subscription, ...]
-        ) -> Publisher:
-            return Publisher(
-                config.mqtt,
-                topics,
-                clock=self._clock,
-                events=outbox,
-                subscriptions=subscriptions,
-                on_status=lambda _: self._wake.ring(),
-                environment=self._environment,
-            )
-
-        link = BrokerLink(self._config, make_publisher, self._clock, self._wake.ring)
+        make = partial(
+            make_publisher,
+            clock=self._clock,
+            events=outbox,
+            on_status=lambda _: self._wake.ring(),
+            environment=self._environment,
+        )
+        link = BrokerLink(self._config, make, self._clock, self._wake.ring)
         self._stack.callback(link.stop)
         self._costs.record("mqtt")
         return link
