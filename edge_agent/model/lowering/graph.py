@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from edge_agent.artifact.plan import Shape
 from edge_agent.model.lowering.network import LoweringError, Network
 from edge_agent.model.lowering.nodes import NO_PADDING, Context, Value, handle
+
+if TYPE_CHECKING:
+    import torch
 
 
 def translate(graph: torch._C.Graph, input_shape: Shape) -> tuple[Network, int]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from edge_agent.artifact.plan import (
     Activation,
@@ -101,7 +100,10 @@ def _convolution(
 
 
 def _linear(context: Context, value: Value, weight: Any, bias: Any) -> Value:
-    filter_ = _array(weight)
+    return _fully_connected(context, value, _array(weight), bias)
+
+
+def _fully_connected(context: Context, value: Value, filter_: Array, bias: Any) -> Value:
     if not value.flat:
         raise LoweringError("a linear layer is only known on a flattened picture")
     shape = context.shape(value)
@@ -122,7 +124,7 @@ def _linear(context: Context, value: Value, weight: Any, bias: Any) -> Value:
 def _addmm(context: Context, bias: Any, value: Any, weight: Any, beta: float = 1, alpha: float = 1) -> Value:
     if beta != 1 or alpha != 1:
         raise LoweringError("addmm is only known with beta and alpha 1")
-    return _linear(context, _unpadded(value), torch.as_tensor(weight).t(), bias)
+    return _fully_connected(context, _unpadded(value), _array(weight).T, bias)
 
 
 def _batch_norm(
@@ -222,7 +224,7 @@ def _combine(context: Context, kind: ArithmeticKind, left: Value, right: Value) 
 
 def _by_channel(context: Context, value: Value, constant: Any) -> Array:
     """A constant operand as one value, or one value a channel."""
-    values = _array(torch.as_tensor(constant))
+    values = np.asarray(constant, np.float32) if isinstance(constant, int | float) else _array(constant)
     channels = context.shape(value)[-1]
     if values.size == 1:
         return values.reshape(1)
@@ -377,6 +379,8 @@ def _unpadded(value: object) -> Value:
 
 
 def _array(tensor: Any) -> Array:
+    import torch
+
     if not isinstance(tensor, torch.Tensor):
         raise LoweringError("its weights are not constants: freeze the module first")
     values: Array = tensor.detach().to(torch.float32).cpu().numpy()
