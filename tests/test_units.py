@@ -1,0 +1,73 @@
+"""The unit files: what they promise is held by systemd's own tools, where those are installed."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edge_agent.errors import EXIT_RESTART, EXIT_USAGE
+
+UNITS = Path(__file__).resolve().parent.parent / "systemd"
+SERVICE = UNITS / "edge-agent.service"
+needs_systemd = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
+)
+
+
+def directives(path: Path) -> list[tuple[str, str]]:
+    pairs = re.findall(r"^(\w+)=(.*)$", path.read_text(), re.MULTILINE)
+    return [(str(key), str(value)) for key, value in pairs]
+
+
+@needs_systemd
+def test_the_service_scores_at_most_1_5_in_systemds_security_review() -> None:
+    review = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--threshold=15", "--no-pager", SERVICE],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert review.returncode == 0, review.stdout + review.stderr
+
+
+@needs_systemd
+def test_systemd_understands_every_line(tmp_path: Path) -> None:
+    shutil.copy(SERVICE, tmp_path)
+    checked = subprocess.run(
+        ["systemd-analyze", "verify", tmp_path / SERVICE.name], capture_output=True, text=True, check=False
+    )
+    complaints = [line for line in checked.stderr.splitlines() if f"{SERVICE.name}:" in line]
+    about_the_file = [line for line in complaints if re.search(rf"{re.escape(SERVICE.name)}:\d+:", line)]
+    assert about_the_file == []
+
+
+def test_nothing_forbids_what_the_engines_need() -> None:
+    keys = {key for key, _ in directives(SERVICE)}
+    assert "MemoryDenyWriteExecute" not in keys
+    assert "ProcSubset" not in keys
+    assert "PrivateDevices" not in keys
+
+
+def test_the_cameras_stay_reachable() -> None:
+    allowed = {value for key, value in directives(SERVICE) if key == "DeviceAllow"}
+    assert {"char-video4linux rw", "char-media rw", "char-dma_heap rw", "char-vchiq rw"} <= allowed
+    assert ("SupplementaryGroups", "video render") in directives(SERVICE)
+
+
+def test_exit_codes_mean_to_systemd_what_they_mean_to_the_agent() -> None:
+    found = dict(directives(SERVICE))
+    assert found["RestartForceExitStatus"] == str(EXIT_RESTART)
+    assert found["SuccessExitStatus"] == str(EXIT_RESTART)
+    assert found["RestartPreventExitStatus"] == str(EXIT_USAGE)
+
+
+def test_what_older_systemd_does_not_know_is_only_in_the_drop_in_for_newer_ones() -> None:
+    newer = {"notify-reload", "RestartSteps", "RestartMaxDelaySec"}
+    assert not newer & set(re.findall(r"[\w-]+", "\n".join(f"{k}={v}" for k, v in directives(SERVICE))))
+    drop_in = dict(directives(UNITS / "edge-agent.service.d/10-systemd-254.conf"))
+    assert drop_in["Type"] == "notify-reload"
+    assert drop_in["ExecReload"] == ""
