@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tests.board import materials
@@ -48,14 +49,16 @@ class Unit:
 class Service:
     """edge-agent on one board."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: Board, model: Path | None = None) -> None:
+        """`model` is the model directory to install; None for the one that knows the bundled pictures."""
         self.board = board
+        self.model = model or materials.real_model()
         self.install_output = ""
 
     def bring_materials(self) -> None:
         """Copy the checkout, a wheelhouse, a model and pictures to the board, and write a configuration."""
         self.board.push_checkout(SOURCE)
-        self.board.push([materials.wheelhouse(), materials.real_model()], "/root")
+        self.board.push([materials.wheelhouse(), self.model], "/root")
         self.board.run(
             f"mkdir -p /var/lib/pictures && cp {SOURCE}/edge_agent/demo/pictures/*.jpg /var/lib/pictures/"
         )
@@ -64,7 +67,7 @@ class Service:
     def install(self, options: str = "", *, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run install.sh from the checkout on the board."""
         done = self.board.run(
-            f"cd {SOURCE} && ./install.sh --lean /root/model-efficientnet_lite0 --offline /root/wheelhouse"
+            f"cd {SOURCE} && ./install.sh --lean /root/{self.model.name} --offline /root/wheelhouse"
             f" --config /root/board.yaml --wait {HEALTHY_TIMEOUT_S} {options}",
             check=check,
             timeout_s=INSTALL_TIMEOUT_S,
