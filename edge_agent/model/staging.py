@@ -25,21 +25,19 @@ def staged(output: Path) -> Iterator[Path]:
     staging = output.with_name(f".{output.name}.building")
     try:
         staging.mkdir(parents=True, exist_ok=True)
-        lock = os.open(staging, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            _lock(lock, output)
-            _clear(staging)
-            yield staging
-            _sync(staging)
-            _swap(staging, output)
-        finally:
-            os.close(lock)
+        with _locked(staging, output):
+            try:
+                _clear(staging)
+                yield staging
+                _sync(staging)
+                _swap(staging, output)
+            except BaseException:
+                shutil.rmtree(staging, ignore_errors=True)
+                raise
     except OSError as error:
         raise ModelError(
             f"{error.filename or output}: cannot be written: {error.strerror or error}"
         ) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def check_replaceable(output: Path) -> None:
@@ -52,11 +50,16 @@ def check_replaceable(output: Path) -> None:
         )
 
 
-def _lock(directory: int, output: Path) -> None:
+@contextmanager
+def _locked(directory: Path, output: Path) -> Iterator[None]:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
     except BlockingIOError as error:
         raise ModelError(f"{output}: another build is writing there; wait until it has ended") from error
+    finally:
+        os.close(descriptor)
 
 
 def _clear(directory: Path) -> None:

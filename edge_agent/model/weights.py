@@ -69,31 +69,32 @@ def obtain(
         return Weights(pretrained.path, WeightsOrigin(pretrained.source, file_sha256(pretrained.path)))
     name = Path(urlsplit(pretrained.url).path).name
     path = cache / name
-    if not (path.is_file() and file_sha256(path).startswith(_expected_hash(name))):
+    expected = _hash_in(name)
+    if not (path.is_file() and file_sha256(path).startswith(expected)):
         report(f"downloading {pretrained.url} to {cache}")
-        _download(pretrained.url, path, progress or sys.stderr)
+        _download(pretrained.url, path, expected, progress or sys.stderr)
     return Weights(path, WeightsOrigin(pretrained.source, file_sha256(path)))
 
 
-def _expected_hash(name: str) -> str:
+def _hash_in(name: str) -> str:
     found = _HASH_IN_NAME.search(name)
     if found is None:
         raise ModelError(f"{name}: its name carries no hash to check a download by; use --weights FILE")
     return found.group(1)
 
 
-def _download(url: str, path: Path, progress: TextIO) -> None:
-    """Fetch `url` to `path`, which appears only once it is whole and its hash is right."""
+def _download(url: str, path: Path, expected: str, progress: TextIO) -> None:
+    """Fetch `url` to `path`, which appears only once its sha256 is known to begin with `expected`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response, temporary.open("wb") as file:
             bar = _ProgressBar(path.name, int(response.headers.get("Content-Length") or 0), progress)
             found = _copy(response, file, bar)
-        if not found.startswith(_expected_hash(path.name)):
+        if not found.startswith(expected):
             raise WeightsUnavailable(
                 f"{url}: the download is damaged or incomplete (its sha256 begins with {found[:8]}, not"
-                f" {_expected_hash(path.name)}); try again, or use --weights FILE"
+                f" {expected}); try again, or use --weights FILE"
             )
         temporary.replace(path)
     except (urllib.error.URLError, HTTPException, OSError) as error:
