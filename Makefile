@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check fault-test arm-test board-test clean
+.PHONY: demo test fault-test soak-test arm-test board-test clean
 
 demo: $(VENV)/.demo
 	$(BIN)/edge-agent demo
@@ -17,6 +17,10 @@ test: $(VENV)/.dev
 # The broker killed a hundred times, the agent killed at random: minutes.
 fault-test: $(VENV)/.dev
 	$(BIN)/pytest -m fault tests/mqtt
+
+# Thousands of frames through the whole daemon, its memory watched: minutes.
+soak-test: $(VENV)/.dev
+	$(BIN)/pytest -m soak tests/daemon
 
 # The lean engine's ARM kernels, under emulation: minutes.
 arm-test: $(VENV)/.dev

@@ -1,0 +1,109 @@
+"""The memory budget of the running daemon: chosen for, held, and given up with a reason."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+
+import pytest
+
+from edge_agent.artifact.sidecar import Artifact
+from edge_agent.demo.subscriber import Subscriber
+from edge_agent.errors import EXIT_RESTART, EXIT_USAGE
+from edge_agent.memory.procfs import read_memory
+from tests.daemon.conftest import StartDaemon
+from tests.daemon.process import Daemon
+from tests.daemon.test_daemon import receive
+
+LEAKY = (str(Path(__file__).parent / "leaky.py"),)
+SOAK_FRAMES = 5000
+
+
+def test_a_leak_is_trimmed_degraded_and_at_last_restarted_with_its_reason(
+    start: StartDaemon, subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEAK_MB", "2")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    daemon = start(
+        program=LEAKY,
+        memory={"budget_mb": 180, "check_interval_s": 0.2},
+        publish={"image": True, "health_interval_s": 1},
+    )
+    assert daemon.wait() == EXIT_RESTART
+    log = daemon.log
+    assert log.index("memory trimmed") < log.index("step=no_images") < log.index("restart wanted")
+    assert receive(subscriber, "availability", lambda text: text == "offline")
+    monkeypatch.setenv("LEAK_MB", "0")
+    daemon.start()
+    info = receive(subscriber, "info", lambda payload: payload["restart_reason"])
+    assert "is above the budget of 180 MB after trimming, no_images" in info["restart_reason"]
+
+
+def test_health_tells_what_the_kernel_tells(start: StartDaemon, subscriber: Subscriber) -> None:
+    daemon = start()
+    receive(subscriber, "state")
+    memory = receive(subscriber, "health", lambda payload: payload["fps"] > 0)["memory"]
+    kernel = read_memory(daemon.pid)
+    assert memory["rss_mb"] == pytest.approx(kernel.rss_mb, rel=0.2)
+    assert memory["peak_mb"] <= kernel.peak_mb + 0.1
+    assert memory["budget_mb"] == 512
+    assert memory["anon_mb"] + memory["file_mb"] == pytest.approx(memory["rss_mb"], rel=0.05)
+
+
+def test_a_budget_that_only_the_lean_engine_fits_gets_the_lean_engine(
+    start: StartDaemon, subscriber: Subscriber
+) -> None:
+    start(memory={"budget_mb": 120})
+    state = receive(subscriber, "state")
+    assert state["model"]["engine"] == "xnnpack"
+
+
+def test_the_torchscript_engine_does_not_start_in_a_budget_for_the_lean_one(start: StartDaemon) -> None:
+    daemon = start(model={"engine": "torchscript"}, memory={"budget_mb": 120})
+    assert daemon.wait() == EXIT_USAGE
+    assert "memory.budget_mb is 120, and the agent with torchscript fp16 needs" in daemon.log
+
+
+def test_a_budget_lowered_while_running_is_held_to(start: StartDaemon, subscriber: Subscriber) -> None:
+    daemon = start()
+    receive(subscriber, "state")
+    daemon.edit(memory={"budget_mb": 64, "check_interval_s": 0.2})
+    health = receive(subscriber, "health", lambda payload: payload["memory"]["budget_mb"] == 64)
+    assert health["memory"]["state"] in ("soft", "hard") or health["memory"]["rss_mb"] < 64
+    assert "memory trimmed" in daemon.log or health["memory"]["rss_mb"] < 64
+
+
+def rss_over(daemon: Daemon, subscriber: Subscriber, frames: int) -> list[float]:
+    """The daemon's resident memory, in MB, each time that another fiftieth of the frames is classified."""
+    samples: list[float] = []
+    step = max(1, frames // 50)
+    for goal in range(step, frames + 1, step):
+        receive(subscriber, "state", lambda state, goal=goal: state["frame"]["id"] >= goal)
+        samples.append(read_memory(daemon.pid).rss_mb)
+    return samples
+
+
+def assert_flat(samples: list[float], tolerance_mb: float) -> None:
+    """The last third is no higher than the middle one."""
+    third = len(samples) // 3
+    middle, last = samples[third : 2 * third], samples[2 * third :]
+    assert statistics.median(last) <= statistics.median(middle) + tolerance_mb, samples
+
+
+def test_memory_is_flat_over_hundreds_of_frames(start: StartDaemon, subscriber: Subscriber) -> None:
+    assert_flat(rss_over(start(), subscriber, 300), tolerance_mb=2.0)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("engine", ["xnnpack", "torchscript"])
+def test_memory_is_flat_over_thousands_of_frames(
+    start: StartDaemon, subscriber: Subscriber, lite0: Artifact, engine: str
+) -> None:
+    started_s = time.monotonic()
+    daemon = start(model={"engine": engine, "path": str(lite0.directory)}, memory={"budget_mb": 2048})
+    samples = rss_over(daemon, subscriber, SOAK_FRAMES)
+    fps = SOAK_FRAMES / (time.monotonic() - started_s)
+    print(f"{engine}: {samples[5]:.1f} MB early, {samples[-1]:.1f} MB late, {fps:.0f} fps")
+    assert_flat(samples, tolerance_mb=1.0)
