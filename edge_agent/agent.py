@@ -110,7 +110,9 @@ class Agent:
         model = self._load_model()
         outbox = self._close_later(open_outbox(self._config.outbox, self._clock, self._environment))
         link = self._make_link(outbox)
-        sequence = self._close_later(Sequence(self._state_dir / _SEQUENCE_FILE, self._clock))
+        sequence = self._close_later(
+            Sequence(self._state_dir / _SEQUENCE_FILE, self._clock, floor=outbox.newest)
+        )
         capture, loop = self._make_pipeline(model, link, sequence)
         live = LiveConfig(self._config_file, self._config, self._veto_for(loop))
         guard = self._make_guard(loop, capture, live)

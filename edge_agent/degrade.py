@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
 from edge_agent.config.schema import Config, SourceConfig
@@ -48,6 +48,15 @@ def smaller(source: SourceConfig) -> SourceConfig:
     return source
 
 
+def reduced(config: Config, steps: Collection[DegradeStep]) -> Config:
+    """The configuration with everything left out that was given up; later edits do not bring it back."""
+    if DegradeStep.NO_IMAGES in steps:
+        config = replace(config, publish=replace(config.publish, image=False))
+    if DegradeStep.SMALL_FRAME in steps:
+        config = replace(config, source=smaller(config.source))
+    return config
+
+
 class Degradation:
     """Takes the steps, each of which takes effect with the next frames."""
 
@@ -59,15 +68,14 @@ class Degradation:
 
     def degrade(self, step: DegradeStep) -> None:
         """Take one step; what fails in it ends the inference thread, and with it the agent."""
-        config = self._config()
+        config = reduced(self._config(), (step,))
         match step:
             case DegradeStep.FP16_WEIGHTS:
                 self._loop.between_frames(lambda: self._use_fp16(config))
             case DegradeStep.NO_IMAGES:
-                rules = Rules(config.stabilizer, replace(config.publish, image=False))
-                self._loop.between_frames(lambda: self._loop.adopt(rules))
+                self._loop.between_frames(lambda: self._loop.adopt(Rules.of(config)))
             case DegradeStep.SMALL_FRAME:
-                self._capture.use_source(make_source(smaller(config.source)))
+                self._capture.use_source(make_source(config.source))
 
     def _use_fp16(self, config: Config) -> None:
         model = self._loop.model

@@ -17,6 +17,7 @@ from edge_agent.config.schema import Config
 from edge_agent.config.setting import Apply
 from edge_agent.config.watch import ConfigWatcher
 from edge_agent.cooling import SAMPLE_S, Cooling
+from edge_agent.degrade import reduced
 from edge_agent.errors import EXIT_FAILURE, EXIT_OK, EXIT_RESTART, SourceError
 from edge_agent.inference.loading import label_map
 from edge_agent.info import info_payload
@@ -288,6 +289,7 @@ class Supervisor:
             needing = [change.key for change in changes if change.apply is Apply.RESTART]
             self._want_restart(f"the configuration changed: {', '.join(needing)}")
             return
+        config = reduced(config, self._parts.guard.monitor.steps_taken)
         self._apply_live(config, changes)
         if Apply.SOURCE in changes.kinds:
             self._parts.capture.use_source(make_source(config.source))
