@@ -1,0 +1,11 @@
+"""Torch with one thread: with more, its threads spin while they wait, and starve each other on busy cores."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
