@@ -21,6 +21,13 @@ class FrameRate:
     frames: int
     fps: float
     latency: LatencyHealth
+    skipped: int = 0
+    """Frames that were not classified, because nothing had moved."""
+
+    @property
+    def skipped_percent(self) -> float:
+        """The share of all frames, 0 to 100, that was skipped: that much inference was saved."""
+        return 100 * self.skipped / (self.frames + self.skipped) if self.skipped else 0.0
 
 
 class FrameStats:
@@ -32,6 +39,7 @@ class FrameStats:
     def __init__(self, started_s: float, most: int = _MOST_LATENCIES) -> None:
         self._since_s = started_s
         self._frames = 0
+        self._skipped = 0
         self._most = most
         self._latencies_ms = array("f")
 
@@ -43,12 +51,17 @@ class FrameStats:
             self._latencies_ms[self._frames % self._most] = latency_ms
         self._frames += 1
 
+    def skip(self) -> None:
+        """Count a frame that needed no answer."""
+        self._skipped += 1
+
     def take(self, now_s: float) -> FrameRate:
         """Return the interval since the last call (or the start), and begin a new one."""
         seconds = now_s - self._since_s
-        rate = FrameRate(self._frames, self._frames / seconds if seconds > 0 else 0.0, self._latency())
+        fps = self._frames / seconds if seconds > 0 else 0.0
+        rate = FrameRate(self._frames, fps, self._latency(), self._skipped)
         self._since_s = now_s
-        self._frames = 0
+        self._frames = self._skipped = 0
         del self._latencies_ms[:]
         return rate
 
@@ -78,10 +91,12 @@ def memory_health(
     )
 
 
-def board_health(temperature_c: float | None, throttling: Throttling | None) -> BoardHealth:
+def board_health(
+    temperature_c: float | None, throttling: Throttling | None, pace_percent: float = 100.0
+) -> BoardHealth:
     """The board section; None for what this board does not tell."""
     if throttling is None:
-        return BoardHealth(temperature_c, None, None, None, None)
+        return BoardHealth(temperature_c, None, None, None, None, pace_percent=pace_percent)
     return BoardHealth(
         temperature_c=temperature_c,
         under_voltage=throttling.under_voltage,
@@ -89,4 +104,5 @@ def board_health(temperature_c: float | None, throttling: Throttling | None) -> 
         throttled=throttling.throttled,
         soft_temperature_limit=throttling.soft_temperature_limit,
         occurred=throttling.occurred,
+        pace_percent=pace_percent,
     )

@@ -9,10 +9,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, Self
 
 from edge_agent.clock import Clock
-from edge_agent.config.schema import PublishConfig, StabilizerConfig
+from edge_agent.config.schema import Config, MotionConfig, PublishConfig, StabilizerConfig
 from edge_agent.errors import EngineError
 from edge_agent.frame import Frame
 from edge_agent.health import FrameRate, FrameStats
@@ -20,6 +20,7 @@ from edge_agent.inference import Prediction
 from edge_agent.inference.loading import LoadedModel
 from edge_agent.jpeg import encode_jpeg
 from edge_agent.log import RepeatedError
+from edge_agent.motion import MotionGate
 from edge_agent.mqtt.payloads import (
     FrameRef,
     LabelChanged,
@@ -57,6 +58,12 @@ class Rules:
 
     stabilizer: StabilizerConfig
     publish: PublishConfig
+    motion: MotionConfig
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """Return the rules that are in the configuration."""
+        return cls(config.stabilizer, config.publish, config.motion)
 
 
 class InferenceLoop:
@@ -83,6 +90,7 @@ class InferenceLoop:
         self._publish = rules.publish
         self._stabilizer = Stabilizer(rules.stabilizer)
         self._gate = PublishGate(rules.publish.state, rules.publish.heartbeat_s)
+        self._motion = MotionGate(rules.motion)
         self._outlet = outlet
         self._next_seq = next_seq
         self._clock = clock
@@ -96,12 +104,18 @@ class InferenceLoop:
         self._last_image_s = -math.inf
         self._shown = ""
         self._classified = 0
+        self._skipped = 0
         self._failed_in_a_row = 0
 
     @property
     def classified(self) -> int:
         """Frames classified since the start."""
         return self._classified
+
+    @property
+    def skipped(self) -> int:
+        """Frames since the start that needed no inference, because nothing had moved."""
+        return self._skipped
 
     @property
     def flaps(self) -> int:
@@ -135,6 +149,7 @@ class InferenceLoop:
         self._publish = rules.publish
         self._stabilizer.adopt(rules.stabilizer)
         self._gate = PublishGate(rules.publish.state, rules.publish.heartbeat_s)
+        self._motion.adopt(rules.motion)
 
     @property
     def model(self) -> LoadedModel:
@@ -160,19 +175,37 @@ class InferenceLoop:
     def _do_actions(self) -> None:
         while not self._actions.empty():
             self._actions.get()()
+            self._motion.reset()  # the same scene may have another answer now
 
     def _attempt(self, frame: Frame) -> None:
-        """Classify one frame; a failure is survived unless it is one of many in a row."""
+        """Classify or skip one frame; a failure is survived unless it is one of many in a row."""
         try:
-            self.process(frame)
+            if self._may_be_skipped(frame):
+                self._skip()
+            else:
+                self.process(frame)
         except EngineError as error:
             self._failed_in_a_row += 1
+            self._motion.reset()
             if self._failed_in_a_row >= _MOST_FAILURES:
                 raise
             self._errors.report("inference", f"a frame could not be classified: {error}")
         else:
             self._failed_in_a_row = 0
             self._errors.recovered("inference", "frames are classified again")
+
+    def _may_be_skipped(self, frame: Frame) -> bool:
+        """Whether the last answer stands: nothing moves, no vote is open, and no heartbeat is due."""
+        return (
+            self._motion.is_still(frame.pixels, frame.captured_s)  # which has to see every frame
+            and self._stabilizer.settled
+            and not self._gate.heartbeat_is_due(self._clock.monotonic_s())
+        )
+
+    def _skip(self) -> None:
+        self._skipped += 1
+        self._stats.skip()
+        self._progress.processed()
 
     def process(self, frame: Frame) -> None:
         """Classify one frame and publish what follows from it. Raises EngineError."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from edge_agent.board import Board
 from edge_agent.clock import Clock
-from edge_agent.health import FrameRate, board_health, memory_health
+from edge_agent.health import FrameRate, memory_health
 from edge_agent.memory.guard import MemoryGuard
-from edge_agent.mqtt.payloads import CameraHealth, Health, utc
+from edge_agent.mqtt.payloads import BoardHealth, CameraHealth, Health, utc
 from edge_agent.mqtt.status import BrokerStatus
 from edge_agent.sources.capture import CaptureStatus
 
@@ -15,7 +15,6 @@ class HealthReporter:
     """Assembles `health` from snapshots of the parts."""
 
     def __init__(self, board: Board, clock: Clock) -> None:
-        self._board = board
         self._clock = clock
         self._cgroup = board.cgroup()
         self._started_s = clock.monotonic_s()
@@ -26,6 +25,7 @@ class HealthReporter:
         guard: MemoryGuard,
         camera: CameraHealth,
         broker: BrokerStatus,
+        board: BoardHealth,
         *,
         flaps: int,
         skipped: int,
@@ -45,11 +45,12 @@ class HealthReporter:
             memory=memory,
             camera=camera,
             mqtt=broker.health(),
-            board=board_health(self._board.temperature_c(), self._board.throttling()),
+            board=board,
             fps=rate.fps,
             skipped=skipped,
             latency_ms=rate.latency,
             flaps=flaps,
+            skipped_percent=rate.skipped_percent,
         )
 
 
@@ -66,9 +67,9 @@ def camera_health(status: CaptureStatus, source_type: str) -> CameraHealth:
 
 
 def status_line(
-    shown: str, fps: float, rss_mb: float, budget_mb: float, broker: str, camera: str, note: str = ""
+    shown: str, fps: float, rss_mb: float, budget_mb: float, broker: str, camera: str, *notes: str
 ) -> str:
-    """`tabby 87%, 2.0 fps, RSS 88 of 128 MB, broker connected, camera running`."""
+    """`tabby 87%, 2.0 fps, RSS 88 of 128 MB, broker connected, camera running`, and the notes not empty."""
     parts = [
         shown or "no frame yet",
         f"{fps:.1f} fps",
@@ -76,4 +77,4 @@ def status_line(
         f"broker {broker}",
         f"camera {camera}",
     ]
-    return ", ".join([*parts, note] if note else parts)
+    return ", ".join([*parts, *(note for note in notes if note)])

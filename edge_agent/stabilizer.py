@@ -75,6 +75,11 @@ class Stabilizer:
         """How often the label has returned to what it had been less than FLAP_S seconds before."""
         return self._flaps
 
+    @property
+    def settled(self) -> bool:
+        """Whether the latest frame voted for the present label: more of its kind would change nothing."""
+        return bool(self._votes) and self._votes[-1].label == self._label
+
     def adopt(self, config: StabilizerConfig) -> None:
         """Follow other rules from the next frame on; the label and the votes cast so far are kept."""
         self._config = config
@@ -129,7 +134,11 @@ class PublishGate:
 
     def is_due(self, now_s: float, *, changed: bool) -> bool:
         """Whether to publish the state of the frame at the monotonic time `now_s`; the first always is."""
-        due = self._mode == "every_frame" or changed or now_s - self._published_s >= self._heartbeat_s
+        due = self._mode == "every_frame" or changed or self.heartbeat_is_due(now_s)
         if due:
             self._published_s = now_s
         return due
+
+    def heartbeat_is_due(self, now_s: float) -> bool:
+        """Whether nothing was published for so long that a state has to be, by the time `now_s`."""
+        return now_s - self._published_s >= self._heartbeat_s

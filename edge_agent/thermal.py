@@ -34,6 +34,10 @@ class ThermalGovernor:
         """From `policy.slowest` to 1."""
         return self._factor
 
+    def adopt(self, policy: ThermalPolicy) -> None:
+        """Follow another policy from the next sample on; the present factor is where it begins."""
+        self._policy = policy
+
     def sample(self, now_s: float, temperature_c: float | None, *, is_slowed: bool = False) -> float:
         """Take note of the temperature (None: unknown) and of whether the firmware has slowed the CPU."""
         if self._changed_s is not None and now_s - self._changed_s < self._policy.step_s:
@@ -43,10 +47,6 @@ class ThermalGovernor:
             self._factor = factor
             self._changed_s = now_s
         return self._factor
-
-    def interval_s(self, usual_s: float) -> float:
-        """How long to wait from frame to frame, where `usual_s` is the pause when nothing is too hot."""
-        return usual_s / self._factor
 
     def _next(self, temperature_c: float | None, is_slowed: bool) -> float:
         if is_slowed or (temperature_c is not None and temperature_c >= self._policy.slow_above_c):

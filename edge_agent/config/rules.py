@@ -82,6 +82,8 @@ def ranges_agree(config: Config) -> Iterator[Violation]:
     yield from _not_above(("stabilizer.votes", "stabilizer.window"), stabilizer.votes, stabilizer.window)
     keys = ("stabilizer.hysteresis", "stabilizer.threshold")
     yield from _not_above(keys, stabilizer.hysteresis, stabilizer.threshold)
+    keys = ("thermal.calm_below_c", "thermal.slow_above_c")
+    yield from _not_above(keys, config.thermal.calm_below_c, config.thermal.slow_above_c)
 
 
 def labels_can_appear(config: Config) -> Iterator[Violation]:

@@ -185,6 +185,61 @@ class MemoryConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ThermalConfig:
+    """Fewer frames while the board is hot."""
+
+    enabled: bool = setting(
+        True,
+        "Take fewer frames while the board is hot, before its firmware lowers the clock (from 80 C on a"
+        " Raspberry Pi), and while the firmware says that it has.",
+        apply=_LIVE,
+    )
+    slow_above_c: float = setting(
+        75.0,
+        "From this temperature on, the rate falls by 30 % every 10 seconds, to a tenth at the lowest.",
+        apply=_LIVE,
+        at_least=30,
+        at_most=110,
+    )
+    calm_below_c: float = setting(
+        70.0, "Below this temperature it rises again, step by step.", apply=_LIVE, at_least=20, at_most=110
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MotionConfig:
+    """Inference is skipped while nothing moves."""
+
+    enabled: bool = setting(
+        False,
+        "Skip inference while the scene is still: the last answer stands, and `health` counts the frames.",
+        apply=_LIVE,
+    )
+    threshold: float = setting(
+        6.0,
+        "The picture is seen as 32 x 24 cells; one has changed when its brightness (0 to 255) differs by more"
+        " than this from what it was lately. Raise it where a noisy picture passes for motion.",
+        apply=_LIVE,
+        at_least=0.5,
+        at_most=255,
+    )
+    area_percent: float = setting(
+        1.0,
+        "It is motion when more than this share of the cells has changed.",
+        apply=_LIVE,
+        at_least=0,
+        at_most=100,
+    )
+    max_skip_s: float = setting(
+        10.0,
+        "A still scene is classified at least this often, and as often as publish.heartbeat_s.",
+        apply=_LIVE,
+        at_least=0.1,
+        at_most=3600,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class LabelsConfig:
     """Which labels are published, and what they are called."""
 
@@ -238,7 +293,11 @@ class PublishConfig:
         apply=_LIVE,
     )
     heartbeat_s: float = setting(
-        60.0, "With on_change, publish `state` at least this often.", apply=_LIVE, at_least=1, at_most=86400
+        60.0,
+        "With on_change, and in a still scene (motion.enabled), publish `state` at least this often.",
+        apply=_LIVE,
+        at_least=1,
+        at_most=86400,
     )
     health_interval_s: float = setting(
         60.0, "How often `health` is published.", apply=_LIVE, at_least=1, at_most=86400
@@ -406,6 +465,8 @@ class Config:
     source: SourceConfig = section(SourceConfig, "Where frames come from.")
     model: ModelConfig = section(ModelConfig, "What classifies them.")
     memory: MemoryConfig = section(MemoryConfig, "The resident-memory budget.")
+    thermal: ThermalConfig = section(ThermalConfig, "Fewer frames while the board is hot.")
+    motion: MotionConfig = section(MotionConfig, "Inference is skipped while nothing moves.")
     labels: LabelsConfig = section(LabelsConfig, "Which labels are published, and what they are called.")
     stabilizer: StabilizerConfig = section(StabilizerConfig, "Keeps the published label from flapping.")
     publish: PublishConfig = section(PublishConfig, "What is published, and how often.")

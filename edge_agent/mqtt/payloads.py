@@ -154,6 +154,8 @@ class BoardHealth:
     soft_temperature_limit: bool | None
     occurred: tuple[str, ...] = ()
     """Which of the four have occurred since the boot."""
+    pace_percent: float = 100.0
+    """Share of the usual rate at which frames are taken; less than 100 while the board is hot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +180,12 @@ class Health:
     fps: float
     """Frames classified a second, over the last interval."""
     skipped: int
-    """Frames that needed no inference, because the scene was still."""
+    """Frames that needed no inference because the scene was still, since the start."""
     latency_ms: LatencyHealth
     flaps: int
     """Label changes that were taken back at once, since the start."""
+    skipped_percent: float = 0.0
+    """Their share of all frames over the last interval: the inference that was saved."""
 
 
 @dataclass(frozen=True, slots=True)
