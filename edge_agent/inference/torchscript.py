@@ -168,7 +168,9 @@ def _read(path: Path) -> torch.jit.ScriptModule:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", category=FutureWarning)  # TorchScript is no longer developed
+            # That TorchScript is no longer developed: a warning of either kind, by torch's version.
+            warnings.simplefilter("ignore", category=FutureWarning)
+            warnings.simplefilter("ignore", category=DeprecationWarning)
             module: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
                 str(path), map_location="cpu"
             )

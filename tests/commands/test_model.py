@@ -1,0 +1,125 @@
+"""`edge-agent model`: what a user and a script see."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import edge_agent.demo
+from edge_agent.artifact.sidecar import Artifact
+from edge_agent.cli import main
+from edge_agent.inference import EngineInfo
+from edge_agent.model.verify import Agreement, VerifyReport
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    bundled = Path(edge_agent.demo.__file__).parent / "pictures"
+    (tmp_path / "pictures").mkdir()
+    shutil.copy(bundled / "cat.jpg", tmp_path / "pictures")
+    return tmp_path / "pictures"
+
+
+def test_build_prints_progress_aside_and_the_sidecar_for_scripts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "model"
+    assert main(["model", "build", "--arch", "efficientnet_lite0", "--output", str(output), "--json"]) == 0
+    printed = capsys.readouterr()
+    sidecar = json.loads(printed.out)
+    assert sidecar == json.loads((output / "model.json").read_text())
+    assert sidecar["arch"] == "efficientnet_lite0"
+    assert "torchscript-fp16.pt" in printed.err
+
+
+def test_a_wrong_name_ends_with_one_line_that_helps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = str(tmp_path / "model")
+    code = main(["model", "build", "--arch", "efficientnet_lite0", "--weights", "no.pth", "--output", output])
+    assert code == 1
+    assert capsys.readouterr().err == "edge-agent model: no.pth: cannot be read: No such file or directory\n"
+    assert not (tmp_path / "model").exists()
+
+
+def test_info_shows_what_the_model_is(lite0: Artifact, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["model", "info", str(lite0.directory)]) == 0
+    shown = capsys.readouterr().out
+    for part in (
+        "efficientnet_lite0",
+        "224 x 224",
+        "1000: tench",
+        lite0.sidecar.sha256,
+        "torchscript-fp16.pt",
+    ):
+        assert part in shown
+
+
+def test_info_reports_damage_and_fails(
+    lite0: Artifact, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in lite0.directory.iterdir():
+        shutil.copy(path, tmp_path)
+    (tmp_path / "xnnpack-fp16.weights").unlink()
+    assert main(["model", "info", "--json", str(tmp_path)]) == 1
+    (damage,) = json.loads(capsys.readouterr().out)["damage"]
+    assert "xnnpack-fp16.weights: cannot be read" in damage
+    assert main(["model", "info", str(tmp_path)]) == 1
+    assert "xnnpack-fp16.weights: cannot be read" in capsys.readouterr().err
+
+
+def test_info_of_no_model_says_how_to_make_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["model", "info", str(tmp_path)]) == 1
+    assert "edge-agent model build" in capsys.readouterr().err
+
+
+def test_verify_prints_a_table(lite0: Artifact, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["model", "verify", str(lite0.directory), "--images", str(pictures)]) == 0
+    shown = capsys.readouterr().out
+    assert "on 1 pictures, compared with eager FP32 efficientnet_lite0" in shown
+    rows = [line.split() for line in shown.splitlines() if line.startswith("torchscript")]
+    assert [row[:5] for row in rows] == [
+        ["torchscript", "fp16", "fp32", "100.00%", "100.00%"],
+        ["torchscript", "fp32", "fp32", "100.00%", "100.00%"],
+    ]
+
+
+def test_verify_gives_scripts_numbers(
+    lite0: Artifact, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["model", "verify", str(lite0.directory), "--images", str(pictures), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["sha256"] == lite0.sidecar.sha256
+    fp32 = next(row for row in report["agreements"] if row["info"]["precision"] == "fp32")
+    assert fp32["top1_agreement"] == 1
+    assert 0 < fp32["max_logit_error"] < 1e-3
+
+
+def test_verify_fails_where_too_few_pictures_agree(
+    lite0: Artifact, pictures: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = EngineInfo("torchscript", "fp16", "fp32", 1, "torch")
+    rows = (Agreement(info, 200, 0.985, 0.9, 0.1, 0.1),)
+    report = VerifyReport("model", "0" * 64, "eager FP32", 200, rows, ())
+    monkeypatch.setattr("edge_agent.model.verify.verify", lambda *_args, **_options: report)
+    arguments = ["model", "verify", str(lite0.directory), "--images", str(pictures)]
+    assert main(arguments) == 1
+    assert "agreement of 98.50% is less than the 99.00% asked for" in capsys.readouterr().err
+    assert main([*arguments, "--min-agreement", "0.98"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--min-agreement", "99"], "--min-agreement wants a share from 0 to 1"),
+        (["--threads", "0"], "--threads wants at least 1"),
+    ],
+)
+def test_verify_refuses_senseless_options(
+    lite0: Artifact, pictures: Path, capsys: pytest.CaptureFixture[str], option: list[str], message: str
+) -> None:
+    assert main(["model", "verify", str(lite0.directory), "--images", str(pictures), *option]) == 2
+    assert message in capsys.readouterr().err
