@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.inference.xnnpack.arena import ALIGNMENT, Block, plan_arena
@@ -17,6 +17,7 @@ blocks = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(blocks, max_size=25))
 def test_blocks_in_use_at_one_time_never_overlap(members: list[Block]) -> None:
     arena = plan_arena(members)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,5 +114,5 @@ def test_importing_the_engine_loads_neither_torch_nor_opencv() -> None:
     code = (
         "import sys, edge_agent.inference.xnnpack; print({'torch', 'torchvision', 'cv2'} & set(sys.modules))"
     )
-    result = subprocess.run(["python3", "-c", code], capture_output=True, text=True, check=False)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.stdout.strip() == "set()"

@@ -102,8 +102,8 @@ class Debian13Operators(Operators):
             "xnn_reshape_reduce_nd", "pzpzpppp",
             handle, len(axes), axes, len(shape), size_array(shape), *workspace.outputs, self._pool,
         )  # fmt: skip
-        # Given a workspace it sums there and converts the sum to the result's type, but fp32 has no converter:
-        # without one it sums in place.
+        # Given a workspace it sums there and converts the sum to the result's type, for which fp32 has no
+        # function (it calls NULL); without one it sums in place.
         accumulates_elsewhere = self._type == "f16"
 
         def connect(inputs: Sequence[int], output: int, spare: int) -> None:

@@ -22,7 +22,7 @@ from edge_agent.artifact.plan import (
     Shape,
     Tensor,
 )
-from edge_agent.inference.xnnpack.library import Library
+from edge_agent.inference.xnnpack.library import Library, XnnpackError
 
 YIELD_WORKERS = 0x10
 """XNN_FLAG_YIELD_WORKERS: after this operator the pool's threads sleep instead of spinning."""
@@ -124,7 +124,7 @@ class Operators(ABC):
         handle = ctypes.c_void_p()
         self._call(function, arguments + "p", *values, ctypes.byref(handle))
         if not handle.value:
-            raise AssertionError(f"{function} succeeded without an operator")
+            raise XnnpackError(f"{function} succeeded, but made no operator")
         self._handles.append(handle.value)
         return handle.value
 

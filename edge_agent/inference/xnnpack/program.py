@@ -53,11 +53,11 @@ class Program:
         self._pool = pool
         self._run = library.function("xnn_run_operator", "pp")
         self._owner = _OPERATORS[library.release.soname](library, plan.tensors, arithmetic, pool)
-        self._places: list[int] = []
-        """For each operator, the index of the operation that it is part of."""
+        self._steps: list[tuple[int, Operator]] = []
+        """Each operator, after the index of the operation that it is part of."""
         try:
             with open_weights(weights, plan, arithmetic) as constants:
-                self._operators = self._pack(constants)
+                self._pack(constants)
                 self._lay_out(constants)
             self._connect()
         except BaseException:
@@ -76,26 +76,23 @@ class Program:
 
     def run(self) -> None:
         """Compute. Raises EngineError when the library reports a failure."""
-        for number, operator in enumerate(self._operators):
+        for index, operator in self._steps:
             status = self._run(operator.handle, self._pool)
             if status != 0:
-                raise EngineError(f"{self._description(self._places[number])}: {status_text(status)}")
+                raise EngineError(f"{self._description(index)}: {status_text(status)}")
 
     def close(self) -> None:
         """Free what the library holds. Calling it twice is fine."""
-        self._operators = []
+        self._steps = []
         self._owner.close()
 
-    def _pack(self, constants: Weights) -> list[Operator]:
-        operators: list[Operator] = []
+    def _pack(self, constants: Weights) -> None:
         final = len(self._plan.operations) - 1
         for index, operation in enumerate(self._plan.operations):
             filter_and_bias = [self._plan.tensors[identifier] for identifier in weights_read(operation)]
             with constants.addresses(filter_and_bias) as addresses, _named(self._description(index)):
                 made = self._owner.make(operation, addresses, last=index == final)
-            operators += made
-            self._places += [index] * len(made)
-        return operators
+            self._steps += [(index, operator) for operator in made]
 
     def _lay_out(self, constants: Weights) -> None:
         """Give every activation, constant operand and the workspace a place in one block of memory."""
@@ -109,32 +106,25 @@ class Program:
                 constants.copy(self._plan.tensors[identifier], self._array(identifier))
 
     def _blocks(self) -> dict[int, Block]:
-        end = len(self._operators)
+        end = len(self._steps)
         first = {self._plan.input: 0}
-        last = {self._plan.output: end, self._plan.input: 0}
-        for step, operator in enumerate(self._operators):
+        last = {self._plan.input: 0}
+        for step, (_, operator) in enumerate(self._steps):
             first.setdefault(operator.output, step)
-            for identifier in (*operator.inputs, operator.output):
-                last[identifier] = max(last.get(identifier, 0), step)
-        workspace = max((operator.workspace_bytes for operator in self._operators), default=0)
-        # What no operator makes is a constant: it stays for good.
-        return {
-            _WORKSPACE: Block(workspace + READ_BEYOND_BYTES, 0, end),
-            **{
-                identifier: Block(
-                    self._bytes(identifier),
-                    first.get(identifier, 0),
-                    last[identifier] if identifier in first else end,
-                )
-                for identifier in last
-            },
-        }
+            last.update(dict.fromkeys((*operator.inputs, operator.output), step))
+        constants = {identifier: end for identifier in last if identifier not in first}
+        last |= {self._plan.output: end, **constants}
+        workspace = max((operator.workspace_bytes for _, operator in self._steps), default=0)
+        blocks = {_WORKSPACE: Block(workspace + READ_BEYOND_BYTES, 0, end)}
+        for identifier, step in last.items():
+            blocks[identifier] = Block(self._bytes(identifier), first.get(identifier, 0), step)
+        return blocks
 
     def _connect(self) -> None:
-        for number, operator in enumerate(self._operators):
+        for index, operator in self._steps:
             inputs = [self._address(identifier) for identifier in operator.inputs]
             output = self._address(operator.output) + operator.output_offset_bytes
-            with _named(self._description(self._places[number])):
+            with _named(self._description(index)):
                 operator.connect(inputs, output, self._address(_WORKSPACE))
 
     def _bytes(self, identifier: int) -> int:

@@ -1,0 +1,49 @@
+"""Runs on ARM, or under qemu-user as one, without torch: see `run` beside this file."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_agent.artifact.plan import Precision
+from edge_agent.inference.xnnpack import XnnpackEngine
+from tests.artifact.plans import artifact_of
+
+CASES = Path(os.environ["ARM_CASES"])
+NAMES = sorted(path.name for path in CASES.iterdir())
+
+TOLERANCE = {("fp32", "fp32"): 1e-4, ("fp16", "fp32"): 3e-2, ("fp16", "fp16"): 1e-1}
+"""Of the logits, by the precision of weights and arithmetic, relative to the largest logit."""
+
+_AT_HWCAP, _HWCAP_ASIMDHP = 16, 1 << 10  # elf.h, asm/hwcap.h
+
+
+def cpu_has_fp16_arithmetic() -> bool:
+    getauxval = ctypes.CDLL(None).getauxval
+    getauxval.restype, getauxval.argtypes = ctypes.c_ulong, [ctypes.c_ulong]
+    return bool(getauxval(_AT_HWCAP) & _HWCAP_ASIMDHP)
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("name", NAMES)
+def test_logits_are_those_of_eager_torch(
+    name: str, precision: Precision, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = np.load(CASES / name / "expected.npz")
+    engine = XnnpackEngine.load(artifact_of(CASES / name, precision), precision, threads=2)
+    logits = engine.run(expected["picture"])
+    engine.close()
+
+    arithmetic = engine.info.arithmetic
+    largest = np.abs(expected["logits"]).max()
+    difference = np.abs(logits - expected["logits"]).max() / largest
+    with capsys.disabled():
+        print(f"\n{name:20} weights {precision}, arithmetic {arithmetic}: {difference:.1e} ", end="")
+    assert arithmetic == ("fp16" if precision == "fp16" and cpu_has_fp16_arithmetic() else "fp32")
+    assert difference < TOLERANCE[precision, arithmetic]
+    assert logits.argmax() == expected["logits"].argmax()
