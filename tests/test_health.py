@@ -28,6 +28,16 @@ def test_rate_and_latency_belong_to_one_interval_only() -> None:
     assert stats.take(151).latency == LatencyHealth(7, 7)
 
 
+def test_the_saving_is_the_share_of_frames_skipped_in_one_interval() -> None:
+    stats = FrameStats(started_s=0)
+    stats.add(1)
+    for _ in range(3):
+        stats.skip()
+    rate = stats.take(2)
+    assert (rate.frames, rate.skipped, rate.skipped_percent, rate.fps) == (1, 3, 75, 0.5)
+    assert stats.take(4).skipped_percent == 0
+
+
 def test_of_very_many_frames_the_latest_count() -> None:
     stats = FrameStats(started_s=0, most=10)
     for latency_ms in [1000.0] * 995 + [5.0] * 10:

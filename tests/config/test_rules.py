@@ -44,6 +44,12 @@ def test_the_defaults_break_no_rule() -> None:
             "must not be above reopen_max_s (6.0 > 5.0)",
         ),
         (
+            "thermal:\n  calm_below_c: 80\n",
+            2,
+            "thermal.calm_below_c",
+            "must not be above slow_above_c (80.0 > 75.0)",
+        ),
+        (
             "mqtt:\n  reconnect_min_s: 2\n  reconnect_max_s: 1\n",
             2,
             "mqtt.reconnect_min_s",

@@ -36,6 +36,9 @@ class Daemon:
         self.settings = settings
         self.config = directory / "edge-agent.yaml"
         self.log_file = directory / "log"
+        self.state_dir = directory / "state"
+        self.runtime_dir = self.state_dir / "run"
+        """A test may name another one before `start`, for instance in memory, where a service has it."""
         self._arguments = arguments
         self._program = program or ("-m", "edge_agent")
         self._process: subprocess.Popen[bytes] | None = None
@@ -67,8 +70,10 @@ class Daemon:
         self.write(self.settings)
 
     def start(self) -> None:
-        state = self.directory / "state"
-        environment = os.environ | {"STATE_DIRECTORY": str(state), "RUNTIME_DIRECTORY": str(state / "run")}
+        environment = os.environ | {
+            "STATE_DIRECTORY": str(self.state_dir),
+            "RUNTIME_DIRECTORY": str(self.runtime_dir),
+        }
         command = [sys.executable, *self._program, "run", "--config", str(self.config), *self._arguments]
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)

@@ -115,12 +115,19 @@ _healths = st.builds(
         st.text(),
     ),
     board=st.builds(
-        BoardHealth, st.none() | st.floats(-40, 120), _maybe_bools, _maybe_bools, _maybe_bools, _maybe_bools
+        BoardHealth,
+        st.none() | st.floats(-40, 120),
+        _maybe_bools,
+        _maybe_bools,
+        _maybe_bools,
+        _maybe_bools,
+        pace_percent=st.floats(10, 100),
     ),
     fps=_spans,
     skipped=_counts,
     latency_ms=st.builds(LatencyHealth, _maybe_spans, _maybe_spans),
     flaps=_counts,
+    skipped_percent=st.floats(0, 100),
 )
 _infos = st.builds(
     Info,
