@@ -21,7 +21,8 @@ from edge_agent.mqtt.events import EventQueue, MemoryEvents
 from edge_agent.mqtt.mailbox import Lane, Mailbox
 from edge_agent.mqtt.message import Incoming, Message
 from edge_agent.mqtt.payloads import Health, Info, LabelChanged, RawPrediction, State, encode
-from edge_agent.mqtt.session import OFFLINE, Counters, Session
+from edge_agent.mqtt.session import OFFLINE, Counters, Session, Stock
+from edge_agent.mqtt.size_limit import SizeLimit
 from edge_agent.mqtt.status import BrokerStatus, Trouble
 from edge_agent.mqtt.topics import Topics
 from edge_agent.wake import Wake
@@ -60,13 +61,15 @@ class Publisher:
         on_status: Callable[[BrokerStatus], None] = lambda _: None,
         fresh_s: float = 120.0,
         answer_timeout_s: float = 10.0,
+        refused_pause_s: float = 10.0,
         jitter: Callable[[], float] = random.random,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
         """`events`: where events wait (default: in memory). `announce` returns messages to be sent first on
         each connection. `on_status` is called, on the publisher's thread, when the connection comes or goes.
         A state or health older than `fresh_s` is not sent again after a reconnect. A broker that takes longer
-        than `answer_timeout_s` to accept a connection is given up. `jitter` returns numbers in [0, 1).
+        than `answer_timeout_s` to accept a connection is given up. Events that it refuses are tried again
+        after `refused_pause_s`, one at a time. `jitter` returns numbers in [0, 1).
         """
         self._topics = topics
         self._clock = clock
@@ -75,7 +78,6 @@ class Publisher:
         self._announce = announce
         self._on_status = on_status
         self._mailbox = Mailbox(clock, fresh_s)
-        self._counters = Counters()
         self._backoff = Backoff(config.reconnect_min_s, config.reconnect_max_s, jitter)
         self._errors = RepeatedError(_log, clock.monotonic_s)
         self._dialer = Dialer(
@@ -85,6 +87,9 @@ class Publisher:
             will=Message(topics.availability, OFFLINE, retain=True),
             environment=environment,
             answer_timeout_s=answer_timeout_s,
+        )
+        self._stock = Stock(
+            topics, self._mailbox, self._events, Counters(), self._errors, SizeLimit(clock), refused_pause_s
         )
         self._status = BrokerStatus()
         self._connections = 0
@@ -99,8 +104,8 @@ class Publisher:
         """The connection at this moment; may be asked from any thread."""
         return dataclasses.replace(
             self._status,
-            published=self._counters.published,
-            dropped=self._counters.refused + self._mailbox.dropped,
+            published=self._stock.counters.published,
+            dropped=self._stock.counters.refused + self._mailbox.dropped,
             queued_events=len(self._events),
             dropped_events=self._events.dropped,
             outbox=self._events.place,
@@ -163,15 +168,16 @@ class Publisher:
                 connection = self._dialer.dial(self._wake, self._stopping.is_set)
             except BrokerConnectionError as error:
                 self._failed(error)
+            except Exception:
+                # As below: whatever goes wrong, there must be another attempt.
+                _log.exception("unexpected error while connecting to the broker")
             else:
                 self._use(connection)
             self._pause(self._backoff.next_s())
 
     def _use(self, connection: Connection) -> None:
         """Send and receive until the connection ends, or the publisher is stopped."""
-        session = Session(
-            connection, self._topics, self._mailbox, self._events, self._counters, self._errors, self._clock
-        )
+        session = Session(connection, self._stock, self._clock)
         since_s = self._clock.monotonic_s()
         try:
             connection.subscribe(*(subscription.topic for subscription in self._subscriptions))
@@ -183,6 +189,7 @@ class Publisher:
                     self._recovered(connection)
             self._finish(connection, session)
         except BrokerConnectionError as error:
+            self._stock.size_limit.lost()
             self._failed(error)
         except Exception:
             # A defect here or in paho must not end publishing: the agent runs for months.

@@ -15,6 +15,7 @@ from edge_agent.mqtt.events import EventQueue
 from edge_agent.mqtt.mailbox import Lane, Mailbox
 from edge_agent.mqtt.message import Message
 from edge_agent.mqtt.payloads import encode
+from edge_agent.mqtt.size_limit import SizeLimit
 from edge_agent.mqtt.topics import Topics
 
 ONLINE = b"online"
@@ -22,7 +23,6 @@ OFFLINE = b"offline"
 
 _ASSURED = (Lane.INFO, Lane.STATE, Lane.HEALTH, Lane.REPLY)
 _UNASSURED = (Lane.PREDICTION, Lane.IMAGE)
-_HOLD_MIN_S = 5.0
 _HOLD_MAX_S = 300.0
 _NEVER_SENDABLE = frozenset({0x95, 0x99})  # packet too large, payload format invalid
 _log = logging.getLogger(__name__)
@@ -37,6 +37,20 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True)
+class Stock:
+    """What one connection hands on to the next: what waits to be sent, and what was learned."""
+
+    topics: Topics
+    mailbox: Mailbox
+    events: EventQueue
+    counters: Counters
+    errors: RepeatedError
+    size_limit: SizeLimit
+    refused_pause_s: float
+    """How long to wait before events that the broker has refused are tried again, at first."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Sent:
     """A message on its way; `seq` is set for an event."""
 
@@ -47,28 +61,21 @@ class _Sent:
 class Session:
     """Used by the publisher's thread, from a connection's beginning to its end."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        topics: Topics,
-        mailbox: Mailbox,
-        events: EventQueue,
-        counters: Counters,
-        errors: RepeatedError,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, connection: Connection, stock: Stock, clock: Clock) -> None:
         self._connection = connection
-        self._topics = topics
-        self._mailbox = mailbox
-        self._events = events
-        self._counters = counters
-        self._errors = errors
+        self._topics = stock.topics
+        self._mailbox = stock.mailbox
+        self._events = stock.events
+        self._counters = stock.counters
+        self._errors = stock.errors
+        self._size_limit = stock.size_limit
         self._clock = clock
         self._greeting: deque[Message] = deque()
         self._inflight: dict[int, _Sent] = {}
         self._last_seq = -1
-        self._hold = Backoff(_HOLD_MIN_S, _HOLD_MAX_S, lambda: 1.0)
+        self._hold = Backoff(stock.refused_pause_s, _HOLD_MAX_S, lambda: 0.0)
         self._hold_until_s = 0.0
+        self._is_refused = False
 
     @property
     def idle(self) -> bool:
@@ -104,9 +111,14 @@ class Session:
             self._refused(sent, ack)
             return
         self._counters.published += 1
-        if sent is not None and sent.seq is not None:
+        if sent is None:
+            return
+        if sent.seq is not None:
             self._events.remove(sent.seq)
+            self._is_refused = False
             self._hold.reset()
+        if self._errors.failures(sent.message.topic):
+            self._errors.recovered(sent.message.topic, f"{sent.message.topic} can be published again")
 
     def _send_next(self) -> bool:
         if self._greeting:
@@ -114,7 +126,7 @@ class Session:
         message = self._mailbox.take(_ASSURED)
         if message is not None:
             return self._send(message, None)
-        if self._clock.monotonic_s() < self._hold_until_s:
+        if self._must_hold_events():
             return False
         changed = self._events.after(self._last_seq)
         if changed is None:
@@ -122,11 +134,18 @@ class Session:
         self._last_seq = changed.seq
         return self._send(Message(self._topics.event, encode(changed)), changed.seq)
 
+    def _must_hold_events(self) -> bool:
+        """While the broker refuses events, they are tried one at a time, and not too often."""
+        if self._clock.monotonic_s() < self._hold_until_s:
+            return True
+        return self._is_refused and any(sent.seq is not None for sent in self._inflight.values())
+
     def _send(self, message: Message, seq: int | None) -> bool:
-        if not self._connection.fits(message):
+        if not (self._connection.fits(message) and self._size_limit.allows(message)):
             self._give_up(message, seq, f"it is larger than the broker takes ({len(message.payload)} bytes)")
             return True
         mid = self._connection.send(message)
+        self._size_limit.sent(message)
         if message.qos:
             self._inflight[mid] = _Sent(message, seq)
         return True
@@ -136,6 +155,7 @@ class Session:
         if sent.seq is None or ack.refused in _NEVER_SENDABLE:
             self._give_up(sent.message, sent.seq, f"the broker refused it: {ack.reason}")
             return
+        self._is_refused = True
         self._last_seq = min(self._last_seq, sent.seq - 1)
         self._hold_until_s = self._clock.monotonic_s() + self._hold.next_s()
         self._report(sent.message, f"the broker refused it: {ack.reason}; events wait and are tried again")
