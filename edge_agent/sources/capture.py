@@ -223,15 +223,13 @@ class CaptureLoop:
 
     def _wait_until_due(self) -> bool:
         """Wait for the time of the next frame, letting those before it pass; False when interrupted."""
-        while (wait_s := self._pacer.due_in_s(self._clock())) > 0:
-            if self._commanded.is_set():
-                return False
+        while not self._commanded.is_set() and (wait_s := self._pacer.due_in_s(self._clock())) > 0:
             if isinstance(self._source, Streaming):
                 self._observer.idle()
                 self._source.skip()
             else:
                 self._rest(wait_s)
-        return True
+        return not self._commanded.is_set()
 
     def _count(self, frame: Frame) -> None:
         failures = self._status.consecutive_failures

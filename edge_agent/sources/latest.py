@@ -32,12 +32,14 @@ class LatestFrame:
             return self._closed and self._frame is None
 
     def put(self, frame: Frame) -> None:
-        """Offer `frame` in place of the waiting one, which counts as dropped."""
+        """Offer `frame` in place of the waiting one, which counts as dropped; after closing, `frame` does."""
         with self._changed:
-            if not self._closed:
-                self._drop_waiting()
-                self._frame = frame
-                self._changed.notify_all()
+            if self._closed:
+                self._dropped += 1
+                return
+            self._drop_waiting()
+            self._frame = frame
+            self._changed.notify_all()
 
     def put_when_free(self, frame: Frame, timeout_s: float) -> bool:
         """Offer `frame` once the waiting one was taken; False when that did not happen in time, or at all."""

@@ -109,8 +109,8 @@ class SlotMachine(RuleBasedStateMachine):
     @rule()
     def put(self) -> None:
         self.slot.put(self.next_frame())
+        self.accepted.append(self.number)
         if not self.is_closed:
-            self.accepted.append(self.number)
             self.waiting = self.number
 
     @rule()

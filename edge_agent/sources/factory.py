@@ -1,0 +1,44 @@
+"""Makes the source that the configuration asks for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from edge_agent.config.schema import SourceConfig
+from edge_agent.errors import ConfigError
+from edge_agent.sources import Source
+
+
+def make_source(config: SourceConfig, clock: Callable[[], float] = time.monotonic) -> Source:
+    """Return the configured source, not opened. Raises ConfigError for settings that make no source.
+
+    Only the module of that source is imported, and its camera library not before it is opened.
+    """
+    if config.type == "picamera2":
+        from edge_agent.sources.picamera2 import Picamera2Source
+
+        return Picamera2Source(config.picamera2, config.fps, config.timeout_s, clock)
+    if config.type == "v4l2":
+        from edge_agent.sources.v4l2 import v4l2_source
+
+        return v4l2_source(config.v4l2, config.timeout_s, clock)
+    if config.type == "rtsp":
+        from edge_agent.sources.rtsp import rtsp_source
+
+        return rtsp_source(config.rtsp, config.timeout_s, clock)
+    if config.type == "file":
+        from edge_agent.sources.video import VideoFileSource
+
+        _require(config.file.path, "source.file.path")
+        return VideoFileSource(config.file, config.fps, clock)
+    from edge_agent.sources.folder import FolderSource
+
+    _require(config.folder.path, "source.folder.path")
+    return FolderSource(config.folder.path, loop=config.folder.loop, live=config.fps > 0, clock=clock)
+
+
+def _require(path: Path, key: str) -> None:
+    if path == Path():
+        raise ConfigError(f"{key} is not set; it says what to play")

@@ -1,0 +1,104 @@
+"""What the sources share that are read through OpenCV, which is imported when one of them is opened."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.errors import SourceError
+from edge_agent.frame import Frame
+
+
+class LiveCapture:
+    """A camera or stream behind cv2.VideoCapture. Its frames pile up unless they are read or skipped."""
+
+    def __init__(
+        self,
+        description: str,
+        connect: Callable[[], Any],
+        hint: str,
+        timeout_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`connect` returns an opened VideoCapture or raises SourceError; `hint` says what to check."""
+        self._description = description
+        self._connect = connect
+        self._hint = hint
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._capture: Any = None
+        self._frames = 0
+
+    @property
+    def live(self) -> bool:
+        return True
+
+    @property
+    def description(self) -> str:
+        return self._description
+
+    def open(self) -> None:
+        """Connect. Raises SourceError."""
+        self._capture = self._connect()
+
+    def read(self) -> Frame:
+        """Return the next frame. Raises SourceError when none came in time."""
+        started_s = self._clock()
+        delivered, image = self._capture.read()
+        if not delivered:
+            raise self._silence()
+        pixels = to_rgb(image)
+        ended_s = self._clock()
+        self._frames += 1
+        return Frame(self._frames, ended_s, (ended_s - started_s) * 1000, pixels)
+
+    def skip(self) -> None:
+        """Let the next frame pass. Raises SourceError when none came in time."""
+        if not self._capture.grab():
+            raise self._silence()
+
+    def close(self) -> None:
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None
+
+    def _silence(self) -> SourceError:
+        return SourceError(
+            f"{self._description} gave no picture within {self._timeout_s:g} s, or ended; {self._hint}"
+        )
+
+
+def import_cv2(timeout_s: float = 10.0) -> Any:
+    """Return the module cv2; a V4L2 camera that sends nothing is given up after about `timeout_s`.
+
+    Raises SourceError where OpenCV is not installed.
+    """
+    # OpenCV reads these when it is loaded. It is silent unless the owner wants otherwise: what fails is
+    # reported by the capture loop, and once.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(math.ceil(timeout_s)))
+    try:
+        import cv2
+    except ImportError as error:
+        raise SourceError(
+            f"this source needs OpenCV, which cannot be imported ({error}); install the extra with"
+            " `pip install 'edge-agent[opencv]'`, or Debian's python3-opencv"
+        ) from error
+    cv2.setNumThreads(1)  # the cores are for inference
+    return cv2
+
+
+def to_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Convert what VideoCapture gives (BGR, grey or BGRA) to RGB."""
+    import cv2
+
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    codes = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}
+    return np.asarray(cv2.cvtColor(image, codes[channels]), np.uint8)

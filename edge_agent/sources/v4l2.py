@@ -1,0 +1,52 @@
+"""A USB camera, or another one that the kernel shows as /dev/video*, through OpenCV."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edge_agent.config.schema import V4l2Config
+from edge_agent.errors import SourceError
+from edge_agent.sources.opencv import LiveCapture, import_cv2
+
+
+def v4l2_source(
+    config: V4l2Config, timeout_s: float, clock: Callable[[], float] = time.monotonic
+) -> LiveCapture:
+    """Return the camera as a source; `config.device` is a device file or its number."""
+    device = Path(f"/dev/video{config.device}" if config.device.isdecimal() else config.device)
+    hint = (
+        f"see whether another program uses it (`fuser -v {device}`) and whether it is a camera at all"
+        " (`v4l2-ctl --list-devices`)"
+    )
+
+    def connect() -> Any:
+        _require_camera(device)
+        cv2 = import_cv2(timeout_s)
+        capture = cv2.VideoCapture(str(device), cv2.CAP_V4L2)
+        if not capture.isOpened():
+            raise SourceError(f"{device} cannot be opened as a camera; {hint}")
+        # A camera may choose other values than it is asked for; any size is fine.
+        if config.fourcc:
+            capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*config.fourcc))
+        capture.set(cv2.CAP_PROP_FRAME_WIDTH, config.width)
+        capture.set(cv2.CAP_PROP_FRAME_HEIGHT, config.height)
+        return capture
+
+    return LiveCapture(f"v4l2 {device}", connect, hint, timeout_s, clock)
+
+
+def _require_camera(device: Path) -> None:
+    if not device.exists():
+        present = ", ".join(sorted(str(path) for path in Path("/dev").glob("video*"))) or "none"
+        raise SourceError(
+            f"{device} does not exist (cameras here: {present}); plug it in, or set source.v4l2.device"
+        )
+    if not os.access(device, os.R_OK | os.W_OK):
+        raise SourceError(
+            f"{device} may not be used by this user; add it to the group `video`, for instance with"
+            " `usermod -a -G video USER`"
+        )

@@ -1,0 +1,143 @@
+"""Video files, written by OpenCV itself, as a source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_agent.config.schema import FileConfig
+from edge_agent.errors import SourceError
+from edge_agent.frame import Frame
+from edge_agent.sources.opencv import to_rgb
+from edge_agent.sources.video import VideoFileSource
+
+from .helpers import BLUE, GREEN, RED, open_files, pixels_of
+
+cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
+
+FPS = 10
+COLOURS = (RED, GREEN, BLUE, (255, 255, 0), (0, 255, 255))
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds: twenty frames, in five colours that change every four frames."""
+    path = tmp_path_factory.mktemp("video") / "colours.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, (64, 48))
+    for number in range(20):
+        writer.write(cv2.cvtColor(pixels_of(COLOURS[number // 4], 64, 48), cv2.COLOR_RGB2BGR))
+    writer.release()
+    return path
+
+
+def opened(path: Path, *, loop: bool = False, fps: float = 0) -> VideoFileSource:
+    source = VideoFileSource(FileConfig(path=path, loop=loop), fps)
+    source.open()
+    return source
+
+
+def read(source: VideoFileSource) -> Frame:
+    frame = source.read()
+    assert frame is not None
+    return frame
+
+
+def colour_of(frame: Frame) -> int:
+    """Which of COLOURS the frame shows."""
+    mean = frame.pixels.reshape(-1, 3).mean(axis=0)
+    return int(np.argmin([np.abs(mean - colour).sum() for colour in COLOURS]))
+
+
+def test_every_frame_is_given_in_order_and_in_rgb(video: Path) -> None:
+    source = opened(video)
+    frames = [read(source) for _ in range(20)]
+    assert source.read() is None
+    assert [colour_of(frame) for frame in frames] == [number // 4 for number in range(20)]
+    assert [frame.id for frame in frames] == list(range(1, 21))
+    assert frames[0].pixels.shape == (48, 64, 3)
+    assert frames[0].name == "colours.avi"
+    assert not source.live
+    source.close()
+
+
+def test_played_at_a_rate_it_keeps_its_own_speed(video: Path) -> None:
+    source = opened(video, fps=2.5)
+    assert [colour_of(read(source)) for _ in range(5)] == [0, 1, 2, 3, 4]
+    assert source.read() is None
+    assert source.live
+    source.close()
+
+
+def test_a_rate_above_the_videos_own_takes_every_frame(video: Path) -> None:
+    source = opened(video, fps=60)
+    assert [colour_of(read(source)) for _ in range(6)] == [0, 0, 0, 0, 1, 1]
+    source.close()
+
+
+def test_a_loop_starts_again_and_numbers_on(video: Path) -> None:
+    source = opened(video, loop=True)
+    for _ in range(20):
+        read(source)
+    again = read(source)
+    assert (again.id, colour_of(again)) == (21, 0)
+    source.close()
+
+
+def test_frames_are_timed(video: Path) -> None:
+    ticks = iter([5.0, 5.5])
+    source = VideoFileSource(FileConfig(path=video), 0, clock=lambda: next(ticks))
+    source.open()
+    frame = read(source)
+    assert (frame.captured_s, frame.capture_ms) == (5.5, 500)
+    source.close()
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"none\.avi: No such file or directory; check source\.file\.path"):
+        opened(tmp_path / "none.avi")
+
+
+def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("this is no video " * 100)
+    with pytest.raises(SourceError, match=r"text\.mp4 is no video that OpenCV can decode"):
+        opened(tmp_path / "text.mp4")
+
+
+@pytest.mark.parametrize("loop", [True, False])
+def test_a_video_without_a_frame_is_an_error_and_no_endless_loop(
+    video: Path, tmp_path: Path, loop: bool
+) -> None:
+    content = video.read_bytes()
+    (tmp_path / "headers.avi").write_bytes(content[: content.index(b"movi") + 4])
+    with pytest.raises(SourceError, match=r"headers\.avi (has no frame|is no video)"):
+        opened(tmp_path / "headers.avi", loop=loop).read()
+
+
+def test_many_reopenings_leave_no_file_open(video: Path) -> None:
+    source = opened(video)
+    before = open_files()
+    for _ in range(100):
+        source.close()
+        source.open()
+        read(source)
+    assert open_files() == before
+    source.close()
+    source.close()
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (np.full((2, 3), 9, np.uint8), (9, 9, 9)),
+        (np.full((2, 3, 1), 9, np.uint8), (9, 9, 9)),
+        (np.full((2, 3, 3), (1, 2, 3), np.uint8), (3, 2, 1)),
+        (np.full((2, 3, 4), (1, 2, 3, 4), np.uint8), (3, 2, 1)),
+    ],
+    ids=["grey", "grey with a channel", "BGR", "BGRA"],
+)
+def test_what_opencv_gives_becomes_rgb(image: np.ndarray, expected: tuple[int, int, int]) -> None:
+    rgb = to_rgb(image)
+    assert rgb.shape == (2, 3, 3)
+    assert (rgb == expected).all()
