@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import statistics
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,12 +76,16 @@ def test_a_budget_lowered_while_running_is_held_to(start: StartDaemon, subscribe
     assert "memory trimmed" in daemon.log or health["memory"]["rss_mb"] < 64
 
 
+def _has_reached(frame: int, state: Any) -> bool:
+    return bool(state["frame"]["id"] >= frame)
+
+
 def rss_over(daemon: Daemon, subscriber: Subscriber, frames: int) -> list[float]:
     """The daemon's resident memory, in MB, each time that another fiftieth of the frames is classified."""
     samples: list[float] = []
     step = max(1, frames // 50)
     for goal in range(step, frames + 1, step):
-        receive(subscriber, "state", lambda state, goal=goal: state["frame"]["id"] >= goal)
+        receive(subscriber, "state", partial(_has_reached, goal))
         samples.append(read_memory(daemon.pid).rss_mb)
     return samples
 
