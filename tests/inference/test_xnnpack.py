@@ -179,6 +179,18 @@ def test_weights_that_are_too_short_are_refused_by_name(tmp_path: Path) -> None:
         XnnpackEngine.load(artifact, "fp32", threads=1)
 
 
+@pytest.mark.parametrize("suffix", ["plan.json", "weights"])
+def test_a_file_that_is_not_the_one_in_the_sidecar_is_refused_by_name(suffix: str, tmp_path: Path) -> None:
+    plan, blob = small_plan()
+    artifact = save(plan, blob, tmp_path)
+    path = tmp_path / f"xnnpack-fp32.{suffix}"
+    contents = bytearray(path.read_bytes())
+    contents[-2] ^= 1
+    path.write_bytes(contents)
+    with pytest.raises(ArtifactError, match=rf"xnnpack-fp32\.{suffix}: damaged"):
+        XnnpackEngine.load(artifact, "fp32", threads=1)
+
+
 def test_a_damaged_plan_is_refused_by_name(tmp_path: Path) -> None:
     plan, blob = small_plan()
     artifact = save_bytes(encode_plan(plan)[:-9], blob, tmp_path, "fp32")
