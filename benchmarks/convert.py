@@ -35,7 +35,7 @@ def to_ncnn(source: Path, crop: int, output: Path) -> None:
     """ncnn, by pnnx; weights are stored in FP16, its default."""
     import pnnx
 
-    produced = output.parent / source.name
+    produced = output.with_suffix(".pt")  # pnnx names what it makes after its input
     produced.write_bytes(source.read_bytes())
     command = [pnnx.EXEC_PATH, produced.name, f"inputshape=[1,3,{crop},{crop}]"]
     subprocess.run(command, cwd=output.parent, check=True, capture_output=True)
@@ -46,10 +46,16 @@ def to_ncnn(source: Path, crop: int, output: Path) -> None:
 def to_litert(source: Path, crop: int, output: Path) -> None:
     """A .tflite file, by litert-torch; it takes exported programs, to which torch converts TorchScript."""
     import litert_torch
+    import torch
     from torch._export.converter import TS2EPConverter
 
     module, example = _load(source, crop)
     program = TS2EPConverter(module, (example,)).convert()
+    # litert-torch writes out a tensor's memory without regard to its strides, and a frozen module's weights
+    # are in channels_last order: the answers would be wrong.
+    for name, constant in program.constants.items():
+        if isinstance(constant, torch.Tensor):
+            program.constants[name] = constant.contiguous()
     converted: Any = litert_torch.convert(program.module(), (example,))
     converted.export(str(output))
 

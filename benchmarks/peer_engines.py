@@ -15,7 +15,7 @@ Tensor = NDArray[np.float32]
 
 
 class OnnxRuntime:
-    """ONNX Runtime on the CPU; `lean` turns off what it says costs memory."""
+    """ONNX Runtime on the CPU; `lean` turns off what its documentation says costs memory."""
 
     def __init__(self, model: Path, threads: int, *, lean: bool) -> None:
         import onnxruntime
@@ -24,6 +24,8 @@ class OnnxRuntime:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         if lean:
+            # Its highest level copies the weights into an order of its own.
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
             options.enable_cpu_mem_arena = False
             options.enable_mem_pattern = False
             options.add_session_config_entry("session.disable_prepacking", "1")
@@ -114,7 +116,7 @@ def load(task: Task) -> Engine:
         case "onnxruntime", variant:
             return OnnxRuntime(model, threads, lean=variant == "leanest")
         case "ncnn", variant:
-            winograd, sgemm = variant == "default", variant != "leanest"
+            winograd, sgemm = variant == "default", variant in ("default", "plain")
             return Ncnn(model, threads, winograd=winograd, sgemm=sgemm)
         case "litert", variant:
             return LiteRt(model, threads, delegate=variant == "default")

@@ -3,8 +3,8 @@
   pip install -e '.[torch,peers]'
   python -m benchmarks.peers --model DIR [--images DIR] [--json FILE] [--svg FILE]
 
-Each library is measured with its default options and with its leanest; the leanest are also trimmed the way
-the agent trims itself. Prints the table, and how each row compares with the lean engine.
+Each library is measured with its default options and with its leanest, and also trimmed from outside in the
+way that the agent trims itself. Prints the table, and how each row compares with the lean engine.
 """
 
 from __future__ import annotations
@@ -38,6 +38,15 @@ _MB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
+class Variant:
+    """One set of options of a library; `trims`: memory is held low from outside, as the agent does it."""
+
+    options: str
+    title: str
+    trims: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Peer:
     """Another library: the package that runs models, the one that makes them, and the variants measured."""
 
@@ -45,53 +54,55 @@ class Peer:
     title: str
     runtime: str
     converter: str
-    variants: tuple[tuple[str, str], ...]
-    """(variant, what it is called in the table); the last is the leanest."""
+    variants: tuple[Variant, ...]
 
 
+_DEFAULT = (Variant("default", "default"), Variant("default", "default, trimmed", trims=True))
 PEERS = (
     Peer(
         "onnxruntime",
         "ONNX Runtime",
         "onnxruntime",
         "onnx",
-        (("default", "default"), ("leanest", "no prepacking, no arena")),
+        (
+            *_DEFAULT,
+            Variant("leanest", "no prepacking, arena, layout"),
+            Variant("leanest", "that, trimmed", trims=True),
+        ),
     ),
     Peer(
         "ncnn",
         "ncnn",
         "ncnn",
         "pnnx",
-        (("default", "default"), ("plain", "no Winograd"), ("leanest", "no Winograd, no sgemm")),
+        (*_DEFAULT, Variant("plain", "no Winograd"), Variant("leanest", "no Winograd, no sgemm")),
     ),
     Peer(
         "litert",
         "LiteRT",
         "ai_edge_litert",
         "litert_torch",
-        (("default", "default"), ("leanest", "no XNNPACK delegate")),
+        (*_DEFAULT, Variant("leanest", "no XNNPACK delegate")),
     ),
 )
 
 
 def peer_rows(peer: Peer, setting: Setting, directory: Path) -> list[RowSpec]:
     """The rows of one library; where it cannot be run, they say why."""
-    names = [f"{peer.title}, {title}" for _, title in peer.variants]
+    names = [f"{peer.title}, {variant.title}" for variant in peer.variants]
     file = directory / FILE_NAMES[peer.kind]
     if problem := _convert(peer, setting, file):
         return [RowSpec(name, None, absent=problem) for name in names]
     size_mb = sum(path.stat().st_size for path in _parts(file)) / _MB
-    rows = []
-    for name, (variant, _) in zip(names, peer.variants, strict=True):
-        options = {
-            "peer": peer.kind,
-            "variant": variant,
-            "file": str(file),
-            "threads": str(setting.threads),
-        }
-        is_leanest = variant == peer.variants[-1][0]
-        rows.append(RowSpec(name, make_task(_LOADER, setting, options, trims=is_leanest), size_mb))
-    return rows
+    shared = {"peer": peer.kind, "file": str(file), "threads": str(setting.threads)}
+    return [
+        RowSpec(
+            name,
+            make_task(_LOADER, setting, shared | {"variant": variant.options}, trims=variant.trims),
+            size_mb,
+        )
+        for name, variant in zip(names, peer.variants, strict=True)
+    ]
 
 
 def ratios(result: BenchResult) -> str:

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 
-from edge_agent.artifact.sidecar import Artifact
+from edge_agent.artifact.sidecar import Artifact, FileRole, open_role, read_sidecar
+from edge_agent.clock import Clock
 from edge_agent.config.schema import Config
 from edge_agent.doctor.check import Check, fail, ok, warn
-from edge_agent.errors import BudgetError, EdgeAgentError
+from edge_agent.errors import ArtifactError, BudgetError, EdgeAgentError
 from edge_agent.inference.choice import choose_here
+from edge_agent.mqtt.probe import probe
 from edge_agent.sources import Source
+
+_ROLES: tuple[FileRole, ...] = ("xnnpack-fp16", "xnnpack-fp32", "torchscript-fp16", "torchscript-fp32")
+
+
+def model(directory: Path) -> Check:
+    """Whether the model is there, and every file of it whole."""
+    try:
+        artifact = read_sidecar(directory)
+        for role in _ROLES:
+            if role in artifact.sidecar.files:
+                open_role(artifact, role)
+    except ArtifactError as error:
+        return fail("model", str(directory), str(error))
+    return ok("model", f"{artifact.sidecar.name} in {directory}, files whole")
 
 
 def engine(artifact: Artifact, config: Config, environment: Mapping[str, str]) -> Check:
@@ -32,7 +49,7 @@ def camera(source: Source) -> Check:
         source.open()
         frame = source.read()
     except EdgeAgentError as error:
-        return fail("camera", source.description, str(error))
+        return fail("camera", source.description, f"{error}; a running agent may be using it")
     finally:
         source.close()
     if frame is None:
@@ -41,9 +58,12 @@ def camera(source: Source) -> Check:
     return ok("camera", f"{source.description}: {width}x{height} in {frame.capture_ms:.0f} ms")
 
 
-def broker(place: str, probe: Callable[[], str]) -> Check:
-    """Whether the broker accepts the agent; `probe` says as what, or raises BrokerError."""
+def broker(config: Config, clock: Clock, environment: Mapping[str, str]) -> Check:
+    """Whether the broker accepts the agent: it is connected to, under a client id of its own."""
     try:
-        return ok("broker", f"{place}: {probe()}")
+        found = probe(config.mqtt, config.device_id, clock, environment=environment)
     except EdgeAgentError as error:
-        return fail("broker", place, str(error))
+        return fail("broker", f"{config.mqtt.host}: the connection cannot be set up", str(error))
+    if found.trouble is not None:
+        return fail("broker", f"{found.address}: {found.trouble} ({found.detail})", found.remedy)
+    return ok("broker", found.detail)

@@ -1,0 +1,89 @@
+"""Find what on this board would stop or slow the agent, and say what to do about it.
+
+Looks at the CPU, the libraries, heat and power, memory, disk and clock; with a configuration (given, or the
+installed one) also at the model, the camera and the broker. Exits with 1 when something would stop the agent.
+
+  edge-agent doctor
+  edge-agent doctor --config /etc/edge-agent/edge-agent.yaml --json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_agent import paths
+from edge_agent.errors import EXIT_FAILURE, EXIT_OK, ConfigError
+
+if TYPE_CHECKING:
+    from edge_agent.clock import Clock
+    from edge_agent.config.schema import Config
+    from edge_agent.doctor.check import Check
+
+_INSTALLED_CONFIG = Path("/etc/edge-agent/edge-agent.yaml")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--config", metavar="FILE", type=Path, help=f"the configuration (default: {_INSTALLED_CONFIG})")
+    add("--json", action="store_true", help="print the findings as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Examine, print, and return 1 when a check failed."""
+    from edge_agent.doctor.check import text
+
+    given = args.config or (_INSTALLED_CONFIG if _INSTALLED_CONFIG.exists() else None)
+    checks = tuple(examine(given, os.environ))
+    if args.json:
+        print(json.dumps([asdict(check) for check in checks], indent=2))
+    else:
+        print(text(checks))
+    return EXIT_FAILURE if any(check.verdict == "fail" for check in checks) else EXIT_OK
+
+
+def examine(config_file: Path | None, environment: Mapping[str, str]) -> Iterator[Check]:
+    """Everything that can be looked at; a broken configuration is a finding, too."""
+    from edge_agent.board import Board
+    from edge_agent.clock import SystemClock
+    from edge_agent.config.loader import load
+    from edge_agent.config.schema import Config
+    from edge_agent.doctor import board as of_board
+    from edge_agent.doctor.check import fail, ok
+    from edge_agent.inference.host import read_host
+
+    config, clock = Config(), SystemClock()
+    finding = ok("configuration", "none given: model, camera and broker are not looked at")
+    if config_file is not None:
+        try:
+            config = load(config_file)
+            finding = ok("configuration", str(config_file))
+        except ConfigError as error:
+            finding = fail("configuration", str(config_file), str(error))
+    state_dir = paths.state_dir(environment)
+    yield from of_board.all_checks(Board(), read_host(), config.memory, state_dir, clock)
+    yield finding
+    if config_file is not None and finding.verdict == "ok":
+        yield from _setup(config, clock, environment)
+
+
+def _setup(config: Config, clock: Clock, environment: Mapping[str, str]) -> Iterator[Check]:
+    from edge_agent.artifact.sidecar import read_sidecar
+    from edge_agent.doctor import setup
+    from edge_agent.doctor.check import fail
+    from edge_agent.sources.factory import make_source
+
+    finding = setup.model(config.model.path)
+    yield finding
+    if finding.verdict == "ok":
+        yield setup.engine(read_sidecar(config.model.path), config, environment)
+    try:
+        yield setup.camera(make_source(config.source))
+    except ConfigError as error:
+        yield fail("camera", config.source.type, str(error))
+    yield setup.broker(config, clock, environment)
