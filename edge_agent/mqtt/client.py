@@ -69,7 +69,7 @@ class Publisher:
         each connection. `on_status` is called, on the publisher's thread, when the connection comes or goes.
         A state or health older than `fresh_s` is not sent again after a reconnect. A broker that takes longer
         than `answer_timeout_s` to accept a connection is given up. Events that it refuses are tried again
-        after `refused_pause_s`, one at a time. `jitter` returns numbers in [0, 1).
+        every `refused_pause_s`, one at a time. `jitter` returns numbers in [0, 1).
         """
         self._topics = topics
         self._clock = clock

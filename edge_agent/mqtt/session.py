@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from edge_agent.clock import Clock
 from edge_agent.log import RepeatedError
-from edge_agent.mqtt.backoff import Backoff
 from edge_agent.mqtt.connection import Ack, Connection
 from edge_agent.mqtt.events import EventQueue
 from edge_agent.mqtt.mailbox import Lane, Mailbox
@@ -23,7 +22,6 @@ OFFLINE = b"offline"
 
 _ASSURED = (Lane.INFO, Lane.STATE, Lane.HEALTH, Lane.REPLY)
 _UNASSURED = (Lane.PREDICTION, Lane.IMAGE)
-_HOLD_MAX_S = 300.0
 _NEVER_SENDABLE = frozenset({0x95, 0x99})  # packet too large, payload format invalid
 _log = logging.getLogger(__name__)
 
@@ -47,7 +45,7 @@ class Stock:
     errors: RepeatedError
     size_limit: SizeLimit
     refused_pause_s: float
-    """How long to wait before events that the broker has refused are tried again, at first."""
+    """How long to wait before an event that the broker has refused is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +71,7 @@ class Session:
         self._greeting: deque[Message] = deque()
         self._inflight: dict[int, _Sent] = {}
         self._last_seq = -1
-        self._hold = Backoff(stock.refused_pause_s, _HOLD_MAX_S, lambda: 0.0)
+        self._refused_pause_s = stock.refused_pause_s
         self._hold_until_s = 0.0
         self._is_refused = False
 
@@ -116,7 +114,6 @@ class Session:
         if sent.seq is not None:
             self._events.remove(sent.seq)
             self._is_refused = False
-            self._hold.reset()
         if self._errors.failures(sent.message.topic):
             self._errors.recovered(sent.message.topic, f"{sent.message.topic} can be published again")
 
@@ -157,7 +154,7 @@ class Session:
             return
         self._is_refused = True
         self._last_seq = min(self._last_seq, sent.seq - 1)
-        self._hold_until_s = self._clock.monotonic_s() + self._hold.next_s()
+        self._hold_until_s = self._clock.monotonic_s() + self._refused_pause_s
         self._report(sent.message, f"the broker refused it: {ack.reason}; events wait and are tried again")
 
     def _give_up(self, message: Message, seq: int | None, reason: str) -> None:
