@@ -7,7 +7,7 @@ import logging
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -238,6 +238,41 @@ def test_on_a_full_disk_events_stay_in_memory_and_it_says_so(
     assert "can be written again" in caplog.text
     assert bench.disk.rows == 2
     assert bench.place == "disk"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 kB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", place], check=False, capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"a file system can only be mounted by root: {mounted.stderr.decode().strip()}")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def test_on_a_disk_that_is_really_full(
+    tmp_path: Path, small_disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = FakeClock()
+    disk = SqliteStore(small_disk / "outbox.sqlite3", durable=True)
+    outbox = Outbox(SqliteStore(tmp_path / "journal", durable=False), disk, WIDE, clock, "boot")
+    outbox.put(changed(1))
+    ballast = small_disk / "ballast"
+    with pytest.raises(OSError, match="No space left"):
+        ballast.write_bytes(b"x" * 300_000)
+    clock.advance(SPILL_AFTER_S)
+    outbox.tick()
+    assert "kept in memory only" in caplog.text
+    assert outbox.after(-1) == changed(1)
+    ballast.unlink()
+    clock.advance(60)
+    outbox.tick()
+    assert disk.rows == 1
+    outbox.close()
 
 
 def test_where_no_file_can_be_written_events_last_as_long_as_the_process(
