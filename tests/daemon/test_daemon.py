@@ -149,6 +149,7 @@ def test_the_lean_agent_loads_neither_torch_nor_opencv(start: StartDaemon, subsc
 def test_the_start_log_says_what_each_part_costs(start: StartDaemon, subscriber: Subscriber) -> None:
     daemon = start()
     receive(subscriber, "state")
+    wait_until(lambda: "memory: python" in daemon.log)
     line = next(line for line in daemon.log.splitlines() if "memory: python" in line)
     assert all(part in line for part in ("python", "model", "mqtt", "MB", "budget_mb=512"))
 

@@ -17,6 +17,7 @@ from edge_agent.memory.procfs import read_memory
 from tests.daemon.conftest import StartDaemon
 from tests.daemon.process import Daemon
 from tests.daemon.test_daemon import receive
+from tests.mqtt.brokers import wait_until
 
 LEAKY = (str(Path(__file__).parent / "leaky.py"),)
 SOAK_FRAMES = 5000
@@ -71,9 +72,10 @@ def test_a_budget_lowered_while_running_is_held_to(start: StartDaemon, subscribe
     daemon = start()
     receive(subscriber, "state")
     daemon.edit(memory={"budget_mb": 64, "check_interval_s": 0.2})
-    health = receive(subscriber, "health", lambda payload: payload["memory"]["budget_mb"] == 64)
-    assert health["memory"]["state"] in ("soft", "hard") or health["memory"]["rss_mb"] < 64
-    assert "memory trimmed" in daemon.log or health["memory"]["rss_mb"] < 64
+    health = receive(subscriber, "health", lambda payload: payload["memory"]["state"] == "hard")
+    assert health["memory"]["budget_mb"] == 64
+    assert health["memory"]["rss_mb"] > 64
+    wait_until(lambda: "memory trimmed" in daemon.log)
 
 
 def _has_reached(frame: int, state: Any) -> bool:
@@ -97,8 +99,8 @@ def assert_flat(samples: list[float], tolerance_mb: float) -> None:
     assert statistics.median(last) <= statistics.median(middle) + tolerance_mb, samples
 
 
-def test_memory_is_flat_over_hundreds_of_frames(start: StartDaemon, subscriber: Subscriber) -> None:
-    assert_flat(rss_over(start(), subscriber, 300), tolerance_mb=2.0)
+def test_memory_is_flat_from_frame_to_frame(start: StartDaemon, subscriber: Subscriber) -> None:
+    assert_flat(rss_over(start(), subscriber, 150), tolerance_mb=2.0)
 
 
 @pytest.mark.soak
