@@ -107,7 +107,7 @@ def _import_torch() -> ModuleType:
     try:
         if "torch" not in sys.modules:
             # Threads that wait by spinning, as by default, take the cores from everything else on the board:
-            # where those are busy, a frame takes a hundred times as long.
+            # where those are busy, a frame takes many times as long.
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
             with _compiler_kernels_left_out():
                 import torch
