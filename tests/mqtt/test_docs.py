@@ -1,0 +1,198 @@
+"""docs/mqtt.md and its examples: they work as written."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from edge_agent.clock import SystemClock
+from edge_agent.config.schema import HomeAssistantConfig
+from edge_agent.mqtt.connection import Connection
+from edge_agent.mqtt.homeassistant import Discovery
+from edge_agent.mqtt.message import Message
+from edge_agent.mqtt.payloads import encode
+from edge_agent.mqtt.status import Trouble
+from tests.mqtt import samples
+from tests.mqtt.brokers import HOST, Mosquitto, wait_until
+from tests.mqtt.home_assistant_rules import environment
+from tests.mqtt.samples import TOPICS, broker_config, changed
+
+DOCS = Path(__file__).parents[2] / "docs"
+TEXT = (DOCS / "mqtt.md").read_text(encoding="utf-8")
+EXAMPLES = DOCS / "examples"
+JSON_BLOCKS = re.findall(r"^```json (\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize(("name", "block"), JSON_BLOCKS)
+def test_every_payload_shown_is_one_of_its_schema(name: str, block: str) -> None:
+    schema = json.loads((DOCS / "schema" / f"{name}.schema.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(json.loads(block))
+
+
+def test_state_event_health_and_response_are_shown() -> None:
+    assert {name for name, _ in JSON_BLOCKS} == {"state", "event", "health", "response"}
+
+
+def test_every_link_leads_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
+        if not target.startswith("https://"):
+            assert (DOCS / target).exists(), target
+
+
+def test_every_trouble_is_explained() -> None:
+    for trouble in Trouble:
+        assert f"| {trouble} |" in TEXT
+
+
+def test_the_automation_in_the_text_is_the_one_in_the_file() -> None:
+    (block,) = re.findall(r"^```yaml\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    assert block.strip() in (EXAMPLES / "home-assistant-automation.yaml").read_text(encoding="utf-8")
+
+
+class TestHomeAssistantAutomation:
+    """The entities, topics and fields that it names are those of the agent."""
+
+    automations = yaml.safe_load((EXAMPLES / "home-assistant-automation.yaml").read_text(encoding="utf-8"))
+
+    def test_its_entities_are_those_that_discovery_makes(self) -> None:
+        text = (EXAMPLES / "home-assistant-automation.yaml").read_text(encoding="utf-8")
+        discovery = Discovery(HomeAssistantConfig(), TOPICS, control=True, image=True)
+        message = json.loads(discovery.message().payload)
+        entities = {
+            f"{part['platform']}.{_slug(message['device']['name'])}_{_slug(part['name'])}"
+            for part in message["components"].values()
+        }
+        named = set(re.findall(r"(?:event|binary_sensor|sensor|switch)\.\w+", text))
+        assert named
+        assert named <= entities
+
+    def test_its_topics_are_those_of_the_agent(self) -> None:
+        topics = [trigger["topic"] for _, trigger in self.triggers() if trigger["trigger"] == "mqtt"]
+        assert topics == [TOPICS.event]
+
+    @pytest.mark.parametrize(("label", "holds"), [("cat", True), ("dog", False)])
+    def test_its_condition_holds_for_a_cat_only(self, label: str, holds: bool) -> None:
+        automation = self.automations[0]
+        payload = json.loads(encode(changed(1, "dog", label)))
+        del payload["event_type"]
+        trigger = SimpleNamespace(to_state=SimpleNamespace(attributes=payload))
+        condition = automation["conditions"][0]["value_template"]
+        assert environment().from_string(condition).render(trigger=trigger) == str(holds)
+        message = automation["actions"][0]["data"]["message"]
+        assert (
+            environment().from_string(message).render(trigger=trigger) == "A cat instead of dog, 50.0 % sure."
+        )
+
+    def test_its_other_templates_render(self) -> None:
+        health = json.loads(encode(samples.health()))
+        event = json.loads(encode(changed(1, "cat", "dog")))
+
+        def state_attr(entity: str, name: str) -> Any:
+            assert entity == "binary_sensor.porch_camera"
+            return health["camera"][name]
+
+        messages = [automation["actions"][0]["data"]["message"] for automation in self.automations[1:]]
+        trigger = SimpleNamespace(payload_json=event)
+        rendered = [
+            environment().from_string(message).render(state_attr=state_attr, trigger=trigger)
+            for message in messages
+        ]
+        assert rendered == ["The porch camera: ", f"A dog, seen at {event['ts']}."]
+        (value,) = [
+            trigger["value_template"] for _, trigger in self.triggers() if "value_template" in trigger
+        ]
+        assert environment().from_string(value).render(value_json=event) == "dog"
+
+    def triggers(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        for automation in self.automations:
+            for trigger in automation["triggers"]:
+                yield automation["alias"], trigger
+
+
+class TestNodeRedFlow:
+    """It can be imported, and the topics and fields that it names are those of the agent."""
+
+    nodes = json.loads((EXAMPLES / "node-red-flow.json").read_text(encoding="utf-8"))
+
+    def test_its_nodes_are_joined(self) -> None:
+        ids = [node["id"] for node in self.nodes]
+        assert len(ids) == len(set(ids))
+        (tab,) = (node["id"] for node in self.nodes if node["type"] == "tab")
+        (broker,) = (node["id"] for node in self.nodes if node["type"] == "mqtt-broker")
+        for node in self.nodes:
+            assert node.get("z", tab) == tab
+            assert node.get("broker", broker) == broker or node["type"] == "mqtt-broker"
+            for wire in node.get("wires", []):
+                assert set(wire) <= set(ids)
+
+    def test_its_topics_are_those_of_the_agent(self) -> None:
+        filters = {node["topic"] for node in self.nodes if node["type"] == "mqtt in"}
+        assert filters == {topic.replace("porch", "+") for topic in (TOPICS.event, TOPICS.health)}
+
+    def test_its_fields_are_those_of_the_payloads(self) -> None:
+        flow = json.dumps(self.nodes)
+        payloads = [json.loads(encode(changed(1))), json.loads(encode(samples.health()))]
+        for path in set(re.findall(r"payload((?:\.[a-z_]+)+)", flow)):
+            assert any(_has(payload, path.split(".")[1:]) for payload in payloads), path
+
+
+class TestPythonSubscriber:
+    """Run as written, on a real broker."""
+
+    @contextmanager
+    def running(self, port: int) -> Iterator[subprocess.Popen[str]]:
+        command = [sys.executable, str(EXAMPLES / "subscriber.py"), HOST, "--port", str(port)]
+        with subprocess.Popen([*command, "--device", "porch"], stdout=subprocess.PIPE, text=True) as process:
+            yield process
+            process.terminate()
+
+    def test_it_prints_each_change_and_misses_none(self, broker: Mosquitto) -> None:
+        agent = Connection(broker_config(broker.port), "agent", "5", environment={})
+        agent.open(SystemClock())
+
+        def publish(*seqs: int) -> None:
+            for seq in seqs:
+                agent.send(Message(TOPICS.event, encode(changed(seq, "cat", f"label {seq}"))))
+
+        line = "2025-06-01T12:00:00.123Z cat -> label {} (50%)\n"
+        with self.running(broker.port) as subscriber:
+            assert subscriber.stdout is not None
+            self.wait_for_subscription(broker)
+            publish(1, 2, 1, 2, 3)
+            printed = [subscriber.stdout.readline() for _ in range(3)]
+            assert printed == [line.format(seq) for seq in (1, 2, 3)]
+        publish(4)
+        with self.running(broker.port) as subscriber:
+            assert subscriber.stdout is not None
+            after = subscriber.stdout.readline()
+            if after == line.format(3):  # ended before its acknowledgement was out: then it comes again
+                after = subscriber.stdout.readline()
+            assert after == line.format(4)
+        agent.close(goodbye=True)
+
+    @staticmethod
+    def wait_for_subscription(broker: Mosquitto) -> None:
+        wait_until(lambda: "changes-of-porch 1 edge_agent/porch/event" in broker.log.read_text())
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", name.lower())
+
+
+def _has(payload: Any, path: list[str]) -> bool:
+    for name in path:
+        if not isinstance(payload, dict) or name not in payload:
+            return False
+        payload = payload[name]
+    return True
