@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--repeats", metavar="N", type=int, default=3, help="rounds (default: 3)")
     add("--frames", metavar="N", type=int, default=_FRAMES, help=f"frames a round ({_FRAMES})")
     add("--threads", metavar="N", type=int, help="threads (default: one per core, at most 4)")
+    add("--row", metavar="NAME", action="append", help="only rows whose name contains this; may be repeated")
     add("--json", metavar="FILE", type=Path, help="write all figures as JSON")
     add("--svg", metavar="FILE", type=Path, help="write a chart")
 
@@ -53,12 +55,20 @@ def run(args: argparse.Namespace) -> int:
         threads=args.threads or host.default_threads,
         weights=weights_file(artifact.sidecar, args.weights),
     )
-    bench = Bench(standard_rows(host, setting), setting, args.repeats)
+    rows = tuple(row for row in standard_rows(host, setting) if is_wanted(row.name, args.row))
+    if not rows:
+        raise UsageError(f"--row {' '.join(args.row)}: no row is called that")
+    bench = Bench(rows, setting, args.repeats)
     result = run_bench(bench, host, datetime.now(UTC).replace(microsecond=0), _report)
     print(markdown(result), end="")
     _write(args.json, result.to_json())
     _write(args.svg, svg(result))
     return EXIT_OK
+
+
+def is_wanted(name: str, parts: Sequence[str] | None) -> bool:
+    """Whether a row's name contains one of the texts, in any case; None asks for all."""
+    return parts is None or any(part.lower() in name.lower() for part in parts)
 
 
 def _report(line: str) -> None:
