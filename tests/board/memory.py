@@ -13,7 +13,7 @@ from tests.board import materials
 from tests.board.board import CPUS, Board
 from tests.board.service import CONFIG_FILE, Service
 
-FRAMES = 10
+FRAMES = 5
 """Classified frames after which the memory counts as steady."""
 ROOMY_MB = 400
 """A budget that each of them fits into."""

@@ -64,8 +64,11 @@ def test_installing_again_changes_nothing_and_ends_well(board: Board, service: S
 def test_a_killed_agent_is_back_and_counts_on(board: Board, service: Service) -> None:
     before = service.fresh_states()[0]["seq"]
     old = service.unit()
-    board.run("systemctl kill --signal=KILL --kill-whom=main edge-agent")
-    assert service.received("availability", options="-R") == ["offline"]
+    seen = board.run(
+        f"mosquitto_sub -t {TOPICS}/availability -R -C 1 -W 120 & sleep 5;"
+        " systemctl kill --signal=KILL --kill-whom=main edge-agent; wait"
+    ).stdout
+    assert seen == "offline\n"
     new = service.wait_for("active")
     assert new.pid != old.pid
     assert new.restarts == old.restarts + 1
