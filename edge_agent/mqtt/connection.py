@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import select
 import socket
-import ssl
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTErrorCode, MQTTProtocolVersion
@@ -24,6 +24,9 @@ from edge_agent.errors import BrokerError
 from edge_agent.mqtt.message import Incoming, Message
 from edge_agent.mqtt.status import REMEDIES, Trouble
 from edge_agent.wake import Wake
+
+if TYPE_CHECKING:
+    import ssl
 
 Protocol = Literal["5", "3.1.1"]
 
@@ -328,12 +331,16 @@ def tls_context(config: TlsConfig) -> ssl.SSLContext:
 
     Raises BrokerConnectionError (LOCAL) for a file that is missing or no certificate or key.
     """
+    import ssl  # megabytes of it, and needed by few: see edge_agent.slim
+
     ca_file = None if config.ca_file == _UNSET else config.ca_file
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except OSError as error:
         raise BrokerConnectionError(Trouble.LOCAL, f"mqtt.tls.ca_file {ca_file}: {_reason(error)}") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # Python 3.13 would also insist on extensions that the certificates of a home-made authority rarely have.
+    context.verify_flags &= ~ssl.VerifyFlags.VERIFY_X509_STRICT
     if config.cert_file != _UNSET:
         key = None if config.key_file == _UNSET else config.key_file
         try:
@@ -345,13 +352,20 @@ def tls_context(config: TlsConfig) -> ssl.SSLContext:
     return context
 
 
+def _explain_tls(error: Exception, where: str) -> str | None:
+    loaded: Any = sys.modules.get("ssl")
+    if loaded is None or not isinstance(error, loaded.SSLError):
+        return None
+    if isinstance(error, loaded.SSLCertVerificationError):
+        return f"the certificate of {where} is not valid: {error.verify_message}"
+    return f"TLS with {where} failed: {_reason(error)}"
+
+
 def explain(error: Exception, where: str) -> tuple[Trouble, str]:
     """What kind of trouble an error of connecting is, and a sentence about it."""
+    if (of_tls := _explain_tls(error, where)) is not None:
+        return Trouble.TLS, of_tls
     match error:
-        case ssl.SSLCertVerificationError():
-            return Trouble.TLS, f"the certificate of {where} is not valid: {error.verify_message}"
-        case ssl.SSLError():
-            return Trouble.TLS, f"TLS with {where} failed: {_reason(error)}"
         case socket.gaierror() | UnicodeError():
             return Trouble.DNS, f"{where}: {_reason(error)}"
         case ConnectionRefusedError():

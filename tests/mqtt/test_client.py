@@ -301,10 +301,10 @@ def test_on_status_tells_of_every_coming_and_going(broker: Mosquitto) -> None:
 
 def test_a_broker_that_knows_only_mqtt_3_is_spoken_to_in_its_own_version() -> None:
     with embedded_broker() as port, Subscriber(HOST, port, "#") as subscriber:
-        # No will can be sent for this test: amqtt takes an MQTT 5 greeting with one for an unfinished packet.
-        publisher = Publisher(broker_config(port), TOPICS, clock=SystemClock(), answer_timeout_s=0.5)
+        # amqtt takes an MQTT 5 greeting that has a will for an unfinished packet, and waits for its end.
+        publisher = Publisher(broker_config(port), TOPICS, clock=SystemClock(), answer_timeout_s=2.0)
         publisher.start()
-        assert publisher.wait_connected(10)
+        assert publisher.wait_connected(30)
         assert publisher.status.protocol == "3.1.1"
         publisher.stop()
         collect(subscriber, is_(TOPICS.availability, b"offline"))
