@@ -15,7 +15,13 @@ from edge_agent.clock import Clock
 from edge_agent.config.schema import MqttConfig
 from edge_agent.log import RepeatedError, event
 from edge_agent.mqtt.backoff import Backoff
-from edge_agent.mqtt.connection import Ack, BrokerConnectionError, Connection, client_id
+from edge_agent.mqtt.connection import (
+    Ack,
+    BrokerConnectionError,
+    Connection,
+    SubscriptionRefused,
+    client_id,
+)
 from edge_agent.mqtt.dialer import Dialer
 from edge_agent.mqtt.events import EventQueue, MemoryEvents
 from edge_agent.mqtt.mailbox import Lane, Mailbox
@@ -23,7 +29,7 @@ from edge_agent.mqtt.message import Incoming, Message
 from edge_agent.mqtt.payloads import Health, Info, LabelChanged, RawPrediction, State, encode
 from edge_agent.mqtt.session import OFFLINE, Counters, Session, Stock
 from edge_agent.mqtt.size_limit import SizeLimit
-from edge_agent.mqtt.status import BrokerStatus, Trouble
+from edge_agent.mqtt.status import BrokerStatus
 from edge_agent.mqtt.topics import Topics
 from edge_agent.wake import Wake
 
@@ -165,18 +171,22 @@ class Publisher:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                connection = self._dialer.dial(self._wake, self._stopping.is_set)
-            except BrokerConnectionError as error:
-                self._failed(error)
+                self._attempt()
+                self._pause(self._backoff.next_s())
             except Exception:
-                # As below: whatever goes wrong, there must be another attempt.
-                _log.exception("unexpected error while connecting to the broker")
-            else:
-                self._use(connection)
-            self._pause(self._backoff.next_s())
+                # A defect here or in paho must not end publishing: the agent runs for months.
+                _log.exception("unexpected error on the broker connection")
+                self._stopping.wait(_STEP_S)
+
+    def _attempt(self) -> None:
+        """Connect, and use the connection while it lasts."""
+        try:
+            self._use(self._dialer.dial(self._wake, self._stopping.is_set))
+        except BrokerConnectionError as error:
+            self._failed(error)
 
     def _use(self, connection: Connection) -> None:
-        """Send and receive until the connection ends, or the publisher is stopped."""
+        """Send and receive until the publisher is stopped. Raises BrokerConnectionError if it ends before."""
         session = Session(connection, self._stock, self._clock)
         since_s = self._clock.monotonic_s()
         try:
@@ -188,27 +198,28 @@ class Publisher:
                 if self._clock.monotonic_s() - since_s >= _STABLE_S:
                     self._recovered(connection)
             self._finish(connection, session)
-        except BrokerConnectionError as error:
+        except BrokerConnectionError:
             self._stock.size_limit.lost()
-            self._failed(error)
-        except Exception:
-            # A defect here or in paho must not end publishing: the agent runs for months.
-            _log.exception("unexpected error on the broker connection")
-            self._failed(
-                BrokerConnectionError(Trouble.LOST, f"the connection to {connection.address} was given up")
-            )
+            raise
         finally:
             self._mailbox.close()
             connection.close(goodbye=False)
+            self._status = dataclasses.replace(self._status, connected=False, protocol="")
 
     def _step(self, connection: Connection, session: Session, timeout_s: float) -> None:
         session.pump()
         arrived = connection.step(timeout_s, self._wake)
         for item in arrived:
-            if isinstance(item, Ack):
-                session.acknowledged(item)
-            else:
-                self._deliver(item)
+            match item:
+                case Ack():
+                    session.acknowledged(item)
+                case Incoming():
+                    self._deliver(item)
+                case SubscriptionRefused():
+                    self._errors.report(
+                        item.topic,
+                        f"the broker does not let the agent subscribe to {item.topic}: {item.reason}",
+                    )
         self._events.tick()
 
     def _deliver(self, message: Incoming) -> None:
@@ -223,7 +234,6 @@ class Publisher:
         session.say_goodbye()
         if self._until(connection, session, self._deadline_s):
             connection.close(goodbye=True)
-        self._status = BrokerStatus(reconnects=self._status.reconnects)
 
     def _until(self, connection: Connection, session: Session, deadline_s: float) -> bool:
         """Step until everything is acknowledged; returns whether that was so in time."""
@@ -258,9 +268,9 @@ class Publisher:
         self._change(BrokerStatus(trouble=error.trouble, detail=error.detail))
 
     def _change(self, status: BrokerStatus) -> None:
-        changed = (status.connected, status.trouble) != (self._status.connected, self._status.trouble)
+        is_new = status.connected or status.trouble is not self._status.trouble
         self._status = dataclasses.replace(status, reconnects=max(self._connections - 1, 0))
-        if changed:
+        if is_new:
             self._on_status(self.status)
 
     def _pause(self, pause_s: float) -> None:

@@ -66,6 +66,17 @@ class Ack:
 
 
 @dataclass(frozen=True, slots=True)
+class SubscriptionRefused:
+    """The broker does not let us subscribe."""
+
+    topic: str
+    reason: str
+
+
+Arrival = Ack | Incoming | SubscriptionRefused
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What the broker allows on this connection."""
 
@@ -93,7 +104,8 @@ class Connection:
         self.protocol = protocol
         self.limits = Limits()
         self._config = config
-        self._arrived: list[Ack | Incoming] = []
+        self._subscribing: dict[int | None, str] = {}
+        self._arrived: list[Arrival] = []
         self._connack: ReasonCode | None = None
         self._goodbye: ReasonCode | None = None
         self._socket_error = ""
@@ -138,7 +150,7 @@ class Connection:
     def _accepted(self) -> bool:
         return self._connack is not None and not self._connack.is_failure
 
-    def step(self, timeout_s: float, wake: Wake | None = None) -> list[Ack | Incoming]:
+    def step(self, timeout_s: float, wake: Wake | None = None) -> list[Arrival]:
         """Wait for traffic, or for `wake`, `timeout_s` at most; returns what has arrived.
 
         Raises BrokerConnectionError when the connection has ended.
@@ -166,9 +178,10 @@ class Connection:
         for topic in filters:
             if self.protocol == "5":
                 options = SubscribeOptions(qos=1, retainHandling=_NO_RETAINED)
-                self._client.subscribe(topic, options=options)
+                _, mid = self._client.subscribe(topic, options=options)
             else:
-                self._client.subscribe(topic, qos=1)
+                _, mid = self._client.subscribe(topic, qos=1)
+            self._subscribing[mid] = topic
 
     def send(self, message: Message) -> int:
         """Send a message, or leave it to the next `step`; returns the id that its Ack will bear.
@@ -230,6 +243,7 @@ class Connection:
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
         client.on_message = self._on_message
+        client.on_subscribe = self._on_subscribe
         client.on_log = self._on_log
         return client
 
@@ -262,6 +276,12 @@ class Connection:
                 correlation=getattr(properties, "CorrelationData", None),
             )
         )
+
+    def _on_subscribe(
+        self, _client: Client, _data: Any, mid: int, reasons: list[ReasonCode], _properties: Any
+    ) -> None:
+        topic = self._subscribing.pop(mid, "")
+        self._arrived += [SubscriptionRefused(topic, str(each)) for each in reasons if each.is_failure]
 
     def _on_log(self, _client: Client, _data: Any, level: int, text: str) -> None:
         if level == LogLevel.MQTT_LOG_ERR:  # the only place where paho tells what the socket said

@@ -16,7 +16,14 @@ from edge_agent.clock import SystemClock
 from edge_agent.config.schema import MqttConfig, TlsConfig
 from edge_agent.config.setting import Secret
 from edge_agent.demo.broker import embedded_broker
-from edge_agent.mqtt.connection import BrokerConnectionError, Connection, Protocol, password, tls_context
+from edge_agent.mqtt.connection import (
+    BrokerConnectionError,
+    Connection,
+    Protocol,
+    SubscriptionRefused,
+    password,
+    tls_context,
+)
 from edge_agent.mqtt.message import Message
 from edge_agent.mqtt.status import Trouble
 from tests.mqtt.brokers import HOST, Mosquitto, free_port
@@ -132,6 +139,26 @@ def test_two_clients_with_one_id() -> None:
     trouble, detail = scripted(accepted_then_taken_over)
     assert trouble is Trouble.IDENTITY
     assert "Session taken over" in detail
+
+
+def test_a_subscription_that_is_refused() -> None:
+    with socket.create_server((HOST, 0)) as server:
+        server.settimeout(5)
+        connection = Connection(broker_config(server.getsockname()[1]), "test-client", "5", environment={})
+        accepted: list[socket.socket] = []
+
+        def accept_once() -> bool:
+            if not accepted:
+                accepted.append(server.accept()[0])
+                accepted[0].sendall(bytes.fromhex("20 03 00 00 00"))
+            return False
+
+        connection.open(SystemClock(), cancelled=accept_once)
+        connection.subscribe("a/request/#")
+        accepted[0].sendall(bytes.fromhex("90 04 00 01 00 87"))
+        assert connection.step(5) == [SubscriptionRefused("a/request/#", "Not authorized")]
+        connection.close(goodbye=False)
+        accepted[0].close()
 
 
 def test_a_broker_that_is_shutting_down() -> None:
