@@ -46,6 +46,7 @@ from edge_agent.worker import Worker
 
 _LOG = logging.getLogger(__name__)
 _STOP_THREAD_S = 0.5
+_RETURN_FROM_KB = 256  # pictures come and go in all sizes: kept for reuse, they would fragment the heap
 _SEQUENCE_FILE = "sequence"
 
 
@@ -102,7 +103,7 @@ class Agent:
 
     def run(self) -> int:
         """Start, work, and return the exit code; the caller closes the stack."""
-        tune_allocator(SystemLibc())
+        tune_allocator(SystemLibc(), threshold_kb=_RETURN_FROM_KB)
         notifier = self._close_later(Notifier.from_environment(self._environment))
         signals = self._close_later(Signals(self._wake))
         watcher = self._close_later(ConfigWatcher(self._config_file))

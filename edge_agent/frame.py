@@ -17,7 +17,7 @@ class Frame:
     """
 
     id: int
-    """Counts the frames that the source captured since it was first opened, from 1; dropped ones count too."""
+    """Counts the frames that the source has captured since it was first opened, from 1, dropped ones too."""
     captured_s: float
     """When the capture ended, in seconds of `time.monotonic()`."""
     capture_ms: float

@@ -44,6 +44,7 @@ _LONGEST_WAIT_S = 1.0
 _STATUS_INTERVAL_S = 5.0
 _START_EXTENSION_S = 60.0
 _BROKER_WAIT_S = 5.0
+_SETTLED_FRAMES = 10
 _BROKER_WAIT_ONCE_S = 30.0
 
 
@@ -90,6 +91,7 @@ class Supervisor:
         self._restart_reason = restart_reason
         self._reporter = HealthReporter(board, clock)
         self._is_ready = False
+        self._is_settled = False
         self._restart_wanted = False
         self._start_by_s: float | None = clock.monotonic_s() + _broker_wait_s(live.config)
         self._memory_due = Every(live.config.memory.check_interval_s)
@@ -187,6 +189,10 @@ class Supervisor:
             event(_LOG, logging.INFO, f"memory: {self._costs.summary()}", budget_mb=budget_mb)
             self._parts.notifier.ready(self._status(now_s))
             self._health_due.hasten()
+        if not self._is_settled and self._parts.loop.classified >= _SETTLED_FRAMES:
+            # What only starting needed, code above all, need not stay resident for months.
+            self._is_settled = True
+            self._parts.guard.trim()
         if self._watchdog_due and self._watchdog_due.is_due(now_s) and self._parts.gate.should_feed():
             self._parts.notifier.watchdog()
         if self._status_due.is_due(now_s):

@@ -24,12 +24,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from edge_agent.agent import run_agent
-    from edge_agent.clock import SystemClock
     from edge_agent.config.loader import load
+    from edge_agent.slim import leave_out_openssl
 
     config = load(args.config)
     log.setup(config.log)
+    if not config.mqtt.tls.enabled:
+        leave_out_openssl()
+    # Only now: what these import is what the line above keeps out.
+    from edge_agent.agent import run_agent
+    from edge_agent.clock import SystemClock
+
     return run_agent(
         args.config, config, clock=SystemClock(), environment=os.environ, max_frames=args.max_frames
     )

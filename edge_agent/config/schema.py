@@ -303,7 +303,7 @@ class PublishConfig:
         60.0, "How often `health` is published.", apply=_LIVE, at_least=1, at_most=86400
     )
     prediction: bool = setting(False, "Publish every raw result on `prediction` as well.", apply=_LIVE)
-    image: bool = setting(False, "Publish the classified picture as JPEG on `image`.", apply=_LIVE)
+    image: bool = setting(False, "Publish the classified picture as JPEG on `image`.", apply=_BROKER)
     image_interval_s: float = setting(
         10.0, "The shortest time between two pictures.", apply=_LIVE, at_least=0.1, at_most=86400
     )
@@ -314,7 +314,7 @@ class PublishConfig:
 class TlsConfig:
     """Encryption of the broker connection."""
 
-    enabled: bool = setting(False, "Use TLS; the broker's certificate is always checked.", apply=_BROKER)
+    enabled: bool = setting(False, "Use TLS; the broker's certificate is always checked.", apply=_RESTART)
     ca_file: Path = setting(
         Path(), "The authority that signed it; empty for the system's own list.", apply=_BROKER
     )

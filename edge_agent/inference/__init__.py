@@ -37,7 +37,8 @@ class Engine(Protocol):
         """Return the logits, shape (classes,), float32, of one normalised picture.
 
         `tensor` is C-contiguous float32 of shape (1, height, width, 3): NHWC, which both engines read without
-        a copy (it is what torch calls channels_last). The result may be a buffer that the next call overwrites.
+        a copy (it is what torch calls channels_last). The result may be a buffer that the next call
+        overwrites.
 
         Raises EngineError when the library reports a failure.
         """

@@ -68,20 +68,8 @@ class MemoryGuard:
         self._highest_mb = max(self._highest_mb, self._use.rss_mb)
         return self._carry_out(self._monitor.sample(self._monotonic_s(), self._use.rss_mb))
 
-    def _carry_out(self, action: Action | None) -> Restart | None:
-        match action:
-            case Trim():
-                self._trim()
-            case Degrade(step):
-                rss_mb = round(self._use.rss_mb, 1)
-                event(_LOG, logging.WARNING, "above the memory budget", rss_mb=rss_mb, step=step)
-                self._degrader.degrade(step)
-            case Restart(reason):
-                event(_LOG, logging.ERROR, "restart wanted", reason=reason)
-                return action
-        return None
-
-    def _trim(self) -> None:
+    def trim(self) -> None:
+        """Give memory back to the system; done by `check` where the budget asks for it."""
         result = self._trimmer.trim()
         event(
             _LOG,
@@ -92,3 +80,16 @@ class MemoryGuard:
             budget_mb=self._monitor.policy.budget_mb,
             note=result.note,
         )
+
+    def _carry_out(self, action: Action | None) -> Restart | None:
+        match action:
+            case Trim():
+                self.trim()
+            case Degrade(step):
+                rss_mb = round(self._use.rss_mb, 1)
+                event(_LOG, logging.WARNING, "above the memory budget", rss_mb=rss_mb, step=step)
+                self._degrader.degrade(step)
+            case Restart(reason):
+                event(_LOG, logging.ERROR, "restart wanted", reason=reason)
+                return action
+        return None
