@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Before torch is imported: its waiting threads would otherwise spin, against everything else that runs here.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from edge_agent.artifact.sidecar import Artifact
 from edge_agent.model.build import BuildOptions, build

@@ -22,11 +22,14 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
     assert len(shown.splitlines()) > 5
 
 
-def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_every_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # wide enough for a line each
     with pytest.raises(SystemExit):
         main(["--help"])
     shown = capsys.readouterr().out
-    assert all(f"    {command.name} " in shown and command.help in shown for command in COMMANDS)
+    assert all(f"    {command.name:<12}{command.help}" in shown for command in COMMANDS)
 
 
 def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
