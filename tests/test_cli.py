@@ -28,8 +28,8 @@ def test_help_lists_every_command(
     monkeypatch.setenv("COLUMNS", "200")  # wide enough for a line each
     with pytest.raises(SystemExit):
         main(["--help"])
-    shown = capsys.readouterr().out
-    assert all(f"    {command.name:<12}{command.help}" in shown for command in COMMANDS)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert all(f"{command.name} {command.help}" in shown for command in COMMANDS)
 
 
 def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
