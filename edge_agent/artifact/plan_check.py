@@ -114,16 +114,16 @@ def _activations_only(operation: Operation, tensors: Sequence[Tensor]) -> Ids:
 
 def _check_cost(plan: Plan) -> None:
     memory = sum(4 * tensor.elements for tensor in plan.tensors)
-    multiplications = 0
+    work = 0
     for operation in plan.operations:
         memory += _packed_bytes(operation, plan.tensors)
-        multiplications += _multiplications(operation, plan.tensors)
+        work += multiplications(operation, plan.tensors)
     require(
         memory <= MAX_MEMORY_BYTES, f"it could need {memory >> 20} MiB, the limit is {MAX_MEMORY_BYTES >> 20}"
     )
     require(
-        multiplications <= MAX_MULTIPLICATIONS,
-        f"it needs {multiplications:.3g} multiplications, the limit is {MAX_MULTIPLICATIONS:.3g}",
+        work <= MAX_MULTIPLICATIONS,
+        f"it needs {work:.3g} multiplications, the limit is {MAX_MULTIPLICATIONS:.3g}",
     )
 
 
@@ -151,7 +151,8 @@ def _packed_bytes(operation: Operation, tensors: Sequence[Tensor]) -> int:
             return 0
 
 
-def _multiplications(operation: Operation, tensors: Sequence[Tensor]) -> int:
+def multiplications(operation: Operation, tensors: Sequence[Tensor]) -> int:
+    """How many multiplications, or comparable work, an operation takes for one picture."""
     match operation:
         case Conv2d(filter=filter_):
             return tensors[operation.output].elements * math.prod(tensors[filter_].shape[1:])

@@ -18,6 +18,7 @@ from edge_agent.artifact.plan import (
 )
 from edge_agent.inference.xnnpack.operators import (
     CONV2D_GEOMETRY,
+    YIELD_WORKERS,
     Connect,
     Operator,
     Operators,
@@ -42,11 +43,12 @@ class _UnaryParameters(ctypes.Union):
 class Debian13Operators(Operators):
     """See Operators."""
 
-    def _conv2d(self, operation: Conv2d, weights: Sequence[int], flags: int) -> Operator:
+    def _conv2d(self, operation: Conv2d, weights: Sequence[int]) -> Operator:
         kind = f"convolution2d_nhwc_{self._type}"
         handle = self._create(
             f"xnn_create_{kind}", CONV2D_GEOMETRY + "ppffupp",
-            *conv2d_geometry(operation, self._tensors), *weights, *operation.bounds, flags, *_NO_CACHES,
+            *conv2d_geometry(operation, self._tensors), *weights, *operation.bounds,
+            YIELD_WORKERS, *_NO_CACHES,
         )  # fmt: skip
         _, height, width, _ = self._shape(operation.input)
         workspace = _Workspace()
@@ -65,26 +67,28 @@ class Debian13Operators(Operators):
         connect = self._connect_with_workspace(kind, handle)
         return Operator(handle, (operation.input,), operation.output, connect, workspace.bytes)
 
-    def _fully_connected(self, operation: FullyConnected, weights: Sequence[int], flags: int) -> Operator:
+    def _fully_connected(self, operation: FullyConnected, weights: Sequence[int]) -> Operator:
         outputs, inputs = self._shape(operation.filter)
         kind = f"fully_connected_nc_{self._type}"
         handle = self._create(
             f"xnn_create_{kind}", "zzzzppffupp",
-            inputs, outputs, inputs, outputs, *weights, *operation.bounds, flags, *_NO_CACHES,
+            inputs, outputs, inputs, outputs, *weights, *operation.bounds, YIELD_WORKERS, *_NO_CACHES,
         )  # fmt: skip
         self._call(f"xnn_reshape_{kind}", "pzp", handle, 1, self._pool)
         return Operator(handle, (operation.input,), operation.output, self._connect(kind, handle))
 
-    def _pool2d(self, operation: Pool2d, flags: int) -> Operator:
+    def _pool2d(self, operation: Pool2d) -> Operator:
         _, height, width, channels = self._shape(operation.input)
         shape = (1, height, width, channels, channels, channels)
         kind = f"{operation.kind}_pooling2d_nhwc_{self._type}"
         window = (*operation.padding, *operation.kernel, *operation.stride)
         if operation.kind == "max":
-            handle = self._create(f"xnn_create_{kind}", "u" * 10 + "ffu", *window, 1, 1, *UNBOUNDED, flags)
+            handle = self._create(
+                f"xnn_create_{kind}", "u" * 10 + "ffu", *window, 1, 1, *UNBOUNDED, YIELD_WORKERS
+            )
             self._call(f"xnn_reshape_{kind}", "pzzzzzzppp", handle, *shape, None, None, self._pool)
             return Operator(handle, (operation.input,), operation.output, self._connect(kind, handle))
-        handle = self._create(f"xnn_create_{kind}", "u" * 8 + "ffu", *window, *UNBOUNDED, flags)
+        handle = self._create(f"xnn_create_{kind}", "u" * 8 + "ffu", *window, *UNBOUNDED, YIELD_WORKERS)
         workspace = _Workspace()
         self._call(
             f"xnn_reshape_{kind}", "pzzzzzzppppp", handle, *shape, *workspace.outputs, None, None, self._pool
@@ -92,9 +96,9 @@ class Debian13Operators(Operators):
         connect = self._connect_with_workspace(kind, handle)
         return Operator(handle, (operation.input,), operation.output, connect, workspace.bytes)
 
-    def _global_average_pool(self, operation: GlobalAveragePool, flags: int) -> Operator:
+    def _global_average_pool(self, operation: GlobalAveragePool) -> Operator:
         handle = self._create(
-            "xnn_create_reduce_nd", "iippu", _REDUCE_MEAN, _DATATYPES[self._type], None, None, flags
+            "xnn_create_reduce_nd", "iippu", _REDUCE_MEAN, _DATATYPES[self._type], None, None, YIELD_WORKERS
         )
         axes, shape = (ctypes.c_int64 * 2)(1, 2), self._shape(operation.input)
         workspace = _Workspace()
@@ -112,11 +116,11 @@ class Debian13Operators(Operators):
 
         return Operator(handle, (operation.input,), operation.output, connect, workspace.bytes)
 
-    def _arithmetic(self, operation: Arithmetic, flags: int) -> list[Operator]:
+    def _arithmetic(self, operation: Arithmetic) -> list[Operator]:
         """Add or multiply; where there are bounds, clamp in place: this release no longer does it in one."""
         handle = self._create(
             "xnn_create_binary_elementwise_nd", "iipppu",
-            _BINARY[operation.kind], _DATATYPES[self._type], None, None, None, flags,
+            _BINARY[operation.kind], _DATATYPES[self._type], None, None, None, YIELD_WORKERS,
         )  # fmt: skip
         left, right = self._shape(operation.left), self._shape(operation.right)
         self._call(
@@ -129,20 +133,18 @@ class Debian13Operators(Operators):
 
         operators = [Operator(handle, (operation.left, operation.right), operation.output, connect)]
         if operation.bounds != UNBOUNDED:
-            operators.append(
-                self._unary("clamp", operation.bounds, operation.output, operation.output, flags)
-            )
+            operators.append(self._unary("clamp", operation.bounds, operation.output, operation.output))
         return operators
 
-    def _activation(self, operation: Activation, flags: int) -> Operator:
-        return self._unary(operation.kind, operation.bounds, operation.input, operation.output, flags)
+    def _activation(self, operation: Activation) -> Operator:
+        return self._unary(operation.kind, operation.bounds, operation.input, operation.output)
 
-    def _unary(self, kind: str, bounds: Bounds, source: int, target: int, flags: int) -> Operator:
+    def _unary(self, kind: str, bounds: Bounds, source: int, target: int) -> Operator:
         datatype = _DATATYPES[self._type]
         parameters = _UnaryParameters(clamp=(bounds.low, bounds.high))
         handle = self._create(
             "xnn_create_unary_elementwise_nc", "iiipppu",
-            _UNARY[kind], datatype, datatype, ctypes.addressof(parameters), None, None, flags,
+            _UNARY[kind], datatype, datatype, ctypes.addressof(parameters), None, None, YIELD_WORKERS,
         )  # fmt: skip
         channels = self._shape(source)[-1]
         rows = self._elements(source) // channels
@@ -158,9 +160,9 @@ class Debian13Operators(Operators):
         )
         return Operator(handle, (source,), target, self._connect("unary_elementwise_nc", handle))
 
-    def _copy(self, operation: Concat, source: int, offset_bytes: int, flags: int) -> Operator:
+    def _copy(self, operation: Concat, source: int, offset_bytes: int) -> Operator:
         kind = f"copy_nc_x{8 * self._element_bytes}"
-        handle = self._create(f"xnn_create_{kind}", "u", flags)
+        handle = self._create(f"xnn_create_{kind}", "u", YIELD_WORKERS)
         channels, out_channels = self._shape(source)[-1], self._shape(operation.output)[-1]
         rows = self._elements(source) // channels
         self._call(

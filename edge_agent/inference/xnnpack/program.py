@@ -6,12 +6,13 @@ import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.artifact.plan import Plan, Precision, describe, weights_read
+from edge_agent.artifact.plan_check import multiplications
 from edge_agent.errors import EngineError
 from edge_agent.inference.xnnpack.arena import Block, plan_arena
 from edge_agent.inference.xnnpack.debian12 import Debian12Operators
@@ -30,6 +31,9 @@ from edge_agent.inference.xnnpack.weights import DTYPES, PRIVATE, Weights, open_
 READ_BEYOND_BYTES = 128
 """The largest XNN_EXTRA_BYTES: kernels may read, never write, this far beyond a tensor."""
 
+ALONE_BELOW = 1_000_000
+"""Operations of fewer multiplications run in the calling thread: waking the others would take longer."""
+
 _WORKSPACE = -1
 """Stands for the operators' common workspace among the tensors' numbers."""
 
@@ -37,6 +41,14 @@ _OPERATORS: dict[str, type[Operators]] = {
     DEBIAN_12.soname: Debian12Operators,
     DEBIAN_13.soname: Debian13Operators,
 }
+
+
+class _Step(NamedTuple):
+    """An operator, the place of its operation in the plan, and the pool that helps the caller run it."""
+
+    place: int
+    operator: Operator
+    pool: int | None
 
 
 class Program:
@@ -53,8 +65,7 @@ class Program:
         self._pool = pool
         self._run = library.function("xnn_run_operator", "pp")
         self._owner = _OPERATORS[library.release.soname](library, plan.tensors, arithmetic, pool)
-        self._steps: list[tuple[int, Operator]] = []
-        """Each operator, after the index of the operation that it is part of."""
+        self._steps: list[_Step] = []
         try:
             with open_weights(weights, plan, arithmetic) as constants:
                 self._pack(constants)
@@ -76,10 +87,10 @@ class Program:
 
     def run(self) -> None:
         """Compute. Raises EngineError when the library reports a failure."""
-        for index, operator in self._steps:
-            status = self._run(operator.handle, self._pool)
+        for place, operator, pool in self._steps:
+            status = self._run(operator.handle, pool)
             if status != 0:
-                raise EngineError(f"{self._description(index)}: {status_text(status)}")
+                raise EngineError(f"{self._description(place)}: {status_text(status)}")
 
     def close(self) -> None:
         """Free what the library holds. Calling it twice is fine."""
@@ -87,12 +98,12 @@ class Program:
         self._owner.close()
 
     def _pack(self, constants: Weights) -> None:
-        final = len(self._plan.operations) - 1
-        for index, operation in enumerate(self._plan.operations):
+        for place, operation in enumerate(self._plan.operations):
             filter_and_bias = [self._plan.tensors[identifier] for identifier in weights_read(operation)]
-            with constants.addresses(filter_and_bias) as addresses, _named(self._description(index)):
-                made = self._owner.make(operation, addresses, last=index == final)
-            self._steps += [(index, operator) for operator in made]
+            with constants.addresses(filter_and_bias) as addresses, _named(self._description(place)):
+                made = self._owner.make(operation, addresses)
+            small = multiplications(operation, self._plan.tensors) < ALONE_BELOW
+            self._steps += [_Step(place, operator, None if small else self._pool) for operator in made]
 
     def _lay_out(self, constants: Weights) -> None:
         """Give every activation, constant operand and the workspace a place in one block of memory."""
@@ -109,22 +120,22 @@ class Program:
         end = len(self._steps)
         first = {self._plan.input: 0}
         last = {self._plan.input: 0}
-        for step, (_, operator) in enumerate(self._steps):
+        for step, (_, operator, _) in enumerate(self._steps):
             first.setdefault(operator.output, step)
             last.update(dict.fromkeys((*operator.inputs, operator.output), step))
         constants = {identifier: end for identifier in last if identifier not in first}
         last |= {self._plan.output: end, **constants}
-        workspace = max((operator.workspace_bytes for _, operator in self._steps), default=0)
+        workspace = max((operator.workspace_bytes for _, operator, _ in self._steps), default=0)
         blocks = {_WORKSPACE: Block(workspace + READ_BEYOND_BYTES, 0, end)}
         for identifier, step in last.items():
             blocks[identifier] = Block(self._bytes(identifier), first.get(identifier, 0), step)
         return blocks
 
     def _connect(self) -> None:
-        for index, operator in self._steps:
+        for place, operator, _ in self._steps:
             inputs = [self._address(identifier) for identifier in operator.inputs]
             output = self._address(operator.output) + operator.output_offset_bytes
-            with _named(self._description(index)):
+            with _named(self._description(place)):
                 operator.connect(inputs, output, self._address(_WORKSPACE))
 
     def _bytes(self, identifier: int) -> int:
@@ -138,8 +149,8 @@ class Program:
         end = begin + self._plan.tensors[identifier].elements * self._dtype.itemsize
         return self._memory[begin:end].view(self._dtype)
 
-    def _description(self, index: int) -> str:
-        return describe(index, self._plan.operations[index])
+    def _description(self, place: int) -> str:
+        return describe(place, self._plan.operations[place])
 
 
 @contextmanager
