@@ -67,8 +67,8 @@ def test_bench_keeps_rows_that_cannot_run_and_writes_its_files(
 ) -> None:
     files = ["--json", str(tmp_path / "b.json"), "--svg", str(tmp_path / "b.svg")]
     rows_wanted = ["--row", "lean", "--row", "fp16 weights"]
-    measuring = ["--model", str(lean_model), "--repeats", "1", "--frames", "2", "--threads", "1", *rows_wanted]
-    assert main(["bench", *measuring, *files]) == 0
+    measuring = ["--repeats", "1", "--frames", "2", "--threads", "1", *rows_wanted]
+    assert main(["bench", "--model", str(lean_model), *measuring, *files]) == 0
     shown = capsys.readouterr().out
     rows = {row["name"]: row for row in json.loads((tmp_path / "b.json").read_text())["rows"]}
     assert rows["lean FP16"]["summary"]["steady_mb"]["median"] < 100
