@@ -148,7 +148,7 @@ class Picamera2Source:
     def _halt(self) -> None:
         """Stop capturing but keep the object: configured, and with its buffers."""
         with _tidying_up("stopping the camera"):
-            # A capture that timed out still waits in the queue, and would keep `stop` waiting behind it.
+            # A capture that timed out still waits in the queue, and would take the next frame there is.
             self._camera.cancel_all_and_flush()
             # Ends picamera2's own thread; without it `stop` would wait for that thread, which may be dead.
             self._camera.stop_preview()

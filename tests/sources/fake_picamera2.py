@@ -165,6 +165,7 @@ class Picamera2:
     def start(self, config: Any = None, show_preview: Any = False) -> None:
         assert self._config, "Camera has not been configured"
         assert config is None
+        assert not self._waiting_jobs, "the first frames would go to captures that nobody waits for any more"
         if self._preview is None:
             self._stop_preview.clear()
             self._preview = threading.Thread(target=self._stop_preview.wait, daemon=True)

@@ -207,6 +207,20 @@ def test_closing_for_good_after_a_hang_releases_the_camera(board: FakeBoard) -> 
     assert (board.acquired, board.live_threads) == (0, 0)
 
 
+def test_closing_gives_every_file_back_at_once(board: FakeBoard) -> None:
+    camera = source()
+    before = open_files()
+    gc.disable()
+    try:
+        camera.open()
+        camera.read()
+        camera.close()
+        assert open_files() == before
+    finally:
+        gc.enable()
+    assert board.made == 1
+
+
 def test_another_program_can_use_the_camera_after_close(board: FakeBoard) -> None:
     camera = opened()
     assert board.acquired == 1
