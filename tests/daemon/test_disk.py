@@ -20,7 +20,7 @@ from tests.daemon.test_daemon import START_S, receive
 from tests.mqtt.brokers import Mosquitto, wait_until
 
 MEMORY = Path("/dev/shm")
-LABEL_CHANGES = 100
+LABEL_CHANGES = 20
 
 _CHANGES_FILES = (
     "write,writev,pwrite64,pwritev,pwritev2,sendfile,copy_file_range,ftruncate,fallocate,fsync,fdatasync,"
@@ -60,7 +60,7 @@ def settled(
         daemon.runtime_dir = Path(runtime)
         daemon.start()
         try:
-            work(subscriber, 20)
+            work(subscriber, 5)
             receive(subscriber, "health")
             yield daemon, subscriber
         finally:
