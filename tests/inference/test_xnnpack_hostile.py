@@ -19,9 +19,7 @@ def test_damaged_plans_are_refused_or_run_but_never_crash() -> None:
         cwd=Path(__file__).parents[2],
     )
     lines = result.stdout.splitlines()
-    assert result.returncode == 0, (
-        f"plan {lines[-1]}: {result.returncode} {result.stderr}"
-    )
+    assert result.returncode == 0, f"plan {lines[-1]}: {result.returncode} {result.stderr}"
     counts = re.fullmatch(r"refused (\d+), ran (\d+)", lines[-1])
     assert counts is not None
     refused, ran = map(int, counts.groups())
