@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.board import Board
@@ -131,6 +131,7 @@ def test_a_board_without_sensors_is_never_slowed(tmp_path: Path) -> None:
     assert (cooling.health().temperature_c, cooling.health().throttled) == (None, None)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(20, 100), st.integers(0, 50)), max_size=40),
     st.just(0.0) | st.floats(0.1, 60),

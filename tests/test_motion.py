@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -54,6 +54,7 @@ def test_a_still_scene_is_skipped_after_its_first_frame() -> None:
     assert all(ready.is_still(plain(100), now_s) for now_s in (0.1, 0.2, 5.0))
 
 
+@settings(deadline=None)
 @given(st.floats(0.2, 100), st.lists(st.floats(0, 30), min_size=1, max_size=60))
 def test_a_still_scene_is_classified_as_often_as_was_set(max_skip_s: float, pauses_s: list[float]) -> None:
     ready = gate(plain(100), MotionConfig(enabled=True, max_skip_s=max_skip_s))
@@ -66,6 +67,7 @@ def test_a_still_scene_is_classified_as_often_as_was_set(max_skip_s: float, paus
             classified_s = now_s
 
 
+@settings(deadline=None)
 @given(_sides, _sides, st.tuples(*[st.integers(0, 255)] * 3))
 def test_the_brightness_of_a_plain_picture_of_any_size_is_its_luma(
     height: int, width: int, colour: tuple[int, int, int]
@@ -76,6 +78,7 @@ def test_the_brightness_of_a_plain_picture_of_any_size_is_its_luma(
     assert reduced(pixels) == pytest.approx(np.full((ROWS, COLUMNS), luma), abs=ROUNDING)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_each_cell_has_the_mean_of_its_own_pixels(seed: int) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (ROWS * 4, COLUMNS * 4, 3), np.uint8)
@@ -89,6 +92,7 @@ def test_rows_that_are_not_side_by_side_in_memory_are_read_right() -> None:
     assert np.array_equal(reduced(padded[:, :320]), reduced(padded[:, :320].copy()))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.lists(st.floats(0, 20), min_size=1, max_size=30))
 def test_noise_within_half_the_threshold_is_never_motion(seed: int, pauses_s: list[float]) -> None:
     random = np.random.default_rng(seed)
@@ -101,6 +105,7 @@ def test_noise_within_half_the_threshold_is_never_motion(seed: int, pauses_s: li
         assert ready.is_still(mosaic(noisy.astype(np.uint8)), now_s)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 6), st.integers(7, 255), st.integers(1, 60))
 def test_enough_cells_that_change_enough_are_motion_at_once(
     seed: int, still_frames: int, change: int, more: int
@@ -117,6 +122,7 @@ def test_enough_cells_that_change_enough_are_motion_at_once(
     assert not ready.is_still(mosaic(scene.reshape(ROWS, COLUMNS).astype(np.uint8)), 4.0)
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(0, CELLS - 1), max_size=FEWEST_MOVING - 1))
 def test_a_change_of_fewer_cells_is_no_motion(moving: set[int]) -> None:
     ready = gate(plain(0))
@@ -125,6 +131,7 @@ def test_a_change_of_fewer_cells_is_no_motion(moving: set[int]) -> None:
     assert ready.is_still(mosaic(scene.reshape(ROWS, COLUMNS)), 0.1)
 
 
+@settings(deadline=None)
 @given(st.floats(0.05, 4), st.floats(0, 0.95))
 def test_light_that_changes_slowly_is_no_motion(period_s: float, share: float) -> None:
     # In the steady state the background lags behind a ramp by rate * dt / (1 - exp(-dt / FOLLOW_S)), which
