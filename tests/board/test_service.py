@@ -85,7 +85,8 @@ def test_no_event_is_lost_when_the_agent_is_killed_while_the_broker_is_away(
     board.run("systemctl stop mosquitto")
     board.run("sleep 20; systemctl kill --signal=KILL --kill-whom=main edge-agent")
     service.wait_for("active")
-    board.run("systemctl start mosquitto; sleep 30")
+    board.run("systemctl start mosquitto")
+    assert "online" in service.received("availability", 1, 600, "-R")  # the agent is connected again
     lines = board.run(f"{subscribe} -W 60 || true", timeout_s=300).stdout.splitlines()
     numbers = [json.loads(line)["seq"] for line in lines]
     assert len(numbers) >= 2
