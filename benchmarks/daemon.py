@@ -127,6 +127,7 @@ def mosquitto(directory: Path) -> Iterator[int]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is stopped
     model = paths.find_model(args.model, os.environ)
     with tempfile.TemporaryDirectory(prefix="edge-agent-daemon-") as directory:
         os.environ["STATE_DIRECTORY"] = directory

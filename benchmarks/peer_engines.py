@@ -66,8 +66,9 @@ class Ncnn:
         return self._info
 
     def run(self, tensor: Tensor) -> Tensor:
+        picture = np.ascontiguousarray(tensor[0].transpose(2, 0, 1))  # the Mat only points to it
         extractor = self._net.create_extractor()
-        extractor.input("in0", self._ncnn.Mat(np.ascontiguousarray(tensor[0].transpose(2, 0, 1))))
+        extractor.input("in0", self._ncnn.Mat(picture))
         status, logits = extractor.extract("out0")
         if status != 0:
             raise RuntimeError(f"ncnn failed with status {status}")
