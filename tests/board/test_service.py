@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -79,7 +80,8 @@ def test_a_killed_agent_is_back_and_counts_on(board: Board, service: Service) ->
 def test_no_event_is_lost_when_the_agent_is_killed_while_the_broker_is_away(
     board: Board, service: Service
 ) -> None:
-    """A durable session collects events; their numbers must be without a gap."""
+    """A durable session collects events. Each begins with the label that the one before it ended with: a lost one
+    would break the chain, which only the restart itself may do, once."""
     subscribe = f"mosquitto_sub -t {TOPICS}/event -q 1 -i collector -c"
     board.run(f"{subscribe} -E")  # the session exists from now on
     board.run("systemctl stop mosquitto")
@@ -87,10 +89,12 @@ def test_no_event_is_lost_when_the_agent_is_killed_while_the_broker_is_away(
     service.wait_for("active")
     board.run("systemctl start mosquitto")
     assert "online" in service.received("availability", 1, 600, "-R")  # the agent is connected again
-    lines = board.run(f"{subscribe} -W 60 || true", timeout_s=300).stdout.splitlines()
-    numbers = [json.loads(line)["seq"] for line in lines]
-    assert len(numbers) >= 2
-    assert sorted(set(numbers)) == list(range(min(numbers), max(numbers) + 1))
+    lines = board.run(f"{subscribe} -W 120 || true", timeout_s=300).stdout.splitlines()
+    events = {event["seq"]: event for event in map(json.loads, lines)}
+    chain = [events[seq] for seq in sorted(events)]
+    assert len(chain) >= 2
+    breaks = [later for earlier, later in pairwise(chain) if later["from"] != earlier["to"]]
+    assert len(breaks) <= 1, breaks
 
 
 def test_a_wrong_edit_is_refused_and_the_agent_runs_on(board: Board, service: Service) -> None:
