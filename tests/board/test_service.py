@@ -80,8 +80,8 @@ def test_a_killed_agent_is_back_and_counts_on(board: Board, service: Service) ->
 def test_no_event_is_lost_when_the_agent_is_killed_while_the_broker_is_away(
     board: Board, service: Service
 ) -> None:
-    """A durable session collects events. Each begins with the label that the one before it ended with: a lost one
-    would break the chain, which only the restart itself may do, once."""
+    """A durable session collects events. Each begins with the label that the one before it ended with: a
+    lost one would break the chain, which only the restart itself may do, once."""
     subscribe = f"mosquitto_sub -t {TOPICS}/event -q 1 -i collector -c"
     board.run(f"{subscribe} -E")  # the session exists from now on
     board.run("systemctl stop mosquitto")
