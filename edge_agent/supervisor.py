@@ -92,6 +92,7 @@ class Supervisor:
         self._reporter = HealthReporter(board, clock)
         self._is_ready = False
         self._is_settled = False
+        self._told_camera = ""
         self._restart_wanted = False
         self._start_by_s: float | None = clock.monotonic_s() + _broker_wait_s(live.config)
         self._memory_due = Every(live.config.memory.check_interval_s)
@@ -200,6 +201,9 @@ class Supervisor:
             if not self._is_ready:
                 # A camera that is not there at boot is waited for; being killed would not bring it.
                 self._parts.notifier.extend_timeout(_START_EXTENSION_S)
+        if (camera := self._parts.capture.status.state) != self._told_camera:
+            self._told_camera = camera
+            self._health_due.hasten()
         if self._health_due.is_due(now_s):
             self.publish_health()
 

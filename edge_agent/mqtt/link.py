@@ -21,8 +21,8 @@ MakePublisher = Callable[[Config, Topics, tuple[Subscription, ...]], Publisher]
 class BrokerLink:
     """Passes on what is published to the present publisher, and requests to the agent.
 
-    What is published may come from any thread; everything else belongs to the main thread. `info` is kept, so
-    that a new publisher greets its broker with it as well.
+    What is published may come from any thread; everything else belongs to the main thread. The latest `info`
+    and `state` are kept, so that a new publisher greets its broker with them as well.
     """
 
     def __init__(self, config: Config, make: MakePublisher, clock: Clock, wake: Callable[[], None]) -> None:
@@ -35,6 +35,7 @@ class BrokerLink:
         self._commands: Commands | None = None
         self._control: Control | None = None
         self._info: Info | None = None
+        self._state: State | None = None
 
     @property
     def status(self) -> BrokerStatus:
@@ -67,6 +68,7 @@ class BrokerLink:
             self._control.work()
 
     def publish_state(self, state: State) -> None:
+        self._state = state
         if self._publisher is not None:
             self._publisher.publish_state(state)
 
@@ -104,6 +106,8 @@ class BrokerLink:
         publisher = self._make(config, topics, subscriptions)
         if self._info is not None:
             publisher.publish_info(self._info)
+        if self._state is not None:
+            publisher.publish_state(self._state)
         publisher.start()
         self._publisher = publisher
 
