@@ -103,7 +103,7 @@ class Agent:
 
     def run(self) -> int:
         """Start, work, and return the exit code; the caller closes the stack."""
-        tune_allocator(SystemLibc(), threshold_kb=_RETURN_FROM_KB)
+        tune_allocator(SystemLibc())
         notifier = self._close_later(Notifier.from_environment(self._environment))
         signals = self._close_later(Signals(self._wake))
         watcher = self._close_later(ConfigWatcher(self._config_file))
@@ -140,6 +140,9 @@ class Agent:
     def _load_model(self) -> LoadedModel:
         model = load_model(self._config, self._environment)
         self._costs.record("model")
+        if model.engine.info.engine == "xnnpack":
+            # torch allocates anew in each frame: there this would cost thousands of page faults.
+            tune_allocator(SystemLibc(), threshold_kb=_RETURN_FROM_KB)
         use = read_memory()
         limits = Limits.of(self._config.memory)
         if use.rss_mb > limits.soft_mb:
