@@ -113,7 +113,7 @@ def _activations_only(operation: Operation, tensors: Sequence[Tensor]) -> Ids:
 
 
 def _check_cost(plan: Plan) -> None:
-    memory = sum(4 * tensor.elements for tensor in plan.tensors)
+    memory = sum(4 * tensor.elements for tensor in plan.tensors if tensor.offset is None)
     work = 0
     for operation in plan.operations:
         memory += _packed_bytes(operation, plan.tensors)
