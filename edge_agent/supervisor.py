@@ -198,7 +198,7 @@ class Supervisor:
             self._parts.notifier.watchdog()
         if self._status_due.is_due(now_s):
             self._parts.notifier.status(self._status(now_s))
-            if not self._is_ready:
+            if not self._is_ready and self._parts.gate.should_feed():
                 # A camera that is not there at boot is waited for; being killed would not bring it.
                 self._parts.notifier.extend_timeout(_START_EXTENSION_S)
         if (camera := self._parts.capture.status.state) != self._told_camera:
@@ -266,12 +266,14 @@ class Supervisor:
     def reload(self) -> Reloaded:
         """Take over the edited configuration. Raises ConfigError when it is refused, whole."""
         notifier = self._parts.notifier
-        notifier.reloading("reading the configuration")
+        if self._is_ready:
+            notifier.reloading("reading the configuration")
         try:
             return self._take_over(self._live.reload())
         finally:
             self.publish_info()
-            notifier.ready(self._status(self._clock.monotonic_s()))
+            if self._is_ready:
+                notifier.ready(self._status(self._clock.monotonic_s()))
 
     def _reload_saved(self) -> None:
         """Take over the edited configuration, or say why it is refused."""
