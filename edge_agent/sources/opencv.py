@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import SourceError
 from edge_agent.frame import Frame
+from edge_agent.sources.picture import SHORTER_SIDE_PX
 
 
 class LiveCapture:
@@ -33,6 +34,7 @@ class LiveCapture:
         self._timeout_s = timeout_s
         self._clock = clock
         self._capture: Any = None
+        self._image: NDArray[np.uint8] | None = None
         self._frames = 0
 
     @property
@@ -50,10 +52,10 @@ class LiveCapture:
     def read(self) -> Frame:
         """Return the next frame. Raises SourceError when none came in time."""
         started_s = self._clock()
-        delivered, image = self._capture.read()
-        if not delivered:
+        delivered, self._image = self._capture.read(self._image)
+        if not delivered or self._image is None:
             raise self._silence()
-        pixels = to_rgb(image)
+        pixels = to_rgb(self._image)
         ended_s = self._clock()
         self._frames += 1
         return Frame(self._frames, ended_s, (ended_s - started_s) * 1000, pixels)
@@ -67,6 +69,7 @@ class LiveCapture:
         if self._capture is not None:
             self._capture.release()
             self._capture = None
+            self._image = None
 
     def _silence(self) -> SourceError:
         return SourceError(
@@ -96,9 +99,16 @@ def import_cv2(timeout_s: float = 10.0) -> Any:
 
 
 def to_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Convert what VideoCapture gives (BGR, grey or BGRA) to RGB."""
+    """Convert what VideoCapture gives (BGR, grey or BGRA) to an RGB array of its own memory.
+
+    A big picture comes back smaller by a whole factor, as picture files do: see SHORTER_SIDE_PX.
+    """
     import cv2
 
+    height, width = image.shape[:2]
+    if (factor := min(height, width) // SHORTER_SIDE_PX) > 1:
+        size = (width // factor, height // factor)
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
     channels = 1 if image.ndim == 2 else image.shape[2]
     codes = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}
     return np.asarray(cv2.cvtColor(image, codes[channels]), np.uint8)

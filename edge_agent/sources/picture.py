@@ -15,8 +15,8 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 """Of the files that count as pictures, in lower case."""
 
 SHORTER_SIDE_PX = 512
-"""Pictures are scaled down while decoding, but their shorter side stays at least this long: twice what
-networks resize to, so that their own antialiased resize still decides what they see."""
+"""Pictures are scaled down early, but their shorter side stays at least this long: twice what networks
+resize to, so that their own antialiased resize still decides what they see."""
 
 MOST_PIXELS = 24_000_000
 """Of a picture that has to be decoded at full size, where Pillow takes four bytes for each."""

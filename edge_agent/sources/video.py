@@ -26,6 +26,7 @@ class VideoFileSource:
         self._fps = fps
         self._clock = clock
         self._capture: Any = None
+        self._image: NDArray[np.uint8] | None = None
         self._passed_over = 0
         self._read_in_round = 0
         self._frames = 0
@@ -74,13 +75,14 @@ class VideoFileSource:
         if self._capture is not None:
             self._capture.release()
             self._capture = None
+            self._image = None
 
     def _decode(self) -> NDArray[np.uint8] | None:
         if self._read_in_round:
             for _ in range(self._passed_over):
                 self._capture.grab()
-        delivered, image = self._capture.read()
-        return image if delivered else None
+        delivered, self._image = self._capture.read(self._image)
+        return self._image if delivered else None
 
     def _require_readable(self) -> None:
         try:

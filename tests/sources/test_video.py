@@ -141,3 +141,16 @@ def test_what_opencv_gives_becomes_rgb(image: np.ndarray, expected: tuple[int, i
     rgb = to_rgb(image)
     assert rgb.shape == (2, 3, 3)
     assert (rgb == expected).all()
+
+
+def test_a_big_frame_comes_back_smaller_by_a_whole_factor() -> None:
+    assert to_rgb(np.zeros((1080, 1920, 3), np.uint8)).shape == (540, 960, 3)
+    assert to_rgb(np.zeros((720, 1280, 3), np.uint8)).shape == (720, 1280, 3)
+
+
+def test_frames_keep_their_own_pixels_while_the_next_are_decoded(video: Path) -> None:
+    source = opened(video)
+    frames = [read(source) for _ in range(20)]
+    assert [colour_of(frame) for frame in frames] == [number // 4 for number in range(20)]
+    assert not any(np.shares_memory(frames[0].pixels, later.pixels) for later in frames[1:])
+    source.close()
