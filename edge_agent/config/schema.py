@@ -112,7 +112,7 @@ class SourceConfig:
         "A capture that takes longer has failed: the source is reopened.",
         apply=_SOURCE,
         at_least=0.5,
-        at_most=300,
+        at_most=60,
     )
     reopen_min_s: float = setting(
         1.0,
