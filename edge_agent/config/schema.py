@@ -401,12 +401,12 @@ class OutboxConfig:
     max_rows: int = setting(
         10000,
         "Beyond this many waiting events the oldest is dropped and counted.",
-        apply=_LIVE,
+        apply=_RESTART,
         at_least=1,
         at_most=10000000,
     )
     max_mb: int = setting(
-        16, "Beyond this size the oldest is dropped and counted.", apply=_LIVE, at_least=1, at_most=4096
+        16, "Beyond this size the oldest is dropped and counted.", apply=_RESTART, at_least=1, at_most=4096
     )
 
 
