@@ -21,6 +21,7 @@ from PIL import Image
 from edge_agent.artifact.sidecar import read_sidecar
 from edge_agent.calibrate.task import Reading, Task
 from edge_agent.inference import Engine
+from edge_agent.inference.classifier import softmax
 from edge_agent.inference.preprocess import Preprocessor
 from edge_agent.memory.procfs import read_memory
 from edge_agent.memory.trim import SystemLibc, Trimmer, tune_allocator
@@ -67,12 +68,6 @@ def measure(task: Task) -> Reading:
         peak_mb=use.peak_mb,
         faults_per_frame=faults,
     )
-
-
-def softmax(logits: Tensor) -> NDArray[np.float64]:
-    """Probabilities of logits, shape (classes,): exp of each less the largest, over their sum."""
-    raised = np.exp(logits.astype(np.float64) - logits.max())
-    return np.asarray(raised / raised.sum())
 
 
 def _loader(name: str) -> Callable[[Task], Engine]:

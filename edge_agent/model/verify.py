@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edge_agent.artifact.sidecar import Artifact
 from edge_agent.errors import EngineError, ModelError
 from edge_agent.inference import Engine, EngineInfo, EngineName, Precision
+from edge_agent.inference.classifier import softmax
 from edge_agent.inference.preprocess import Preprocessor
 from edge_agent.model.network import Network, load_network
 from edge_agent.sources.picture import is_picture, read_picture
@@ -123,7 +124,7 @@ class _Comparison:
         self._same_best += int(best_found[0] == best_expected[0])
         self._overlap += len(set(best_found) & set(best_expected)) / len(best_expected)
         self._logit_error = max(self._logit_error, float(np.abs(found - expected).max()))
-        difference = np.abs(_softmax(found) - _softmax(expected))
+        difference = np.abs(softmax(found) - softmax(expected))
         self._probability_error = max(self._probability_error, float(difference.max()))
 
     def result(self) -> Agreement:
@@ -206,9 +207,3 @@ def _eager_logits(network: Network, tensor: NDArray[np.float32]) -> Logits:
         answer = network.module(torch.from_numpy(tensor).permute(0, 3, 1, 2))
     logits: Logits = answer[0].numpy()
     return logits
-
-
-def _softmax(logits: Logits) -> NDArray[np.float64]:
-    exponentials = np.exp(logits.astype(np.float64) - float(logits.max()))
-    probabilities: NDArray[np.float64] = exponentials / exponentials.sum()
-    return probabilities
