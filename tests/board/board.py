@@ -26,6 +26,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 CPUS = {"cortex-a72": "Raspberry Pi 4", "cortex-a76": "Raspberry Pi 5"}
+SUITES = ("trixie", "bookworm")
 BOOT_TIMEOUT_S = 1200
 _SNAPSHOT = "booted"
 _HOST_ADDRESS = "10.0.2.2"  # this machine's loopback interface, as QEMU's user-mode network shows it
@@ -41,17 +42,17 @@ def cache_dir() -> Path:
     return Path(base) / "edge-agent" / "board"
 
 
-def image_dir() -> Path:
+def image_dir(suite: str) -> Path:
     """The directory of the image that the present `build-image` makes; another recipe is another image."""
     recipe = hashlib.sha256((HERE / "build-image").read_bytes()).hexdigest()[:12]
-    return cache_dir() / f"image-{recipe}"
+    return cache_dir() / f"image-{suite}-{recipe}"
 
 
-def build_image() -> Path:
+def build_image(suite: str) -> Path:
     """Build the image unless it is in the cache; returns its directory."""
-    directory = image_dir()
+    directory = image_dir(suite)
     if not (directory / "root.qcow2").is_file():
-        subprocess.run(["nice", "-n", "19", HERE / "build-image", directory], check=True)
+        subprocess.run(["nice", "-n", "19", HERE / "build-image", suite, directory], check=True)
     return directory
 
 
@@ -65,18 +66,21 @@ def free_port() -> int:
 class Board:
     """One virtual board; its state is in files, so that each command of the shell can be its own process."""
 
-    def __init__(self, cpu: str, state: Path | None = None) -> None:
+    def __init__(self, cpu: str, suite: str = SUITES[0]) -> None:
         if cpu not in CPUS:
             raise BoardError(f"unknown CPU {cpu!r}; there are {', '.join(CPUS)}")
+        if suite not in SUITES:
+            raise BoardError(f"unknown Debian {suite!r}; there are {', '.join(SUITES)}")
         self.cpu = cpu
-        self.image = image_dir()
-        self.state = state or cache_dir() / f"running-{cpu}"
+        self.suite = suite
+        self.image = image_dir(suite)
+        self.state = cache_dir() / f"running-{suite}-{cpu}"
 
     # --- life ---------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start a clean board and wait until it answers."""
-        build_image()
+        build_image(self.suite)
         if self.is_running():
             raise BoardError(f"the {self.cpu} board is running already; `tests/board/board stop` ends it")
         booted = self.image / f"{_SNAPSHOT}-{self.cpu}.qcow2"
@@ -121,7 +125,7 @@ class Board:
         self._wait_for_another_boot(before)
 
     def _make_snapshot(self, booted: Path) -> None:
-        print(f"board: first boot with {self.cpu} (minutes)", file=sys.stderr)
+        print(f"board: first boot of {self.suite} with {self.cpu} (minutes)", file=sys.stderr)
         shutil.rmtree(self.state, ignore_errors=True)
         self.state.mkdir(parents=True)
         disk = self.state / "disk.qcow2"
@@ -322,6 +326,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line: build, start, run, push, pull, reboot, cut-power, stop."""
     parser = argparse.ArgumentParser(prog="tests/board/board", description="A virtual Raspberry Pi.")
     parser.add_argument("--cpu", default="cortex-a72", choices=CPUS, help="default: %(default)s")
+    parser.add_argument("--suite", default=SUITES[0], choices=SUITES, help="Debian; default: %(default)s")
     commands = parser.add_subparsers(dest="action", required=True)
     for name, help_text in (
         ("build", "build the image, unless it is in the cache"),
@@ -342,7 +347,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     pull.add_argument("remote")
     pull.add_argument("directory", type=Path)
     args = parser.parse_args(argv)
-    board = Board(args.cpu)
+    board = Board(args.cpu, args.suite)
     try:
         return _act(board, args)
     except (BoardError, subprocess.SubprocessError) as error:
@@ -353,7 +358,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _act(board: Board, args: argparse.Namespace) -> int:
     match args.action:
         case "build":
-            print(build_image())
+            print(build_image(board.suite))
         case "run":
             return board.interact(args.words[1:] if args.words[:1] == ["--"] else args.words)
         case "push":

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from tests.board.board import build_image, cache_dir
 
-GUEST_PYTHON = "313"
+GUEST_PYTHON = {"trixie": "313", "bookworm": "311"}
 # Dependencies are named, not resolved: pip resolves for this machine, not for the board.
-WHEELS = ("numpy", "pillow", "pyyaml", "paho-mqtt>=2.1,<3", "setuptools")
+WHEELS = ("numpy", "pillow", "pyyaml", "paho-mqtt>=2.1,<3", "setuptools", "opencv-python-headless")
 PLATFORMS = (
     "manylinux_2_28_aarch64",
     "manylinux_2_27_aarch64",
@@ -19,18 +19,24 @@ PLATFORMS = (
     "manylinux2014_aarch64",
 )
 
-CONFIG = """\
-device_id: board
-source:
+FOLDER = """\
   type: folder
   fps: 2
   folder:
     path: /var/lib/pictures
     loop: true
-stabilizer:
+"""
+"""The section `source` of a configuration: the bundled pictures."""
+
+_CONFIG = """\
+device_id: board
+source:
+{source}stabilizer:
   window: 1
   votes: 1
   threshold: 0.2
+publish:
+  health_interval_s: 5
 memory:
   budget_mb: {budget_mb}
 mqtt:
@@ -38,20 +44,25 @@ mqtt:
 """
 
 
-def wheelhouse() -> Path:
+def config(budget_mb: int, source: str = FOLDER) -> str:
+    """A configuration of the agent on the board."""
+    return _CONFIG.format(budget_mb=budget_mb, source=source)
+
+
+def wheelhouse(suite: str) -> Path:
     """The packages to install without a network: Python's for the board's CPU, and Debian's libxnnpack."""
-    directory = cache_dir() / "wheelhouse"
+    directory = cache_dir() / suite / "wheelhouse"
     if not (directory / ".complete").is_file():
         shutil.rmtree(directory, ignore_errors=True)
         platforms = [word for name in PLATFORMS for word in ("--platform", name)]
         subprocess.run(
             [
                 sys.executable, "-m", "pip", "download", "--quiet", "--dest", directory, "--no-deps",
-                "--only-binary=:all:", "--python-version", GUEST_PYTHON, *platforms, *WHEELS,
+                "--only-binary=:all:", "--python-version", GUEST_PYTHON[suite], *platforms, *WHEELS,
             ],
             check=True,
         )  # fmt: skip
-        for package in sorted((build_image() / "debs").glob("*.deb")):
+        for package in sorted((build_image(suite) / "debs").glob("*.deb")):
             shutil.copy(package, directory)
         (directory / ".complete").touch()
     return directory

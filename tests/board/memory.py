@@ -36,7 +36,7 @@ class Row:
 
 def measure(service: Service, engine: str, precision: str, budget_mb: int) -> Row:
     """Run the service with these settings until it is steady, and read what the kernel says."""
-    config = materials.CONFIG.format(budget_mb=budget_mb)
+    config = materials.config(budget_mb)
     config += f"model:\n  engine: {engine}\n  precision: {precision}\n"
     service.write(CONFIG_FILE, config)
     service.board.run("systemctl restart --no-block edge-agent; sleep 2")

@@ -58,11 +58,11 @@ class Service:
     def bring_materials(self) -> None:
         """Copy the checkout, a wheelhouse, a model and pictures to the board, and write a configuration."""
         self.board.push_checkout(SOURCE)
-        self.board.push([materials.wheelhouse(), self.model], "/root")
+        self.board.push([materials.wheelhouse(self.board.suite), self.model], "/root")
         self.board.run(
             f"mkdir -p /var/lib/pictures && cp {SOURCE}/edge_agent/demo/pictures/*.jpg /var/lib/pictures/"
         )
-        self.write("/root/board.yaml", materials.CONFIG.format(budget_mb=BUDGET_MB[self.board.cpu]))
+        self.write("/root/board.yaml", materials.config(BUDGET_MB[self.board.cpu]))
 
     def install(self, options: str = "", *, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run install.sh from the checkout on the board."""

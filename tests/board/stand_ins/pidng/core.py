@@ -1,0 +1,3 @@
+"""What picamera2 imports from here."""
+
+PICAM2DNG = None
