@@ -581,7 +581,7 @@ uninstall_all() {
     act rm -rf "$opt"
     if ((purge)); then
         say "Removing configuration, models and state"
-        act rm -rf "$etc" "$state"
+        act rm -rf "$etc" "$state" "$root/run/edge-agent"
         if [[ -z $root ]] && getent passwd edge-agent >/dev/null; then act userdel edge-agent; fi
     elif [[ -d $etc || -d $state ]]; then
         note "kept: $etc and $state (--purge removes them)"

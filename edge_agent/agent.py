@@ -15,7 +15,9 @@ from edge_agent.artifact.sidecar import read_sidecar
 from edge_agent.board import Board
 from edge_agent.clock import Clock
 from edge_agent.config.changes import Changes
+from edge_agent.config.last_good import LastGood
 from edge_agent.config.live import LiveConfig, Veto
+from edge_agent.config.problem import InvalidConfigError
 from edge_agent.config.schema import Config
 from edge_agent.config.setting import Apply
 from edge_agent.config.watch import ConfigWatcher
@@ -66,14 +68,18 @@ def run_agent(
     clock: Clock,
     environment: Mapping[str, str] = os.environ,
     max_frames: int | None = None,
+    refused: InvalidConfigError | None = None,
+    last_good: LastGood | None = None,
 ) -> int:
     """Run the daemon until it is told to stop, or its source ends; returns the exit code.
 
-    `max_frames`: end after so many classified frames; None for never. Raises EdgeAgentError when it cannot
-    start: what is wrong with the model, the budget, or a label.
+    `max_frames`: end after so many classified frames; None for never. `refused`: what is wrong with the file,
+    where `config` is not from it; `last_good` keeps what works. Raises EdgeAgentError when it cannot start:
+    what is wrong with the model, the budget, or a label.
     """
     with ExitStack() as stack:
-        return Agent(config_file, config, clock, environment, max_frames, stack).run()
+        agent = Agent(config_file, config, clock, environment, max_frames, stack)
+        return agent.run(refused, last_good)
 
 
 class Agent:
@@ -101,7 +107,7 @@ class Agent:
         self._wake = Wake()
         self._gate = WatchdogGate()
 
-    def run(self) -> int:
+    def run(self, refused: InvalidConfigError | None, last_good: LastGood | None) -> int:
         """Start, work, and return the exit code; the caller closes the stack."""
         tune_allocator(SystemLibc())
         notifier = self._close_later(Notifier.from_environment(self._environment))
@@ -115,7 +121,7 @@ class Agent:
             Sequence(self._state_dir / _SEQUENCE_FILE, self._clock, floor=outbox.newest)
         )
         capture, loop = self._make_pipeline(model, link, sequence)
-        live = LiveConfig(self._config_file, self._config, self._veto_for(loop))
+        live = LiveConfig(self._config_file, self._config, self._veto_for(loop), error=refused)
         guard = self._make_guard(loop, capture, live)
         self._costs.record("pipeline")
         parts = Parts(
@@ -131,7 +137,7 @@ class Agent:
             wake=self._wake,
             watcher=watcher,
         )
-        return self._supervise(parts, live)
+        return self._supervise(parts, live, last_good)
 
     def _close_later(self, part: _Closable) -> _Closable:
         self._stack.callback(part.close)
@@ -216,7 +222,7 @@ class Agent:
 
         return veto
 
-    def _supervise(self, parts: Parts, live: LiveConfig) -> int:
+    def _supervise(self, parts: Parts, live: LiveConfig, last_good: LastGood | None) -> int:
         """Let the threads run, and watch over them until the end."""
         supervisor = Supervisor(
             parts,
@@ -227,6 +233,7 @@ class Agent:
             state_dir=self._state_dir,
             watchdog_s=watchdog_interval_s(self._environment),
             restart_reason=take_reason(self._state_dir),
+            last_good=last_good,
         )
         self._stack.callback(self._stop_threads, parts)
         code = supervisor.run()

@@ -11,6 +11,7 @@ from edge_agent import log
 from edge_agent.board import Board
 from edge_agent.clock import Clock
 from edge_agent.config.changes import Changes
+from edge_agent.config.last_good import LastGood
 from edge_agent.config.live import LiveConfig, Refused, ReloadResult
 from edge_agent.config.problem import InvalidConfigError
 from edge_agent.config.schema import Config
@@ -79,9 +80,11 @@ class Supervisor:
         state_dir: Path,
         watchdog_s: float | None,
         restart_reason: str = "",
+        last_good: LastGood | None = None,
     ) -> None:
         """`watchdog_s`: within this the service manager expects to hear of progress; None for no watchdog.
-        `restart_reason`: why the process before this one restarted itself."""
+        `restart_reason`: why the process before this one restarted itself. `last_good` keeps each
+        configuration that worked."""
         self._parts = parts
         self._live = live
         self._costs = costs
@@ -89,6 +92,7 @@ class Supervisor:
         self._clock = clock
         self._state_dir = state_dir
         self._restart_reason = restart_reason
+        self._last_good = last_good
         self._reporter = HealthReporter(board, clock)
         self._is_ready = False
         self._is_settled = False
@@ -190,6 +194,7 @@ class Supervisor:
             event(_LOG, logging.INFO, f"memory: {self._costs.summary()}", budget_mb=budget_mb)
             self._parts.notifier.ready(self._status(now_s))
             self._health_due.hasten()
+            self._keep_good()
         if not self._is_settled and self._parts.loop.classified >= _SETTLED_FRAMES:
             # What only starting needed, code above all, need not stay resident for months.
             self._is_settled = True
@@ -280,11 +285,7 @@ class Supervisor:
         try:
             self.reload()
         except InvalidConfigError as error:
-            event(
-                _LOG, logging.ERROR, "the edited configuration is refused, the last good one stays in force"
-            )
-            for line in str(error).splitlines():
-                _LOG.error("%s", line)
+            error.tell("the edited configuration is refused, the last good one stays in force")
 
     def _take_over(self, result: ReloadResult) -> Reloaded:
         if isinstance(result, Refused):
@@ -307,6 +308,12 @@ class Supervisor:
             self._parts.capture.use_source(make_source(config.source))
         if Apply.BROKER in changes.kinds:
             self._parts.link.reconnect(config)
+        if self._is_ready:
+            self._keep_good()
+
+    def _keep_good(self) -> None:
+        if self._last_good:
+            self._last_good.keep(self._live.config)
 
     def _apply_live(self, config: Config, changes: Changes) -> None:
         parts = self._parts

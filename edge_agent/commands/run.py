@@ -4,6 +4,7 @@
   edge-agent run --config here.yaml --max-frames 100
 
 SIGTERM ends it (exit code 0), SIGHUP reads the configuration anew; a saved edit is noticed by itself.
+With --last-good COPY, which the service has, a start with an unusable file goes on with the last good one.
 Exit codes: 0 ended as asked, 1 failure, 2 unusable configuration or budget, 75 a restart is wanted.
 """
 
@@ -12,23 +13,38 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_agent import log
+
+if TYPE_CHECKING:
+    from edge_agent.config.last_good import LastGood
+    from edge_agent.config.problem import InvalidConfigError
+    from edge_agent.config.schema import Config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", type=Path, required=True, help="the configuration file")
+    parser.add_argument(
+        "--last-good",
+        metavar="COPY",
+        type=Path,
+        help="keep a copy of each configuration that works, and start with it when FILE cannot be used",
+    )
     parser.add_argument(
         "--max-frames", metavar="N", type=_positive, help="end after N classified frames (default: never)"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    from edge_agent.config.loader import load
+    from edge_agent.config.last_good import LastGood
     from edge_agent.slim import leave_out_openssl
 
-    config = load(args.config)
+    last_good = LastGood(args.last_good, args.config) if args.last_good else None
+    config, refused = _usable(args.config, last_good)
     log.setup(config.log)
+    if refused:
+        refused.tell("the configuration cannot be used, starting with the last good one")
     if not config.mqtt.tls.enabled:
         leave_out_openssl()
     # Only now: what these import is what the line above keeps out.
@@ -36,8 +52,28 @@ def run(args: argparse.Namespace) -> int:
     from edge_agent.clock import SystemClock
 
     return run_agent(
-        args.config, config, clock=SystemClock(), environment=os.environ, max_frames=args.max_frames
+        args.config,
+        config,
+        clock=SystemClock(),
+        environment=os.environ,
+        max_frames=args.max_frames,
+        refused=refused,
+        last_good=last_good,
     )
+
+
+def _usable(file: Path, last_good: LastGood | None) -> tuple[Config, InvalidConfigError | None]:
+    """The configuration of the file; or the last good one, and what is wrong with the file."""
+    from edge_agent.config.loader import load
+    from edge_agent.config.problem import InvalidConfigError
+
+    try:
+        return load(file), None
+    except InvalidConfigError as error:
+        copy = last_good.load() if last_good else None
+        if copy is None:
+            raise
+        return copy, error
 
 
 def _positive(text: str) -> int:

@@ -47,14 +47,16 @@ class LiveConfig:
         current: Config,
         veto: Veto = no_veto,
         read: Callable[[Path], Config] = load,
+        error: InvalidConfigError | None = None,
     ) -> None:
         """`veto` raises EdgeAgentError for a valid configuration that this agent could not run with, for
-        instance one whose model is not there: a restart with it would be the agent's end."""
+        instance one whose model is not there: a restart with it would be the agent's end. `error`: why the
+        file is not `current`, where that is so from the start."""
         self._path = path
         self._current = current
         self._veto = veto
         self._read = read
-        self._error: InvalidConfigError | None = None
+        self._error = error
 
     @property
     def config(self) -> Config:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from edge_agent.errors import ConfigError
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -42,3 +45,9 @@ class InvalidConfigError(ConfigError):
         first = self.problems[0].describe(self.file)
         more = len(self.problems) - 1
         return f"{first}, and {more} more" if more else first
+
+    def tell(self, consequence: str) -> None:
+        """Log what follows from the problems, and each of them."""
+        _LOG.error("%s", consequence)
+        for line in str(self).splitlines():
+            _LOG.error("%s", line)

@@ -116,12 +116,30 @@ def test_a_wrong_edit_is_refused_and_the_agent_runs_on(board: Board, service: Se
     assert service.unit().pid == pid
 
 
-def test_a_start_with_a_wrong_configuration_fails_at_once_and_says_the_line(
+def test_a_start_with_a_wrong_configuration_goes_on_with_the_last_good_one(
     board: Board, service: Service
 ) -> None:
     good = service.read(CONFIG_FILE)
     try:
         service.write(CONFIG_FILE, good.replace("fps: 2", "fps: fast"))
+        board.run("systemctl restart edge-agent", check=False)
+        service.wait_for("active")
+        assert "fps" in service.received("info")[0]["config_error"]
+        assert "configuration refused" in service.unit().status
+        assert service.fresh_states()
+    finally:
+        service.write(CONFIG_FILE, good)
+    board.run("sleep 10")
+    assert service.received("info")[0]["config_error"] == ""
+
+
+def test_a_start_with_a_wrong_configuration_and_no_good_one_fails_at_once_and_says_the_line(
+    board: Board, service: Service
+) -> None:
+    good = service.read(CONFIG_FILE)
+    try:
+        service.write(CONFIG_FILE, good.replace("fps: 2", "fps: fast"))
+        board.run("rm /var/lib/edge-agent/last-good.yaml")
         board.run("systemctl restart edge-agent", check=False)
         unit = service.wait_for("failed")
         assert unit.exit_code == 2

@@ -190,6 +190,37 @@ def test_a_wrong_edit_is_refused_whole_and_mended_live(start: StartDaemon, subsc
     assert info["config"]["publish"]["health_interval_s"] == 2
 
 
+def test_a_start_with_a_wrong_file_goes_on_with_the_last_good_one(
+    start: StartDaemon, subscriber: Subscriber, tmp_path: Path
+) -> None:
+    copy = tmp_path / "last-good.yaml"
+    daemon = start("--last-good", str(copy))
+    receive(subscriber, "info")
+    receive(subscriber, "state")
+    daemon.edit(publish={"health_interval_s": 3})
+    receive(subscriber, "info", lambda info: info["config"]["publish"]["health_interval_s"] == 3)
+    daemon.edit(stabilizer={"vote": 2})
+    receive(subscriber, "info", lambda payload: payload["config_error"])
+    daemon.kill()
+    receive(subscriber, "availability", lambda text: text == "offline")
+    daemon.start()
+    info = receive(subscriber, "info")
+    assert "did you mean 'votes'" in info["config_error"]
+    assert info["config"]["publish"]["health_interval_s"] == 3
+    assert "starting with the last good one" in daemon.log
+    assert receive(subscriber, "state")
+    settings = dict(daemon.settings)
+    settings["stabilizer"] = {"window": 1, "votes": 1}
+    daemon.write(settings)
+    receive(subscriber, "info", lambda payload: not payload["config_error"])
+
+
+def test_a_first_start_with_a_wrong_file_fails_and_says_the_line(start: StartDaemon, tmp_path: Path) -> None:
+    daemon = start("--last-good", str(tmp_path / "last-good.yaml"), stabilizer={"vote": 2})
+    assert daemon.wait() == EXIT_USAGE
+    assert "did you mean 'votes'" in daemon.log
+
+
 def test_sighup_reads_the_configuration_anew(start: StartDaemon, subscriber: Subscriber) -> None:
     daemon = start()
     receive(subscriber, "state")

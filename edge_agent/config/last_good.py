@@ -1,0 +1,63 @@
+"""Keeps a copy of the configuration that last worked, for a start at which the file itself is no good."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from edge_agent.config.document import read_text
+from edge_agent.config.loader import parse
+from edge_agent.config.problem import InvalidConfigError
+from edge_agent.config.schema import Config
+from edge_agent.log import event
+
+_LOG = logging.getLogger(__name__)
+
+
+class LastGood:
+    """The copy of one configuration file."""
+
+    def __init__(self, copy: Path, config_file: Path) -> None:
+        self._copy = copy
+        self._config_file = config_file
+
+    def load(self) -> Config | None:
+        """Return the configuration in the copy; None where there is none that could be used."""
+        try:
+            return self._parse(read_text(self._copy))
+        except InvalidConfigError:
+            return None
+
+    def keep(self, config: Config) -> None:
+        """Copy the file, if it says what `config` does; where the copy is the same, nothing is written.
+
+        The copy may hold passwords: only its owner can read it.
+        """
+        try:
+            text = read_text(self._config_file)
+            if self._parse(text) != config:
+                return
+        except InvalidConfigError:
+            return
+        try:
+            if not self._copy.exists() or self._copy.read_text(encoding="utf-8") != text:
+                _write(self._copy, text)
+        except (OSError, UnicodeDecodeError) as error:
+            event(_LOG, logging.WARNING, "the good configuration could not be kept", error=str(error))
+
+    def _parse(self, text: str) -> Config:
+        # Relative paths are meant from where the file is, not from where its copy is.
+        return parse(text, str(self._copy), base=self._config_file.absolute().parent)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all, also when the power fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.new")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
