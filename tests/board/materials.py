@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.board.board import build_image, cache_dir
@@ -12,6 +13,10 @@ from tests.board.board import build_image, cache_dir
 GUEST_PYTHON = {"trixie": "313", "bookworm": "311"}
 # Dependencies are named, not resolved: pip resolves for this machine, not for the board.
 WHEELS = ("numpy", "pillow", "pyyaml", "paho-mqtt>=2.1,<3", "setuptools", "opencv-python-headless")
+TORCH_WHEELS = (
+    "torch==2.9.1", "torchvision==0.24.1", "filelock", "typing-extensions", "sympy", "mpmath", "networkx",
+    "jinja2", "markupsafe", "fsspec",
+)  # fmt: skip
 PLATFORMS = (
     "manylinux_2_28_aarch64",
     "manylinux_2_27_aarch64",
@@ -51,14 +56,22 @@ def config(budget_mb: int, source: str = FOLDER) -> str:
 
 def wheelhouse(suite: str) -> Path:
     """The packages to install without a network: Python's for the board's CPU, and Debian's libxnnpack."""
-    directory = cache_dir() / suite / "wheelhouse"
+    return _filled(cache_dir() / suite / "wheelhouse", suite, WHEELS)
+
+
+def torch_wheelhouse(suite: str) -> Path:
+    """The same, and torch."""
+    return _filled(cache_dir() / suite / "wheelhouse-torch", suite, WHEELS + TORCH_WHEELS)
+
+
+def _filled(directory: Path, suite: str, wheels: Sequence[str]) -> Path:
     if not (directory / ".complete").is_file():
         shutil.rmtree(directory, ignore_errors=True)
         platforms = [word for name in PLATFORMS for word in ("--platform", name)]
         subprocess.run(
             [
                 sys.executable, "-m", "pip", "download", "--quiet", "--dest", directory, "--no-deps",
-                "--only-binary=:all:", "--python-version", GUEST_PYTHON[suite], *platforms, *WHEELS,
+                "--only-binary=:all:", "--python-version", GUEST_PYTHON[suite], *platforms, *wheels,
             ],
             check=True,
         )  # fmt: skip
@@ -75,6 +88,11 @@ def real_model() -> Path:
 
 def resnet18_model() -> Path:
     """ResNet-18 with seeded weights: its memory and speed are those of the real one, its answers are not."""
+    return _built("resnet18", "resnet18", resnet18_weights())
+
+
+def resnet18_weights() -> Path:
+    """A state dict of ResNet-18, from a seed."""
     weights = cache_dir() / "resnet18-seeded.pt"
     if not weights.is_file():
         import torch
@@ -82,7 +100,7 @@ def resnet18_model() -> Path:
 
         torch.manual_seed(1)
         torch.save(torchvision.models.resnet18(weights=None).state_dict(), weights)
-    return _built("resnet18", "resnet18", weights)
+    return weights
 
 
 def _built(name: str, arch: str, weights: Path | None) -> Path:

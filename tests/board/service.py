@@ -16,7 +16,7 @@ from tests.board.board import CPUS, Board
 SOURCE = "/root/edge_agent"
 CONFIG_FILE = "/etc/edge-agent/edge-agent.yaml"
 TOPICS = "edge_agent/board"
-INSTALL_TIMEOUT_S = 1800
+INSTALL_TIMEOUT_S = 3600
 HEALTHY_TIMEOUT_S = 900
 # What the whole daemon may take with ResNet-18 on the lean engine; FP16 arithmetic needs the newer core.
 BUDGET_MB = dict(zip(CPUS, (110, 85), strict=True))
@@ -65,10 +65,20 @@ class Service:
         self.write("/root/board.yaml", materials.config(BUDGET_MB[self.board.cpu]))
 
     def install(self, options: str = "", *, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run install.sh from the checkout on the board."""
+        """Run install.sh from the checkout on the board, without torch and without a network."""
+        lean = f"--lean /root/{self.model.name} --offline /root/wheelhouse"
+        return self.run_installer(f"{lean} {options}", check=check)
+
+    def install_torch(self) -> None:
+        """Run install.sh so that the model is built on the board, with torch, without a network."""
+        wheels, weights = materials.torch_wheelhouse(self.board.suite), materials.resnet18_weights()
+        self.board.push([wheels, weights], "/root")
+        self.run_installer(f"--weights /root/{weights.name} --arch resnet18 --offline /root/{wheels.name}")
+
+    def run_installer(self, options: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run install.sh from the checkout on the board, with these options and the board's configuration."""
         done = self.board.run(
-            f"cd {SOURCE} && ./install.sh --lean /root/{self.model.name} --offline /root/wheelhouse"
-            f" --config /root/board.yaml --wait {HEALTHY_TIMEOUT_S} {options}",
+            f"cd {SOURCE} && ./install.sh --config /root/board.yaml --wait {HEALTHY_TIMEOUT_S} {options}",
             check=check,
             timeout_s=INSTALL_TIMEOUT_S,
         )
