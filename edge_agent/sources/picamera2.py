@@ -179,10 +179,6 @@ def _make_camera(number: int) -> Any:
         ) from error
     cameras = len(Picamera2.global_camera_info())
     if number >= cameras:
-        # libcamera looks for cameras when it starts. One that comes later it finds only by starting anew.
-        Picamera2._cm.reset()
-        cameras = len(Picamera2.global_camera_info())
-    if number >= cameras:
         raise SourceError(
             f"there is no camera {number}: libcamera finds {cameras}; check the ribbon cable, and what"
             " `rpicam-hello --list-cameras` says"

@@ -63,27 +63,14 @@ class Allocator:
         os.close(self._heap)
 
 
-class CameraManager:
-    """libcamera, which knows the cameras that were there when it started."""
-
-    def __init__(self) -> None:
-        self.models: list[str] | None = None
-
-    def reset(self) -> None:
-        self.models = None
-
-
 class Picamera2:
     """The methods of the real class that the agent calls."""
 
     board: ClassVar[FakeBoard]
-    _cm: ClassVar[CameraManager]
 
     @staticmethod
     def global_camera_info() -> list[dict[str, Any]]:
-        if Picamera2._cm.models is None:
-            Picamera2._cm.models = list(Picamera2.board.models)
-        models = enumerate(Picamera2._cm.models)
+        models = enumerate(Picamera2.board.models)
         return [{"Model": model, "Num": number, "Id": f"/base/i2c/{model}"} for number, model in models]
 
     def __init__(
@@ -274,7 +261,6 @@ def lores_array(board: FakeBoard, stream: dict[str, Any]) -> NDArray[np.uint8]:
 def install(monkeypatch: pytest.MonkeyPatch, board: FakeBoard) -> None:
     """Make `import picamera2` and `import libcamera` find the fakes."""
     monkeypatch.setattr(Picamera2, "board", board, raising=False)
-    monkeypatch.setattr(Picamera2, "_cm", CameraManager(), raising=False)
     picamera2, libcamera = ModuleType("picamera2"), ModuleType("libcamera")
     picamera2.Picamera2 = Picamera2  # type: ignore[attr-defined]
     libcamera.ColorSpace = ColorSpace  # type: ignore[attr-defined]

@@ -126,16 +126,6 @@ def test_a_missing_camera_is_an_error_that_says_what_to_check(board: FakeBoard) 
     assert board.made == 0
 
 
-def test_a_camera_that_is_plugged_in_later_is_found(board: FakeBoard) -> None:
-    models, board.models = board.models, []
-    camera = source()
-    with pytest.raises(SourceError, match="there is no camera 0"):
-        camera.open()
-    board.models = models
-    camera.open()
-    camera.close()
-
-
 def test_a_camera_in_use_is_an_error_that_says_so(board: FakeBoard) -> None:
     board.busy = True
     with pytest.raises(SourceError, match=r"picamera2 0: another program uses the camera.*fuser"):

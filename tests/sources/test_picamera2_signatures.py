@@ -89,7 +89,7 @@ def test_the_agent_calls_nothing_that_was_not_compared() -> None:
         if isinstance(node, ast.Attribute)
         and ast.unparse(node.value) in ("camera", "self._camera", "Picamera2")
     }
-    assert used - ATTRIBUTES - {"__new__", "_cm"} == set(CALLED)
+    assert used - ATTRIBUTES - {"__new__"} == set(CALLED)
 
 
 def test_the_real_one_has_the_attributes_that_are_looked_at(real_class: ast.ClassDef) -> None:
@@ -99,16 +99,6 @@ def test_the_real_one_has_the_attributes_that_are_looked_at(real_class: ast.Clas
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
     }
     assert {f"self.{name}" for name in ATTRIBUTES} <= assigned
-
-
-def test_the_real_one_can_look_for_cameras_anew(real: zipfile.ZipFile, real_class: ast.ClassDef) -> None:
-    assert "_cm = CameraManager()" in ast.unparse(real_class)
-    manager = next(
-        node
-        for node in ast.parse(real.read("picamera2/picamera2.py").decode()).body
-        if isinstance(node, ast.ClassDef) and node.name == "CameraManager"
-    )
-    assert signature(method(manager, "reset")) == ["self"]
 
 
 def test_the_real_one_knows_the_formats_that_are_asked_for_and_understood(real: zipfile.ZipFile) -> None:
