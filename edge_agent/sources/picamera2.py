@@ -170,6 +170,9 @@ class Picamera2Source:
 
 def _make_camera(number: int) -> Any:
     """Return the opened camera, a Picamera2. Raises SourceError, or whatever picamera2 raises."""
+    # One line for each start is what libcamera says otherwise: too much for a journal on an SD card.
+    os.environ.setdefault("LIBCAMERA_LOG_LEVELS", "*:WARN")
+    os.environ.setdefault("LIBCAMERA_LOG_NO_COLOR", "1")
     try:
         from picamera2 import Picamera2
     except ImportError as error:

@@ -57,7 +57,7 @@ class RibbonCamera:
             stdin=_DEVICE.encode(),
         )
         self.show(pictures)
-        self.plug()
+        board.run(f"mkdir -p $(dirname {_CAMERAS}) && cat >{_CAMERAS}", stdin=_CAMERA.encode())
 
     def show(self, pictures: Sequence[Image.Image]) -> None:
         """Let the camera see these pictures, in turn, once it is opened again."""
@@ -69,14 +69,12 @@ class RibbonCamera:
             self._board.run(f"rm -rf {_FRAMES}")
             self._board.push([frames], str(Path(_FRAMES).parent))
 
-    def plug(self) -> None:
-        """Let libcamera find the camera when it looks for cameras the next time."""
-        self._board.run(f"mkdir -p $(dirname {_CAMERAS}) && cat >{_CAMERAS}", stdin=_CAMERA.encode())
-
     def unplug(self) -> None:
-        """No frames any more, and no camera to be found."""
-        self._board.run(f"rm -f {_CAMERAS}")
-        self.hang()
+        """No frames any more, and no camera to be found, until `plug`."""
+        self._board.run(f"touch {_SWITCHES}/unplugged")
+
+    def plug(self) -> None:
+        self._board.run(f"rm -f {_SWITCHES}/unplugged")
 
     def hang(self) -> None:
         """Give no frames until `go_on`."""

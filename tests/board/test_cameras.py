@@ -126,7 +126,6 @@ def test_a_camera_that_disappears_is_found_when_it_is_back(ribbon: RibbonCamera,
     finally:
         ribbon.show(pictures("lorikeet"))
         ribbon.plug()
-        ribbon.go_on()
     health(service, is_running)
     assert labels(service, 4) == {"lorikeet"}
     assert service.unit().pid == pid
@@ -188,7 +187,7 @@ def test_its_picture_arrives_in_the_right_colours(usb: UsbCamera, board: Board, 
         CONFIG_FILE, wanted.replace("publish:\n", "publish:\n  image: true\n  image_interval_s: 0.1\n")
     )
     try:
-        for pattern, colour in ((6, (255, 0, 0)), (7, (0, 255, 0)), (8, (0, 0, 255))):
+        for pattern, colour in ((7, (255, 0, 0)), (8, (0, 255, 0)), (9, (0, 0, 255))):
             usb.set(test_pattern=pattern)
             service.fresh_states(3)
             picture = board.run(

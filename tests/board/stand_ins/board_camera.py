@@ -5,7 +5,10 @@ is missing is the kernel's DMA heap, a raw stream, and a way to break the sensor
 
 - buffers come from /dev/udmabuf. They are real DMA buffers, of two planes, as that pipeline wants them;
 - the sensor has one mode;
-- while the file HANGS exists no frame arrives; while MEMORY_USED_UP exists the heap is.
+- a frame takes until the camera has started, as exposing it would; the pipeline makes one in no time, which
+  picamera2 takes for one of before the start, and loses;
+- while the file HANGS exists no frame arrives, while UNPLUGGED exists there is no camera, and while
+  MEMORY_USED_UP exists the heap is.
 
 `board_camera.pth` has Python call `install` at its start.
 """
@@ -27,6 +30,7 @@ from types import ModuleType
 from typing import Any
 
 HANGS = Path("/run/board-camera/hangs")
+UNPLUGGED = Path("/run/board-camera/unplugged")
 MEMORY_USED_UP = Path("/run/board-camera/memory-used-up")
 
 _UDMABUF_CREATE = 0x40187542  # _IOW('u', 0x42, struct udmabuf_create)
@@ -120,10 +124,16 @@ def _change_picamera2() -> None:
 
     handle_request = picamera2.CameraManager.handle_request
 
-    def handle_request_unless_hanging(self: Any, flushid: object = None) -> None:
-        if HANGS.exists() and flushid is None:
-            time.sleep(0.05)
+    def handle_request_in_time(self: Any, flushid: object = None) -> None:
+        has_started = all(camera.started for camera in list(self.cameras.values()))
+        if flushid is None and (HANGS.exists() or UNPLUGGED.exists() or not has_started):
+            time.sleep(0.02)
         else:
             handle_request(self, flushid)
 
-    picamera2.CameraManager.handle_request = handle_request_unless_hanging
+    picamera2.CameraManager.handle_request = handle_request_in_time
+
+    global_camera_info = picamera2.Picamera2.global_camera_info
+    picamera2.Picamera2.global_camera_info = staticmethod(
+        lambda: [] if UNPLUGGED.exists() else global_camera_info()
+    )
