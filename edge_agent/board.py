@@ -122,6 +122,14 @@ class Board:
     def cpu(self) -> Cpu:
         return parse_cpuinfo(self._read("proc/cpuinfo"))
 
+    def fastest_cores(self) -> tuple[int, ...]:
+        """The cores that are faster than others (big.LITTLE); empty where all are alike, or none tells."""
+        speeds = {int(path.name.removeprefix("cpu")): _speed(path) for path in self._cores()}
+        fastest = max(speeds.values(), default=0)
+        if min(speeds.values(), default=0) in (0, fastest):
+            return ()
+        return tuple(sorted(core for core, speed in speeds.items() if speed == fastest))
+
     def temperature_c(self) -> float | None:
         """Degrees Celsius of the sensor that is named for the CPU, else of the hottest one."""
         zones = dict(self._zones())
@@ -154,6 +162,9 @@ class Board:
                 return int(number[0]) / 1024
         return None
 
+    def _cores(self) -> Iterator[Path]:
+        return (self._root / "sys/devices/system/cpu").glob("cpu[0-9]*")
+
     def _zones(self) -> Iterator[tuple[str, float]]:
         for zone in sorted((self._root / "sys/class/thermal").glob("thermal_zone*")):
             try:
@@ -180,6 +191,14 @@ class Board:
 
     def _read(self, name: str) -> str:
         return _read(self._root / name)
+
+
+def _speed(core: Path) -> int:
+    """What the kernel thinks of a core's speed, in a unit of its own: above all its scheduler's measure."""
+    for name in ("cpu_capacity", "cpufreq/cpuinfo_max_freq"):
+        if (text := _read(core / name).strip()).isdecimal():
+            return int(text)
+    return 0
 
 
 def _has(bits: int, bit: int) -> bool:

@@ -80,4 +80,4 @@ class Degradation:
     def _use_fp16(self, config: Config) -> None:
         model = self._loop.model
         labels = label_map(model.artifact, config.labels)
-        self._loop.use_model(reload_as(model, "fp16", labels, config.model.affinity))
+        self._loop.use_model(reload_as(model, "fp16", labels, config.model.affinity or model.choice.affinity))

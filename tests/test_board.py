@@ -84,6 +84,26 @@ def test_any_answer_of_the_firmware_is_decoded_or_refused(text: str) -> None:
     assert known is None or len(known.occurred) <= 4
 
 
+def _cores(root: Path, name: str, speeds: list[int]) -> Board:
+    files = {f"sys/devices/system/cpu/cpu{core}/{name}": f"{speed}\n" for core, speed in enumerate(speeds)}
+    return Board(_tree(root, files | {"sys/devices/system/cpu/cpufreq/boost": "1\n"}))
+
+
+@pytest.mark.parametrize("name", ["cpu_capacity", "cpufreq/cpuinfo_max_freq"])
+def test_of_unequal_cores_the_fastest_are_known(tmp_path: Path, name: str) -> None:
+    assert _cores(tmp_path, name, [414, 414, 1024, 1024]).fastest_cores() == (2, 3)
+
+
+def test_of_equal_cores_none_is_fastest(tmp_path: Path) -> None:
+    assert _cores(tmp_path, "cpu_capacity", [1024] * 4).fastest_cores() == ()
+
+
+def test_where_one_core_does_not_tell_its_speed_none_is_fastest(tmp_path: Path) -> None:
+    board = _cores(tmp_path, "cpu_capacity", [414, 1024])
+    (tmp_path / "sys/devices/system/cpu/cpu2").mkdir()
+    assert board.fastest_cores() == ()
+
+
 def test_the_cpu_s_own_sensor_is_preferred(tmp_path: Path) -> None:
     root = _tree(
         tmp_path,

@@ -1,13 +1,13 @@
-"""Measures every engine, precision and thread count that can run here, and compares their answers."""
+"""Measures every way to run the model here, engine by thread count by cores, and compares their answers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from edge_agent.artifact.sidecar import Artifact
-from edge_agent.calibrate.evidence import Calibration, Failure, Measurement
+from edge_agent.calibrate.evidence import Calibration, Failure, Measurement, way_of_running
 from edge_agent.calibrate.runs import Measured, Probabilities, Progress, agreement, run_interleaved
 from edge_agent.calibrate.task import Failed, Task
 from edge_agent.errors import EngineError
@@ -33,10 +33,12 @@ class Candidate:
     engine: EngineName
     precision: Precision
     threads: int
+    affinity: tuple[int, ...] = ()
+    """The cores to run on; empty for all."""
 
     @property
     def name(self) -> str:
-        return f"{self.engine} {self.precision}, {self.threads} threads"
+        return f"{self.engine} {self.precision}, {way_of_running(self.threads, self.affinity)}"
 
 
 def thread_counts(cores: int, most: int) -> tuple[int, ...]:
@@ -46,12 +48,19 @@ def thread_counts(cores: int, most: int) -> tuple[int, ...]:
 
 
 def candidates(artifact: Artifact, host: Host, threads: Sequence[int]) -> tuple[Candidate, ...]:
-    """Everything that can run here."""
+    """Everything that can run here: on all cores, and where some are faster, also on those alone."""
     return tuple(
-        Candidate(engine, precision, count)
+        Candidate(engine, precision, count, cores)
         for engine, precision in runnable(artifact.sidecar, host)
         for count in threads
+        for cores in _core_sets(host, count)
     )
+
+
+def _core_sets(host: Host, threads: int) -> Iterator[tuple[int, ...]]:
+    yield ()
+    if threads <= len(host.fastest_cores):
+        yield host.fastest_cores
 
 
 def calibrate(
@@ -96,7 +105,12 @@ def _task(artifact: Artifact, way: Candidate, pictures: Sequence[str], frames: i
         loader=ENGINE_LOADER,
         model=str(artifact.directory),
         pictures=tuple(pictures),
-        options={"engine": way.engine, "precision": way.precision, "threads": str(way.threads)},
+        options={
+            "engine": way.engine,
+            "precision": way.precision,
+            "threads": str(way.threads),
+            "affinity": ",".join(map(str, way.affinity)),
+        },
         imports=DAEMON_MODULES,
         frames=frames,
         trims=True,
@@ -120,4 +134,5 @@ def _measurement(way: Candidate, found: Measured, exact: Probabilities) -> Measu
         peak_mb=summary.peak_mb.median,
         agreement=compared.top1,
         largest_probability_error=compared.largest_error,
+        affinity=way.affinity,
     )

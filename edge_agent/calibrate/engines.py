@@ -12,7 +12,7 @@ from edge_agent.inference.choice import Choice, load_engine
 
 
 def load(task: Task) -> Engine:
-    """The engine, precision and threads that the task's options name."""
+    """The engine, precision, threads and cores that the task's options name."""
     choice = Choice(
         engine=cast(EngineName, task.options["engine"]),
         precision=cast(Precision, task.options["precision"]),
@@ -20,4 +20,5 @@ def load(task: Task) -> Engine:
         source="configured",
         reason="to be measured",
     )
-    return load_engine(choice, read_sidecar(Path(task.model)))
+    affinity = tuple(int(core) for core in task.options.get("affinity", "").split(",") if core)
+    return load_engine(choice, read_sidecar(Path(task.model)), affinity)

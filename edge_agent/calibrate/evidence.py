@@ -43,10 +43,18 @@ class Measurement:
     agreement: float
     """Share of the pictures with the same first label as the reference, 0 to 1."""
     largest_probability_error: float
+    affinity: tuple[int, ...] = ()
+    """The cores that it was measured on; empty for all."""
 
     @property
     def name(self) -> str:
-        return f"{self.engine} {self.precision}, {self.threads} thread{'s' if self.threads != 1 else ''}"
+        return f"{self.engine} {self.precision}, {way_of_running(self.threads, self.affinity)}"
+
+
+def way_of_running(threads: int, affinity: tuple[int, ...]) -> str:
+    """Threads and cores in words: `2 threads on the cores 4, 5`."""
+    cores = f" on the core{'s' if len(affinity) != 1 else ''} {', '.join(map(str, affinity))}"
+    return f"{threads} thread{'s' if threads != 1 else ''}" + (cores if affinity else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +185,7 @@ def _measurement(item: dict[str, Any]) -> Measurement:
         peak_mb=float(item["peak_mb"]),
         agreement=float(item["agreement"]),
         largest_probability_error=float(item["largest_probability_error"]),
+        affinity=tuple(int(core) for core in item.get("affinity", ())),
     )
 
 

@@ -1,4 +1,4 @@
-"""Measure which engine, precision and thread count suit this CPU, and keep the evidence for the agent.
+"""Measure which engine, precision, threads and cores suit this CPU, and keep the evidence for the agent.
 
 Every way to run the model is timed in fresh processes and its answers are compared with FP32's on real
 pictures. The agent then takes the fastest that fits its memory budget and agrees on 99.7 % of the pictures.
@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, choose, store, print. Raises EdgeAgentError when nothing could be measured."""
     from edge_agent.calibrate import calibration, evidence
+    from edge_agent.calibrate.evidence import way_of_running
     from edge_agent.inference.choice import choose, evidence_paths
     from edge_agent.inference.host import read_host
     from edge_agent.memory.plan import Limits
@@ -66,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
     memory = MemoryConfig() if args.budget_mb is None else MemoryConfig(budget_mb=args.budget_mb)
     try:
         verdict = choose(ModelConfig(), Limits.of(memory), artifact.sidecar, host, found)
-        chosen = f"the agent will use {verdict.name}, {verdict.threads} threads: {verdict.reason}"
+        way = way_of_running(verdict.threads, verdict.affinity)
+        chosen = f"the agent will use {verdict.name}, {way}: {verdict.reason}"
     except BudgetError as error:
         chosen = str(error)
     if args.json:

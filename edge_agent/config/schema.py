@@ -150,11 +150,16 @@ class ModelConfig:
         apply=_RESTART,
     )
     threads: int = setting(
-        0, "Threads for inference. 0: one per core, at most 4.", apply=_RESTART, at_least=0, at_most=64
+        0,
+        "Threads for inference. 0: what `edge-agent calibrate` measured, else one per core, at most 4.",
+        apply=_RESTART,
+        at_least=0,
+        at_most=64,
     )
     affinity: tuple[int, ...] = setting(
         (),
-        "Cores that inference may run on, for instance [2, 3]; empty for all.",
+        "Cores that inference may run on, for instance [2, 3]. Empty: what `edge-agent calibrate` measured"
+        " to be best, else all.",
         apply=_RESTART,
         at_least=0,
         at_most=1023,

@@ -1,4 +1,4 @@
-"""Chooses engine, precision and thread count for a model: by evidence where there is some, else safely."""
+"""Chooses engine, precision, threads and cores for a model: by evidence where there is some, else safely."""
 
 from __future__ import annotations
 
@@ -44,6 +44,11 @@ class Choice:
     measured_at: datetime | None = None
 
     @property
+    def affinity(self) -> tuple[int, ...]:
+        """The cores that were measured to be best; empty for all."""
+        return self.measured.affinity if self.measured else ()
+
+    @property
     def name(self) -> str:
         return f"{self.engine} {self.precision}"
 
@@ -82,7 +87,7 @@ def best(measurements: Iterable[Measurement], limits: Limits) -> Measurement | N
     right = [m for m in calm if m.agreement >= min(NEEDED_AGREEMENT, most)]
     fastest_ms = min(m.latency_p50_ms for m in right)
     equals = [m for m in right if m.latency_p50_ms <= fastest_ms * _SAME_LATENCY]
-    return min(equals, key=lambda m: (m.steady_mb, m.threads))
+    return min(equals, key=lambda m: (m.steady_mb, m.threads, len(m.affinity)))
 
 
 def choose(
@@ -101,7 +106,7 @@ def choose(
     candidates = _asked_for(config, runnable(sidecar, host))
     if not candidates:
         raise EngineError(_nothing_runs(config, sidecar, host))
-    measured = [m for m in calibration.measurements if _matches(m, config, candidates)] if calibration else []
+    measured = _usable(calibration, config, host, candidates) if calibration else []
     if calibration is not None and measured:
         return _by_evidence(config, limits, calibration, measured)
     engine, precision = candidates[0]
@@ -145,11 +150,21 @@ def _asked_for(
     ]
 
 
-def _matches(
-    measurement: Measurement, config: ModelConfig, candidates: Sequence[tuple[EngineName, Precision]]
-) -> bool:
-    is_candidate = (measurement.engine, measurement.precision) in candidates
-    return is_candidate and config.threads in (0, measurement.threads)
+def _usable(
+    calibration: Calibration,
+    config: ModelConfig,
+    host: Host,
+    candidates: Sequence[tuple[EngineName, Precision]],
+) -> list[Measurement]:
+    """What was measured of what is asked for, on cores that may be used."""
+    return [
+        m
+        for m in calibration.measurements
+        if (m.engine, m.precision) in candidates
+        and config.threads in (0, m.threads)
+        and (not config.affinity or m.affinity in ((), config.affinity))
+        and set(m.affinity) <= set(host.fastest_cores)
+    ]
 
 
 def _by_evidence(

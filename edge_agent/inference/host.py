@@ -28,6 +28,8 @@ class Host:
     """The version; empty where torch is not installed."""
     torch_cuda: str = ""
     """The CUDA version that this torch was built for; empty for a CPU build."""
+    fastest_cores: tuple[int, ...] = ()
+    """The usable cores that are faster than others; empty where all are alike."""
 
     @property
     def default_threads(self) -> int:
@@ -37,9 +39,11 @@ class Host:
 def read_host(board: Board | None = None) -> Host:
     """Look at the CPU and the installed libraries. Imports no engine; opens libXNNPACK where there is one."""
     soname, problem = _find_xnnpack()
-    cpu = (board or Board()).cpu()
+    board = board or Board()
     torch = installed_torch()
-    return Host(cpu, len(os.sched_getaffinity(0)), soname, problem, torch.version, torch.cuda)
+    usable = os.sched_getaffinity(0)
+    fastest = tuple(core for core in board.fastest_cores() if core in usable)
+    return Host(board.cpu(), len(usable), soname, problem, torch.version, torch.cuda, fastest)
 
 
 @dataclass(frozen=True, slots=True)

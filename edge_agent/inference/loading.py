@@ -53,7 +53,7 @@ def load_model(config: Config, environment: Mapping[str, str]) -> LoadedModel:
     artifact = read_sidecar(config.model.path)
     labels = label_map(artifact, config.labels)
     choice = choose_here(artifact, config.model, config.memory, environment)
-    return _load(artifact, choice, labels, config.model.affinity)
+    return _load(artifact, choice, labels, config.model.affinity or choice.affinity)
 
 
 def reload_as(

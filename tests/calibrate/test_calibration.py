@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from edge_agent.inference.host import Host, read_host
 from edge_agent.memory.plan import Limits
 
 _PICTURES = pictures_in(PICTURES_DIR)
+PINNED = Candidate("xnnpack", "fp16", 1, (min(os.sched_getaffinity(0)),))
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def host() -> Host:
 @pytest.fixture(scope="module")
 def found(lite0: Artifact, host: Host) -> Calibration:
     """Every engine and precision on one thread, and one way that cannot work."""
-    ways = (*candidates(lite0, host, [1]), Candidate("xnnpack", "fp16", 1000))
+    ways = (*candidates(lite0, host, [1]), Candidate("xnnpack", "fp16", 1000), PINNED)
     return calibrate(
         lite0,
         host,
@@ -46,8 +48,9 @@ def found(lite0: Artifact, host: Host) -> Calibration:
 
 def test_every_way_is_measured_and_agrees_with_fp32(found: Calibration, lite0: Artifact, host: Host) -> None:
     assert [(m.engine, m.precision) for m in found.measurements] == [
-        (way.engine, way.precision) for way in candidates(lite0, host, [1])
+        (way.engine, way.precision) for way in (*candidates(lite0, host, [1]), PINNED)
     ]
+    assert found.measurements[-1].affinity == PINNED.affinity
     for measurement in found.measurements:
         assert measurement.agreement == 1
         assert measurement.largest_probability_error < 0.02
@@ -94,7 +97,7 @@ def test_where_nothing_can_be_measured_every_reason_is_given(
     lite0: Artifact, host: Host, tmp_path: Path
 ) -> None:
     broken = replace(lite0, directory=tmp_path)
-    with pytest.raises(EngineError, match=r"xnnpack fp16, 1 threads: .*model\.json"):
+    with pytest.raises(EngineError, match=r"xnnpack fp16, 1 thread: .*model\.json"):
         calibrate(
             broken,
             host,
@@ -123,6 +126,23 @@ def test_a_reading_holds_what_one_process_measured_of_itself(lite0: Artifact, ho
     assert len(reading.latencies_ms) == 4
     assert reading.base_mb < reading.steady_mb <= reading.peak_mb
     assert reading.anon_mb + reading.file_mb == pytest.approx(reading.steady_mb, abs=3)
+
+
+def test_unequal_cores_are_measured_all_together_and_the_fast_ones_alone(lite0: Artifact, host: Host) -> None:
+    unequal = replace(host, fastest_cores=(4, 5))
+    ways = [way for way in candidates(lite0, unequal, [1, 2, 4]) if way.engine == "xnnpack"]
+    assert [(way.threads, way.affinity) for way in ways if way.precision == "fp16"] == [
+        (1, ()),
+        (1, (4, 5)),
+        (2, ()),
+        (2, (4, 5)),
+        (4, ()),
+    ]
+
+
+def test_equal_cores_are_measured_together_only(lite0: Artifact, host: Host) -> None:
+    equal = replace(host, fastest_cores=())
+    assert {way.affinity for way in candidates(lite0, equal, [1, 2])} == {()}
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,9 @@ _CALIBRATION = Calibration(
     reference="torchscript fp32",
     measurements=(
         Measurement("xnnpack", "fp16", 4, "fp16", "libXNNPACK.so.0", 3, 0.2, 40.5, 44, 84, 90, 1.0, 1e-4),
+        Measurement(
+            "xnnpack", "fp16", 2, "fp16", "libXNNPACK.so.0", 3, 0.2, 41, 44, 84, 90, 1.0, 1e-4, (4, 5)
+        ),
     ),
     failures=(Failure("torchscript", "fp16", "torch is not installed"),),
 )
@@ -109,3 +112,20 @@ def test_any_file_is_evidence_or_refused(tmp_path_factory: pytest.TempPathFactor
     path.write_bytes(content)
     with pytest.raises(EvidenceError):
         evidence.read(path)
+
+
+def test_evidence_from_before_cores_were_measured_is_for_all_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    evidence.write(_CALIBRATION, path)
+    older = json.loads(path.read_text())
+    for measurement in older["measurements"]:
+        del measurement["affinity"]
+    path.write_text(json.dumps(older))
+    assert {m.affinity for m in evidence.read(path).measurements} == {()}
+
+
+def test_a_measurement_is_named_by_its_threads_and_cores() -> None:
+    assert [m.name for m in _CALIBRATION.measurements] == [
+        "xnnpack fp16, 4 threads",
+        "xnnpack fp16, 2 threads on the cores 4, 5",
+    ]

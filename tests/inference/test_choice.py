@@ -235,3 +235,23 @@ def test_evidence_beside_the_model_is_used_here_and_stale_evidence_is_not(tmp_pa
         tmp_path / "calibration.json",
     )
     assert (here().source, "libXNNPACK.so.9 then" in here().reason) == ("default", True)
+
+
+_UNEQUAL = replace(_HOST, fastest_cores=(4, 5))
+_PINNED = replace(_LEAN, threads=2, affinity=(4, 5), latency_p50_ms=50)
+
+
+def test_the_cores_that_were_measured_to_be_best_are_chosen() -> None:
+    choice = choose(ModelConfig(), _WIDE, _SIDECAR, _UNEQUAL, _calibration(_LEAN, _PINNED))
+    assert (choice.threads, choice.affinity) == (2, (4, 5))
+
+
+def test_configured_cores_are_not_overruled_by_evidence_for_others() -> None:
+    config = ModelConfig(affinity=(0, 1))
+    choice = choose(config, _WIDE, _SIDECAR, _UNEQUAL, _calibration(_LEAN, _PINNED))
+    assert (choice.threads, choice.affinity) == (4, ())
+
+
+def test_evidence_for_cores_that_may_not_be_used_here_does_not_count() -> None:
+    choice = choose(ModelConfig(), _WIDE, _SIDECAR, _HOST, _calibration(_LEAN, _PINNED))
+    assert choice.affinity == ()
