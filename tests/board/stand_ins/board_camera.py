@@ -105,14 +105,12 @@ def _change_picamera2() -> None:
             return getattr(libcamera.FrameBuffer, name)
 
         def __call__(self, planes: list[Any]) -> Any:
-            (whole,) = planes
-            luma, chroma = libcamera.FrameBuffer.Plane(), libcamera.FrameBuffer.Plane()
-            luma_bytes = whole.length * 2 // 3
-            for plane, offset, length in (
-                (luma, 0, luma_bytes),
-                (chroma, luma_bytes, whole.length - luma_bytes),
-            ):
-                plane.fd, plane.offset, plane.length = whole.fd, offset, length
+            (luma,) = planes  # itself, and no copy, which would have another file number
+            chroma = libcamera.FrameBuffer.Plane()
+            chroma.fd = luma.fd
+            chroma.offset = luma.length * 2 // 3
+            chroma.length = luma.length - chroma.offset
+            luma.length = chroma.offset
             return libcamera.FrameBuffer([luma, chroma])
 
     class Libcamera:

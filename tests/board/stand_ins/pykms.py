@@ -1,3 +1,9 @@
 """Stands in for pykms, which picamera2 imports for its preview on a screen."""
 
-PixelFormat = None
+
+class _PixelFormats:
+    def __getattr__(self, name: str) -> str:
+        return name
+
+
+PixelFormat = _PixelFormats()
