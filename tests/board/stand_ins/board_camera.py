@@ -5,6 +5,7 @@ is missing is the kernel's DMA heap, a raw stream, and a way to break the sensor
 
 - buffers come from /dev/udmabuf. They are real DMA buffers, of two planes, as that pipeline wants them;
 - the sensor has one mode;
+- each frame is a good one: this pipeline (libcamera 0.4) does not say, and leaves their status undefined;
 - a frame takes until the camera has started, as exposing it would; the pipeline makes one in no time, which
   picamera2 takes for one of before the start, and loses;
 - while the file HANGS exists no frame arrives, while UNPLUGGED exists there is no camera, and while
@@ -68,6 +69,16 @@ class _Loader(importlib.abc.Loader):
         _change_picamera2()
 
 
+class _With:
+    """Something with a few attributes changed."""
+
+    def __init__(self, real: Any, **changed: Any) -> None:
+        vars(self).update(changed, _real=real)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
 def _change_picamera2() -> None:
     import libcamera
     from picamera2 import picamera2
@@ -98,26 +109,32 @@ def _change_picamera2() -> None:
         def close(self) -> None:
             os.close(self._device)
 
-    class FrameBuffers:
+    def frame_buffer(planes: list[Any]) -> Any:
         """`libcamera.FrameBuffer` for NV12: the one plane that picamera2 describes, as luma and chroma."""
+        (luma,) = planes  # itself, and no copy, which would have another file number
+        chroma = libcamera.FrameBuffer.Plane()
+        chroma.fd = luma.fd
+        chroma.offset = luma.length * 2 // 3
+        chroma.length = luma.length - chroma.offset
+        luma.length = chroma.offset
+        return libcamera.FrameBuffer([luma, chroma])
 
-        def __getattr__(self, name: str) -> Any:
-            return getattr(libcamera.FrameBuffer, name)
+    frame_buffer.Plane = libcamera.FrameBuffer.Plane  # type: ignore[attr-defined]
 
-        def __call__(self, planes: list[Any]) -> Any:
-            (luma,) = planes  # itself, and no copy, which would have another file number
-            chroma = libcamera.FrameBuffer.Plane()
-            chroma.fd = luma.fd
-            chroma.offset = luma.length * 2 // 3
-            chroma.length = luma.length - chroma.offset
-            luma.length = chroma.offset
-            return libcamera.FrameBuffer([luma, chroma])
+    status = libcamera.FrameMetadata.Status
 
-    class Libcamera:
-        FrameBuffer = FrameBuffers()
+    class AnyStatus(status):  # type: ignore[misc, valid-type]
+        """Equal to every status. (As a subclass it is asked first.)"""
 
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, status)
+
+        __hash__ = status.__hash__
+
+    success = _With(status, Success=AnyStatus(int(status.Success)))
+    picamera2.libcamera = _With(libcamera, FrameMetadata=_With(libcamera.FrameMetadata, Status=success))
     dmaallocator.DmaHeap = Heap
-    dmaallocator.libcamera = Libcamera
+    dmaallocator.libcamera = _With(libcamera, FrameBuffer=frame_buffer)
     picamera2.Picamera2._get_raw_modes = lambda _self: [{"format": "SRGGB10", "size": (640, 480)}]
 
     handle_request = picamera2.CameraManager.handle_request
