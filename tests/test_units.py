@@ -54,7 +54,7 @@ def test_nothing_forbids_what_the_engines_need() -> None:
 
 def test_the_cameras_stay_reachable() -> None:
     allowed = {value for key, value in directives(SERVICE) if key == "DeviceAllow"}
-    assert {"char-video4linux rw", "char-media rw", "char-dma_heap rw", "char-vchiq rw"} <= allowed
+    assert {"char-81 rw", "char-media rw", "char-dma_heap rw", "char-vchiq rw"} <= allowed
     assert ("SupplementaryGroups", "video render") in directives(SERVICE)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable
@@ -45,8 +46,18 @@ def _require_camera(device: Path) -> None:
         raise SourceError(
             f"{device} does not exist (cameras here: {present}); plug it in, or set source.v4l2.device"
         )
-    if not os.access(device, os.R_OK | os.W_OK):
+    try:
+        os.close(os.open(device, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
+    except PermissionError as error:
+        # EPERM is not about the file's owner and mode: a control group forbids the device itself.
+        if error.errno == errno.EPERM:
+            raise SourceError(
+                f"{device} is not among the devices that this service may use; see DeviceAllow in its unit"
+                " (`systemctl cat edge-agent`)"
+            ) from error
         raise SourceError(
             f"{device} may not be used by this user; add it to the group `video`, for instance with"
             " `usermod -a -G video USER`"
-        )
+        ) from error
+    except OSError:
+        return  # busy, or no device any more: opening it as a camera says more

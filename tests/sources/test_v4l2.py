@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,11 +115,23 @@ def test_what_is_no_camera_is_refused(device: Path) -> None:
         v4l2_source(V4l2Config(device=str(device)), 1.0).open()
 
 
-def test_a_camera_of_another_user_is_refused_with_the_remedy(
-    device: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.EACCES, "may not be used by this user; add it to the group `video`"),
+        (errno.EPERM, "is not among the devices that this service may use; see DeviceAllow"),
+    ],
+)
+def test_a_camera_that_may_not_be_used_is_refused_with_the_remedy(
+    device: Path, monkeypatch: pytest.MonkeyPatch, number: int, remedy: str
 ) -> None:
-    monkeypatch.setattr(os, "access", lambda *_: False)  # root, as which tests may run, can use everything
-    with pytest.raises(SourceError, match="add it to the group `video`"):
+    # Root, as which tests may run, can use everything.
+    def refuse(path: Any, *_: Any) -> int:
+        assert path == device
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(SourceError, match=remedy):
         v4l2_source(V4l2Config(device=str(device)), 1.0).open()
 
 
