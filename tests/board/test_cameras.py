@@ -164,11 +164,20 @@ def test_a_thousand_reopenings_leak_nothing(board: Board, service: Service) -> N
 
 @pytest.fixture(scope="module")
 def usb(board: Board, service: Service) -> Iterator[UsbCamera]:
-    """A USB camera, in use by the service; OpenCV comes with a new run of install.sh."""
+    """A USB camera in use by the service: the first one that the kernel sees while the service runs.
+
+    OpenCV comes with a new run of install.sh.
+    """
     camera = UsbCamera(board)
     camera.plug()
     service.write(CONFIG_FILE, materials.config(USB_BUDGET_MB, USB))
     service.install()
+    service.write(CONFIG_FILE, materials.config(USB_BUDGET_MB))
+    camera.remove()
+    board.run("systemctl restart edge-agent")
+    assert "video4linux" not in service.read("/proc/devices")
+    camera.plug()
+    service.write(CONFIG_FILE, materials.config(USB_BUDGET_MB, USB))
     yield camera
     service.write(CONFIG_FILE, materials.config(BUDGET_MB[board.cpu]))
 
