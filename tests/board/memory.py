@@ -12,7 +12,7 @@ from tests.board import materials
 from tests.board.board import CPUS, Board
 from tests.board.service import BUDGET_MB, CONFIG_FILE, Service
 
-FRAMES = 5
+FRAMES = 3
 """Classified frames after which the memory counts as steady."""
 ROOMY_MB = 600
 """A budget that each of them fits into."""
