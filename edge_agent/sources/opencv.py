@@ -91,8 +91,8 @@ def import_cv2(timeout_s: float = 10.0) -> Any:
         import cv2
     except ImportError as error:
         raise SourceError(
-            f"this source needs OpenCV, which cannot be imported ({error}); install the extra with"
-            " `pip install 'edge-agent[opencv]'`, or Debian's python3-opencv"
+            f"this source needs OpenCV, which cannot be imported ({error}); run install.sh"
+            " again, which brings it, or without a service `pip install 'edge-agent[opencv]'`"
         ) from error
     cv2.setNumThreads(1)  # the cores are for inference
     return cv2
