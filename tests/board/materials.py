@@ -14,7 +14,7 @@ GUEST_PYTHON = {"trixie": "313", "bookworm": "311"}
 # Dependencies are named, not resolved: pip resolves for this machine, not for the board.
 WHEELS = ("numpy", "pillow", "pyyaml", "paho-mqtt>=2.1,<3", "setuptools", "opencv-python-headless")
 TORCH_WHEELS = (
-    "torch==2.9.1", "torchvision==0.24.1", "filelock", "typing-extensions", "sympy", "mpmath", "networkx",
+    "torch==2.9.1", "torchvision==0.24.1", "filelock", "typing-extensions", "sympy", "mpmath<1.4", "networkx",
     "jinja2", "markupsafe", "fsspec",
 )  # fmt: skip
 PLATFORMS = (

@@ -1,8 +1,9 @@
-"""The daemon's resident memory on the virtual board: `tests/board/measure [--lean] [CPU...]`."""
+"""The daemon's resident memory on the virtual board: `tests/board/measure [--engine ENGINE] [CPU...]`."""
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -60,23 +61,33 @@ def measure(service: Service, engine: str, precision: str, budget_mb: int) -> Ro
     )
 
 
-def measure_board(cpu: str, *, with_torch: bool) -> Iterator[Row]:
-    """Install the service with ResNet-18 on a clean board, and measure each engine and precision there."""
+def measure_lean(service: Service) -> Iterator[Row]:
+    """Install the service with a model from elsewhere, and measure the lean engine."""
+    service.install()
+    yield measure(service, "xnnpack", "fp16", BUDGET_MB[service.board.cpu])
+    for precision in PRECISIONS:
+        yield measure(service, "xnnpack", precision, ROOMY_MB)
+
+
+def measure_torch(service: Service) -> Iterator[Row]:
+    """Install the service with torch, the model built on the board, and measure torch's engine."""
+    service.board.run(f"mkdir -p $(dirname {_DROP_IN}) && cat >{_DROP_IN}", stdin=_PATIENCE.encode())
+    service.install_torch()
+    for precision in PRECISIONS:
+        yield measure(service, "torchscript", precision, ROOMY_MB)
+
+
+ENGINES = {"xnnpack": measure_lean, "torchscript": measure_torch}
+
+
+def measure_board(cpu: str, engine: str) -> Iterator[Row]:
+    """Measure an engine with ResNet-18, each precision, on a clean board."""
     board = Board(cpu)
     board.start()
     try:
         service = Service(board, materials.resnet18_model())
         service.bring_materials()
-        service.install()
-        yield measure(service, "xnnpack", "fp16", BUDGET_MB[cpu])
-        for precision in PRECISIONS:
-            yield measure(service, "xnnpack", precision, ROOMY_MB)
-        if not with_torch:
-            return
-        board.run(f"cat >{_DROP_IN} && systemctl daemon-reload", stdin=_PATIENCE.encode())
-        service.install_torch()
-        for precision in PRECISIONS:
-            yield measure(service, "torchscript", precision, ROOMY_MB)
+        yield from ENGINES[engine](service)
     finally:
         board.stop()
 
@@ -98,12 +109,13 @@ def table(rows: Sequence[Row]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Print a row as soon as it is measured, and the table in the end."""
     parser = argparse.ArgumentParser(prog="tests/board/measure", description=__doc__)
-    parser.add_argument("--lean", action="store_true", help="leave out what needs torch, which takes an hour")
+    parser.add_argument("--engine", choices=ENGINES, help="only this one; torchscript takes an hour")
     parser.add_argument("cpu", nargs="*", choices=[[], *CPUS], help="default: all")
     args = parser.parse_args(argv)
     rows: list[Row] = []
-    for cpu in args.cpu or CPUS:
-        for row in measure_board(cpu, with_torch=not args.lean):
+    engines = [args.engine] if args.engine else list(ENGINES)
+    for cpu, engine in itertools.product(args.cpu or CPUS, engines):
+        for row in measure_board(cpu, engine):
             print(row, file=sys.stderr)
             rows.append(row)
     print(table(rows))
