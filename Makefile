@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test fault-test soak-test arm-test board-test clean
+.PHONY: demo test fault-test soak-test oldest-test arm-test board-test clean
 
 demo: $(VENV)/.demo
 	$(BIN)/edge-agent demo
@@ -21,6 +21,13 @@ fault-test: $(VENV)/.dev
 # Thousands of frames through the whole daemon, its memory watched: minutes.
 soak-test: $(VENV)/.dev
 	$(BIN)/pytest -m soak tests/daemon
+
+# With the libraries of Debian 12, the oldest that are supported.
+OLDEST := $(CURDIR)/.cache/oldest
+oldest-test: $(VENV)/.dev
+	$(BIN)/pip install --quiet --no-deps --upgrade --target $(OLDEST) pillow==9.4.0 numpy==1.24.2 pyyaml==6.0.1
+	PYTHONPATH=$(OLDEST) $(BIN)/pytest tests/sources tests/config tests/memory tests/artifact \
+		tests/inference/test_preprocess.py tests/inference/test_xnnpack.py tests/test_pipeline.py tests/test_motion.py
 
 # The lean engine's ARM kernels, under emulation: minutes.
 arm-test: $(VENV)/.dev

@@ -21,6 +21,7 @@ resize to, so that their own antialiased resize still decides what they see."""
 MOST_PIXELS = 24_000_000
 """Of a picture that has to be decoded at full size, where Pillow takes four bytes for each."""
 
+_ORIENTATION, _UPRIGHT = 0x0112, 1  # EXIF 2.3, 4.6.4 A
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 _REDUCIBLE_MODES = ("L", "LA", "RGB", "RGBA", "CMYK")
 
@@ -62,7 +63,8 @@ def _decode(picture: Image.Image) -> NDArray[np.uint8]:
         picture = _to_rgb(picture)
     if (factor := min(width, height) // SHORTER_SIDE_PX) > 1:
         picture = picture.reduce(factor)
-    ImageOps.exif_transpose(picture, in_place=True)
+    if picture.getexif().get(_ORIENTATION, _UPRIGHT) != _UPRIGHT:
+        picture = ImageOps.exif_transpose(picture)  # it would copy an upright one
     return np.asarray(_to_rgb(picture))
 
 
