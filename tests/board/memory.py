@@ -20,7 +20,7 @@ ROOMY_MB = 600
 PRECISIONS = ("fp16", "fp32")
 _DROP_IN = "/etc/systemd/system/edge-agent.service.d/90-patience.conf"
 # Emulated, torch takes minutes to import, and longer than the watchdog's patience for a frame. The kernel's
-# limits are from the budget at installation: below what torch needs they would reclaim what is to be measured.
+# limits are from the budget at installation: below what torch needs they reclaim what is to be measured.
 _PATIENCE = """\
 [Service]
 TimeoutStartSec=1h
