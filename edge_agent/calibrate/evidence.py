@@ -15,6 +15,7 @@ from typing import Any, cast, get_args
 
 from edge_agent.errors import EdgeAgentError
 from edge_agent.inference import EngineName, Precision
+from edge_agent.whole_file import write_whole
 
 SCHEMA = 1
 FILE_NAME = "calibration.json"
@@ -139,10 +140,7 @@ def read(path: Path) -> Calibration:
 
 def write(calibration: Calibration, path: Path) -> None:
     """Write the evidence, whole or not at all. Raises OSError where that is impossible."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".new")
-    unfinished.write_text(json.dumps(to_json(calibration), indent=2) + "\n", encoding="utf-8")
-    unfinished.replace(path)
+    write_whole(path, json.dumps(to_json(calibration), indent=2) + "\n")
 
 
 def to_json(calibration: Calibration) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 from edge_agent.config.document import read_text
@@ -11,6 +10,7 @@ from edge_agent.config.loader import parse
 from edge_agent.config.problem import InvalidConfigError
 from edge_agent.config.schema import Config
 from edge_agent.log import event
+from edge_agent.whole_file import write_whole
 
 _LOG = logging.getLogger(__name__)
 
@@ -42,22 +42,10 @@ class LastGood:
             return
         try:
             if not self._copy.exists() or self._copy.read_text(encoding="utf-8") != text:
-                _write(self._copy, text)
+                write_whole(self._copy, text, mode=0o600)
         except (OSError, UnicodeDecodeError) as error:
             event(_LOG, logging.WARNING, "the good configuration could not be kept", error=str(error))
 
     def _parse(self, text: str) -> Config:
         # Relative paths are meant from where the file is, not from where its copy is.
         return parse(text, str(self._copy), base=self._config_file.absolute().parent)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all, also when the power fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.new")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)

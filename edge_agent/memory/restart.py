@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edge_agent.whole_file import write_whole
+
 _NAME = "restart-reason"
 _LONGEST = 500
 
@@ -11,10 +13,7 @@ _LONGEST = 500
 def leave_reason(directory: Path, reason: str) -> bool:
     """Write down why this process ends; False where that is impossible (the restart matters more)."""
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        unfinished = directory / f"{_NAME}.new"
-        unfinished.write_text(reason, encoding="utf-8")
-        unfinished.replace(directory / _NAME)
+        write_whole(directory / _NAME, reason)
     except OSError:
         return False
     return True

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,7 +48,7 @@ class RibbonCamera:
         board = self._board
         board.push(list(_kit().iterdir()), _PACKAGES_OF_THE_BOARD)
         board.push(list((HERE / "stand_ins").iterdir()), _PACKAGES_OF_THE_BOARD)
-        # As Debian's packages are: what is compiled at each start takes 10 MB more.
+        # As Debian's packages are: what is compiled at each start takes memory for that.
         board.run(f"python3 -m compileall -q {_PACKAGES_OF_THE_BOARD}")
         board.run("chgrp video /dev/udmabuf && chmod 660 /dev/udmabuf")
         drop_in = "/etc/systemd/system/edge-agent.service.d/90-board-camera.conf"
@@ -123,13 +121,5 @@ def _kit() -> Path:
     directory = cache_dir() / "camera-kit"
     if not (directory / "picamera2").is_dir():
         shutil.rmtree(directory, ignore_errors=True)
-        platforms = [word for name in materials.PLATFORMS for word in ("--platform", name)]
-        subprocess.run(
-            [
-                sys.executable, "-m", "pip", "install", "--quiet", "--target", directory, "--no-deps",
-                "--only-binary=:all:", "--python-version", materials.GUEST_PYTHON["trixie"], *platforms,
-                *PACKAGES,
-            ],
-            check=True,
-        )  # fmt: skip
+        materials.pip_for_board("trixie", "install", "--target", directory, *PACKAGES)
     return directory

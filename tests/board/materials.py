@@ -67,18 +67,25 @@ def torch_wheelhouse(suite: str) -> Path:
 def _filled(directory: Path, suite: str, wheels: Sequence[str]) -> Path:
     if not (directory / ".complete").is_file():
         shutil.rmtree(directory, ignore_errors=True)
-        platforms = [word for name in PLATFORMS for word in ("--platform", name)]
-        subprocess.run(
-            [
-                sys.executable, "-m", "pip", "download", "--quiet", "--dest", directory, "--no-deps",
-                "--only-binary=:all:", "--python-version", GUEST_PYTHON[suite], *platforms, *wheels,
-            ],
-            check=True,
-        )  # fmt: skip
+        pip_for_board(suite, "download", "--dest", directory, *wheels)
         for package in sorted((build_image(suite) / "debs").glob("*.deb")):
             shutil.copy(package, directory)
         (directory / ".complete").touch()
     return directory
+
+
+def pip_for_board(suite: str, command: str, *arguments: str | Path) -> None:
+    """Have this machine's pip deal with wheels for the board's Python and CPU, and with no others."""
+    platforms = [word for name in PLATFORMS for word in ("--platform", name)]
+    options = [
+        "--quiet",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--python-version",
+        GUEST_PYTHON[suite],
+        *platforms,
+    ]
+    subprocess.run([sys.executable, "-m", "pip", command, *options, *arguments], check=True)
 
 
 def real_model() -> Path:

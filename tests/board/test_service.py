@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 
 import pytest
@@ -97,11 +99,20 @@ def test_no_event_is_lost_when_the_agent_is_killed_while_the_broker_is_away(
     assert len(breaks) <= 1, breaks
 
 
-def test_a_wrong_edit_is_refused_and_the_agent_runs_on(board: Board, service: Service) -> None:
+@contextmanager
+def wrong_configuration(service: Service) -> Iterator[None]:
+    """The file has an error in it, which is mended afterwards."""
     good = service.read(CONFIG_FILE)
-    pid = service.unit().pid
+    service.write(CONFIG_FILE, good.replace("fps: 2", "fps: fast"))
     try:
-        service.write(CONFIG_FILE, good.replace("fps: 2", "fps: fast"))
+        yield
+    finally:
+        service.write(CONFIG_FILE, good)
+
+
+def test_a_wrong_edit_is_refused_and_the_agent_runs_on(board: Board, service: Service) -> None:
+    pid = service.unit().pid
+    with wrong_configuration(service):
         assert (
             board.run("systemctl reload edge-agent; sleep 10; systemctl is-active edge-agent").stdout
             == "active\n"
@@ -110,8 +121,6 @@ def test_a_wrong_edit_is_refused_and_the_agent_runs_on(board: Board, service: Se
         assert unit.pid == pid
         assert "fps" in service.journal(10)
         assert service.fresh_states()
-    finally:
-        service.write(CONFIG_FILE, good)
     board.run("systemctl reload edge-agent")
     assert service.unit().pid == pid
 
@@ -119,16 +128,12 @@ def test_a_wrong_edit_is_refused_and_the_agent_runs_on(board: Board, service: Se
 def test_a_start_with_a_wrong_configuration_goes_on_with_the_last_good_one(
     board: Board, service: Service
 ) -> None:
-    good = service.read(CONFIG_FILE)
-    try:
-        service.write(CONFIG_FILE, good.replace("fps: 2", "fps: fast"))
+    with wrong_configuration(service):
         board.run("systemctl restart edge-agent", check=False)
         service.wait_for("active")
         assert "fps" in service.received("info")[0]["config_error"]
         assert "configuration refused" in service.unit().status
         assert service.fresh_states()
-    finally:
-        service.write(CONFIG_FILE, good)
     board.run("sleep 10")
     assert service.received("info")[0]["config_error"] == ""
 
@@ -136,16 +141,12 @@ def test_a_start_with_a_wrong_configuration_goes_on_with_the_last_good_one(
 def test_a_start_with_a_wrong_configuration_and_no_good_one_fails_at_once_and_says_the_line(
     board: Board, service: Service
 ) -> None:
-    good = service.read(CONFIG_FILE)
-    try:
-        service.write(CONFIG_FILE, good.replace("fps: 2", "fps: fast"))
+    with wrong_configuration(service):
         board.run("rm /var/lib/edge-agent/last-good.yaml")
         board.run("systemctl restart edge-agent", check=False)
         unit = service.wait_for("failed")
         assert unit.exit_code == 2
         assert "edge-agent.yaml" in service.journal(10)
-    finally:
-        service.write(CONFIG_FILE, good)
     board.run("systemctl reset-failed edge-agent; systemctl start edge-agent")
     service.wait_for("active")
 
