@@ -23,12 +23,13 @@ from edge_agent.config.setting import Apply
 from edge_agent.config.watch import ConfigWatcher
 from edge_agent.degrade import Degradation, possible_steps
 from edge_agent.inference.choice import choose_here
+from edge_agent.inference.fit import check_floor
 from edge_agent.inference.loading import LoadedModel, label_map, load_model, warm_up
 from edge_agent.log import event
 from edge_agent.memory.budget import BudgetMonitor, policy_of
 from edge_agent.memory.costs import SubsystemCosts
 from edge_agent.memory.guard import MemoryGuard
-from edge_agent.memory.plan import Limits, check_floor
+from edge_agent.memory.limits import BudgetLimits
 from edge_agent.memory.procfs import read_memory
 from edge_agent.memory.restart import take_reason
 from edge_agent.memory.trim import SystemLibc, Trimmer, tune_allocator
@@ -150,7 +151,7 @@ class Agent:
             # torch allocates anew in each frame: there this would cost thousands of page faults.
             tune_allocator(SystemLibc(), threshold_kb=_RETURN_FROM_KB)
         use = read_memory()
-        limits = Limits.of(self._config.memory)
+        limits = BudgetLimits.of(self._config.memory)
         if use.rss_mb > limits.soft_mb:
             self._trimmer.trim()
             warm_up(model)

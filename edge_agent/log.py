@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from edge_agent.config.schema import LogConfig
-from edge_agent.config.setting import Secret
+from edge_agent.secret import Secret
 
 ROOT = "edge_agent"
 """The logger that the agent's own loggers hang under; other libraries log only from WARNING up."""
@@ -33,20 +32,23 @@ def event(logger: logging.Logger, level: int, message: str, /, **fields: object)
 
 
 def setup(
-    config: LogConfig,
+    level: str = "info",
+    format: str = "auto",
     stream: TextIO | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> None:
-    """Send the process's log to `stream` (default: stderr) as `config` says; calling it again replaces that.
+    """Send the process's log to `stream` (default: stderr); calling it again replaces that.
+
+    `level` is `debug`, `info`, `warning` or `error`; `format` is `auto`, `plain`, `journal` or `json`.
 
     Exceptions that nobody caught, in any thread, are logged too.
     """
     target = sys.stderr if stream is None else stream
     handler = logging.StreamHandler(target)
-    handler.setFormatter(_formatter(config.format, target, environment))
+    handler.setFormatter(_formatter(format, target, environment))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.captureWarnings(True)
-    set_level(config.level)
+    set_level(level)
     _log_uncaught()
 
 

@@ -24,6 +24,7 @@ from edge_agent.motion import MotionGate
 from edge_agent.mqtt.payloads import (
     FrameRef,
     LabelChanged,
+    ModelRef,
     RawPrediction,
     StageLatency,
     State,
@@ -260,7 +261,7 @@ class InferenceLoop:
             unknown=stable.unknown,
             top=prediction.top,
             frame=FrameRef(frame.id, _age_ms(frame, now_s)),
-            model=self._model.ref,
+            model=_model_ref(self._model),
             latency_ms=_latency(frame, prediction),
         )
 
@@ -280,6 +281,11 @@ class Moment:
 
     ts: datetime
     synced: bool
+
+
+def _model_ref(model: LoadedModel) -> ModelRef:
+    sidecar, engine = model.artifact.sidecar, model.engine.info
+    return ModelRef(sidecar.name, sidecar.sha256, engine.precision, engine.engine)
 
 
 def _age_ms(frame: Frame, now_s: float) -> float:

@@ -17,8 +17,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.config.schema import LogConfig
-from edge_agent.config.setting import Secret
 from edge_agent.log import (
     JsonFormatter,
     PlainFormatter,
@@ -28,6 +26,7 @@ from edge_agent.log import (
     setup,
     under_journald,
 )
+from edge_agent.secret import Secret
 
 LOGGER = logging.getLogger("edge_agent.mqtt.client")
 PRIORITIES = {"debug": "<7>", "info": "<6>", "warning": "<4>", "error": "<3>", "critical": "<2>"}
@@ -68,7 +67,7 @@ def lines() -> Lines:
 
 def logged(form: Literal["auto", "plain", "journal", "json"], level: Any = "info") -> io.StringIO:
     stream = io.StringIO()
-    setup(LogConfig(level=level, format=form), stream, environment={})
+    setup(level, form, stream, environment={})
     return stream
 
 
@@ -177,10 +176,9 @@ def test_a_stream_is_journald_s_when_the_environment_names_it(tmp_path: Path) ->
 
 _PROGRAM = """
 import logging, os, sys, threading
-from edge_agent.config.schema import LogConfig
 from edge_agent.log import setup
 status = os.fstat(2)
-setup(LogConfig(), environment={"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"})
+setup(environment={"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"})
 thread = threading.Thread(target=lambda: 1 / 0, name="capture")
 thread.start()
 thread.join()

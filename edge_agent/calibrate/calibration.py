@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from edge_agent.artifact.sidecar import Artifact
-from edge_agent.calibrate.evidence import Calibration, Failure, Measurement, way_of_running
 from edge_agent.calibrate.runs import Measured, Probabilities, Progress, agreement, run_interleaved
 from edge_agent.calibrate.task import Failed, Task
 from edge_agent.errors import EngineError
 from edge_agent.inference import EngineName, Precision
 from edge_agent.inference.choice import evidence_key, runnable
+from edge_agent.inference.evidence import Calibration, Failure, Measurement, way_of_running
 from edge_agent.inference.host import Host
 
 ENGINE_LOADER = "edge_agent.calibrate.engines:load"

@@ -24,7 +24,7 @@ from edge_agent.config.schema import MemoryConfig, ModelConfig
 from edge_agent.errors import EXIT_OK, BudgetError, UsageError
 
 if TYPE_CHECKING:
-    from edge_agent.calibrate.evidence import Calibration
+    from edge_agent.inference.evidence import Calibration
 
 _FRAMES = 30
 
@@ -43,11 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, choose, store, print. Raises EdgeAgentError when nothing could be measured."""
-    from edge_agent.calibrate import calibration, evidence
-    from edge_agent.calibrate.evidence import way_of_running
+    from edge_agent.calibrate import calibration
+    from edge_agent.inference import evidence
     from edge_agent.inference.choice import choose, evidence_paths
+    from edge_agent.inference.evidence import way_of_running
     from edge_agent.inference.host import read_host
-    from edge_agent.memory.plan import Limits
+    from edge_agent.memory.limits import BudgetLimits
 
     artifact = read_sidecar(paths.find_model(args.model, os.environ))
     host = read_host()
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     stored = store(found, places, evidence.write)
     memory = MemoryConfig() if args.budget_mb is None else MemoryConfig(budget_mb=args.budget_mb)
     try:
-        verdict = choose(ModelConfig(), Limits.of(memory), artifact.sidecar, host, found)
+        verdict = choose(ModelConfig(), BudgetLimits.of(memory), artifact.sidecar, host, found)
         way = way_of_running(verdict.threads, verdict.affinity)
         chosen = f"the agent will use {verdict.name}, {way}: {verdict.reason}"
     except BudgetError as error:

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
     last_good = LastGood(args.last_good, args.config) if args.last_good else None
     config, refused = _usable(args.config, last_good)
-    log.setup(config.log)
+    log.setup(config.log.level, config.log.format)
     if refused:
         refused.tell("the configuration cannot be used, starting with the last good one")
     if not config.mqtt.tls.enabled:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edge_agent.config.schema import Config
-from edge_agent.config.setting import Secret, Setting
+from edge_agent.config.setting import Setting
 from edge_agent.config.tree import Leaf, leaves, members
 from edge_agent.config.values import limits
+from edge_agent.secret import Secret
 
 MASK = "***"
 _COMMENT_WIDTH = 100

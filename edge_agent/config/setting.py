@@ -16,15 +16,6 @@ class Apply(enum.Enum):
     RESTART = "restarts the agent"
 
 
-class Secret(str):
-    """A string that must not be shown: its repr is masked, and so is it wherever configuration is printed."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'***'" if self else "''"
-
-
 @dataclass(frozen=True, slots=True)
 class Setting:
     """The declaration of one setting, kept in the metadata of its dataclass field."""

@@ -10,13 +10,13 @@ from typing import Literal
 
 from edge_agent import paths
 from edge_agent.artifact.sidecar import Artifact, Sidecar
-from edge_agent.calibrate import evidence
-from edge_agent.calibrate.evidence import Calibration, EvidenceKey, Measurement
 from edge_agent.config.schema import MemoryConfig, ModelConfig
 from edge_agent.errors import EngineError
-from edge_agent.inference import Engine, EngineName, Precision
+from edge_agent.inference import Engine, EngineName, Precision, evidence
+from edge_agent.inference.evidence import Calibration, EvidenceKey, Measurement
+from edge_agent.inference.fit import refusal
 from edge_agent.inference.host import Host, read_host
-from edge_agent.memory.plan import Limits, refusal
+from edge_agent.memory.limits import BudgetLimits
 
 NEEDED_AGREEMENT = 0.997
 _SAME_LATENCY = 1.05  # measured again, the order of two so close may turn round
@@ -73,7 +73,7 @@ def runnable(sidecar: Sidecar, host: Host) -> tuple[tuple[EngineName, Precision]
     )
 
 
-def best(measurements: Iterable[Measurement], limits: Limits) -> Measurement | None:
+def best(measurements: Iterable[Measurement], limits: BudgetLimits) -> Measurement | None:
     """The policy: what fits the budget, then agrees with FP32, then is fastest; None where nothing fits.
 
     What stays below the soft limit is preferred to what would be trimmed all the time; among those that are
@@ -92,7 +92,7 @@ def best(measurements: Iterable[Measurement], limits: Limits) -> Measurement | N
 
 def choose(
     config: ModelConfig,
-    limits: Limits,
+    limits: BudgetLimits,
     sidecar: Sidecar,
     host: Host,
     calibration: Calibration | None,
@@ -123,7 +123,7 @@ def choose_here(
     host = read_host()
     where = evidence_paths(artifact.directory, environment)
     found = evidence.find(where, evidence_key(artifact.sidecar, host))
-    return choose(model, Limits.of(memory), artifact.sidecar, host, found.calibration, found.reason)
+    return choose(model, BudgetLimits.of(memory), artifact.sidecar, host, found.calibration, found.reason)
 
 
 def load_engine(choice: Choice, artifact: Artifact, affinity: tuple[int, ...] = ()) -> Engine:
@@ -168,7 +168,7 @@ def _usable(
 
 
 def _by_evidence(
-    config: ModelConfig, limits: Limits, calibration: Calibration, measured: Sequence[Measurement]
+    config: ModelConfig, limits: BudgetLimits, calibration: Calibration, measured: Sequence[Measurement]
 ) -> Choice:
     found = best(measured, limits)
     if found is None:

@@ -14,7 +14,6 @@ from edge_agent.inference.choice import Choice, choose_here, load_engine
 from edge_agent.inference.classifier import Classifier
 from edge_agent.inference.labels import LabelMap
 from edge_agent.inference.preprocess import Preprocessor
-from edge_agent.mqtt.payloads import ModelRef
 
 _WARM_RUNS = 3
 
@@ -27,12 +26,6 @@ class LoadedModel:
     choice: Choice
     engine: Engine
     classifier: Classifier
-
-    @property
-    def ref(self) -> ModelRef:
-        """What each `state` says of the model that made it."""
-        sidecar, engine = self.artifact.sidecar, self.engine.info
-        return ModelRef(sidecar.name, sidecar.sha256, engine.precision, engine.engine)
 
     def close(self) -> None:
         """Free its memory; it cannot classify any more."""

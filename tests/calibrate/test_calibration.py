@@ -11,15 +11,15 @@ import pytest
 
 from edge_agent.artifact.sidecar import Artifact
 from edge_agent.calibrate.calibration import ENGINE_LOADER, Candidate, calibrate, candidates, thread_counts
-from edge_agent.calibrate.evidence import Calibration
 from edge_agent.calibrate.runs import run_task
 from edge_agent.calibrate.task import Reading, Task, pictures_in
 from edge_agent.config.schema import ModelConfig
 from edge_agent.demo.bundled import PICTURES_DIR
 from edge_agent.errors import BudgetError, EngineError
 from edge_agent.inference.choice import choose
+from edge_agent.inference.evidence import Calibration
 from edge_agent.inference.host import Host, read_host
-from edge_agent.memory.plan import Limits
+from edge_agent.memory.limits import BudgetLimits
 
 _PICTURES = pictures_in(PICTURES_DIR)
 PINNED = Candidate("xnnpack", "fp16", 1, (min(os.sched_getaffinity(0)),))
@@ -84,13 +84,13 @@ def test_a_budget_that_only_the_lean_engine_fits_gets_it(
     if not lean:
         pytest.skip("there is no libXNNPACK here")
     budget_mb = max(m.steady_mb for m in lean) / 0.85
-    choice = choose(ModelConfig(), Limits(budget_mb, 0.9 * budget_mb), lite0.sidecar, host, found)
+    choice = choose(ModelConfig(), BudgetLimits(budget_mb, 0.9 * budget_mb), lite0.sidecar, host, found)
     assert choice.engine == "xnnpack"
 
 
 def test_a_budget_below_every_floor_is_refused(found: Calibration, lite0: Artifact, host: Host) -> None:
     with pytest.raises(BudgetError, match="set it to"):
-        choose(ModelConfig(), Limits(20, 18), lite0.sidecar, host, found)
+        choose(ModelConfig(), BudgetLimits(20, 18), lite0.sidecar, host, found)
 
 
 def test_where_nothing_can_be_measured_every_reason_is_given(

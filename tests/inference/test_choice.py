@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 
 from edge_agent.artifact.sidecar import Artifact, ArtifactFile, Preprocessing, Sidecar, WeightsOrigin
 from edge_agent.board import Cpu
-from edge_agent.calibrate import evidence
-from edge_agent.calibrate.evidence import Calibration, Measurement
 from edge_agent.config.schema import MemoryConfig, ModelConfig
 from edge_agent.errors import BudgetError, EngineError
+from edge_agent.inference import evidence
 from edge_agent.inference.choice import (
     Choice,
     best,
@@ -27,8 +26,10 @@ from edge_agent.inference.choice import (
     evidence_paths,
     runnable,
 )
+from edge_agent.inference.evidence import Calibration, Measurement
+from edge_agent.inference.fit import check_floor
 from edge_agent.inference.host import Host, read_host
-from edge_agent.memory.plan import Limits, check_floor
+from edge_agent.memory.limits import BudgetLimits
 
 _FILE = ArtifactFile("a", 1, "0" * 64)
 _SIDECAR = Sidecar(
@@ -48,7 +49,7 @@ _SIDECAR = Sidecar(
     sha256="abc",
 )
 _HOST = Host(Cpu("Cortex-A72", 4, ("asimd",)), 4, "libXNNPACK.so.0", "", "2.9.1")
-_WIDE = Limits(budget_mb=1000, soft_mb=900)
+_WIDE = BudgetLimits(budget_mb=1000, soft_mb=900)
 
 _LEAN = Measurement("xnnpack", "fp16", 4, "fp32", "libXNNPACK.so.0", 3, 0.2, 80, 90, 84, 90, 1.0, 1e-4)
 _FAST = replace(_LEAN, engine="torchscript", precision="fp32", latency_p50_ms=70, steady_mb=290)
@@ -62,7 +63,7 @@ def _calibration(*measurements: Measurement) -> Calibration:
 
 def test_what_is_fastest_within_the_budget_is_chosen() -> None:
     assert best([_LEAN, _FAST], _WIDE) == _FAST
-    assert best([_LEAN, _FAST], Limits(128, 115)) == _LEAN
+    assert best([_LEAN, _FAST], BudgetLimits(128, 115)) == _LEAN
 
 
 def test_speed_does_not_make_up_for_wrong_answers() -> None:
@@ -80,14 +81,14 @@ def test_of_equally_fast_ones_the_leanest_is_taken() -> None:
 
 
 def test_what_would_be_trimmed_all_the_time_is_the_second_choice() -> None:
-    limits = Limits(budget_mb=100, soft_mb=90)
+    limits = BudgetLimits(budget_mb=100, soft_mb=90)
     tight_but_fast = replace(_LEAN, threads=2, steady_mb=95, latency_p50_ms=40)
     assert best([_LEAN, tight_but_fast], limits) == _LEAN
     assert best([tight_but_fast], limits) == tight_but_fast
 
 
 def test_nothing_fits_a_budget_below_every_floor() -> None:
-    assert best([_LEAN, _FAST], Limits(64, 58)) is None
+    assert best([_LEAN, _FAST], BudgetLimits(64, 58)) is None
     assert best([], _WIDE) is None
 
 
@@ -116,7 +117,7 @@ _MEASUREMENTS = st.lists(
 def test_the_choice_fits_whenever_something_does_and_nothing_better_was_passed_over(
     measurements: list[Measurement], budget_mb: float
 ) -> None:
-    limits = Limits(budget_mb, 0.9 * budget_mb)
+    limits = BudgetLimits(budget_mb, 0.9 * budget_mb)
     found = best(measurements, limits)
     fitting = [m for m in measurements if m.steady_mb <= budget_mb]
     assert (found is None) == (not fitting)
@@ -129,7 +130,7 @@ def test_the_choice_fits_whenever_something_does_and_nothing_better_was_passed_o
 
 
 def test_evidence_decides_and_is_quoted() -> None:
-    choice = choose(ModelConfig(), Limits(128, 115), _SIDECAR, _HOST, _calibration(_LEAN, _FAST))
+    choice = choose(ModelConfig(), BudgetLimits(128, 115), _SIDECAR, _HOST, _calibration(_LEAN, _FAST))
     assert (choice.name, choice.source, choice.measured) == ("xnnpack fp16", "calibrated", _LEAN)
     assert choice.reason == (
         "the best of 2 measured within 128 MB: 80 ms, 84 MB,"
@@ -139,7 +140,7 @@ def test_evidence_decides_and_is_quoted() -> None:
 
 def test_a_budget_below_the_measured_floor_is_refused_with_what_would_fit() -> None:
     with pytest.raises(BudgetError) as refused:
-        choose(ModelConfig(), Limits(64, 57.6), _SIDECAR, _HOST, _calibration(_LEAN, _FAST))
+        choose(ModelConfig(), BudgetLimits(64, 57.6), _SIDECAR, _HOST, _calibration(_LEAN, _FAST))
     assert str(refused.value) == (
         "memory.budget_mb is 64, and nothing measured here fits it (xnnpack fp16, 4 threads: 84 MB;"
         " torchscript fp32, 4 threads: 290 MB): set it to 94 or more, or use a smaller model"
@@ -149,7 +150,7 @@ def test_a_budget_below_the_measured_floor_is_refused_with_what_would_fit() -> N
 
 def test_a_budget_that_only_one_precision_fits_gets_that_one() -> None:
     larger = replace(_LEAN, precision="fp32", steady_mb=120, latency_p50_ms=60)
-    choice = choose(ModelConfig(), Limits(100, 90), _SIDECAR, _HOST, _calibration(larger, _LEAN))
+    choice = choose(ModelConfig(), BudgetLimits(100, 90), _SIDECAR, _HOST, _calibration(larger, _LEAN))
     assert choice.name == "xnnpack fp16"
 
 
@@ -194,9 +195,9 @@ def test_where_nothing_can_run_every_obstacle_is_named() -> None:
 
 
 def test_an_agent_that_needs_more_than_its_budget_is_told_what_would_fit() -> None:
-    check_floor("torchscript fp16", Limits(210, 189), 205)
+    check_floor("torchscript fp16", BudgetLimits(210, 189), 205)
     with pytest.raises(BudgetError) as refused:
-        check_floor("torchscript fp16", Limits(128, 115.2), 205.4, (_LEAN, _FAST))
+        check_floor("torchscript fp16", BudgetLimits(128, 115.2), 205.4, (_LEAN, _FAST))
     assert str(refused.value) == (
         "memory.budget_mb is 128, and the agent with torchscript fp16 needs 205 MB here:"
         " set it to 229 or more, or choose a leaner way (xnnpack fp16, 4 threads took 84 MB)"

@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.config.schema import Config, MqttConfig, RtspConfig, SourceConfig, StabilizerConfig
-from edge_agent.config.setting import Secret
 from edge_agent.inference import EngineInfo, Score
 from edge_agent.mqtt import payloads
 from edge_agent.mqtt.payloads import (
@@ -39,6 +38,7 @@ from edge_agent.mqtt.payloads import (
     timestamp,
     utc,
 )
+from edge_agent.secret import Secret
 from tests.mqtt import samples
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schema"

@@ -17,8 +17,8 @@ from edge_agent.config.schema import (
     SourceConfig,
     V4l2Config,
 )
-from edge_agent.config.setting import Secret
 from edge_agent.errors import ConfigError
+from edge_agent.secret import Secret
 from edge_agent.sources import Source
 from edge_agent.sources.factory import make_source
 

@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 
 from edge_agent.config.schema import RtspConfig
-from edge_agent.config.setting import Secret
 from edge_agent.errors import ConfigError, SourceError
+from edge_agent.secret import Secret
 from edge_agent.sources import Source, Streaming
 from edge_agent.sources.capture import CaptureLoop, CapturePolicy, CaptureStatus
 from edge_agent.sources.latest import LatestFrame
@@ -209,7 +209,7 @@ def test_opencv_itself_prints_nothing_not_even_the_password(guarded: RtspServer)
     script = (
         "import sys\n"
         "from edge_agent.config.schema import RtspConfig\n"
-        "from edge_agent.config.setting import Secret\n"
+        "from edge_agent.secret import Secret\n"
         "from edge_agent.errors import SourceError\n"
         "from edge_agent.sources.rtsp import rtsp_source\n"
         "try:\n"

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.calibrate import evidence
-from edge_agent.calibrate.evidence import Calibration, EvidenceError, EvidenceKey, Failure, Measurement
+from edge_agent.inference import evidence
+from edge_agent.inference.evidence import Calibration, EvidenceError, EvidenceKey, Failure, Measurement
 
 _KEY = EvidenceKey("Cortex-A76", ("asimd", "asimdhp"), "abc", "libXNNPACK.so.0", "2.9.1")
 _CALIBRATION = Calibration(
