@@ -21,7 +21,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.convert import FILE_NAMES
-from edge_agent import paths
 from edge_agent.artifact.sidecar import read_sidecar
 from edge_agent.bench.chart import svg
 from edge_agent.bench.report import markdown, table
@@ -31,6 +30,7 @@ from edge_agent.bench.run import Bench, run_bench
 from edge_agent.commands.calibrate import pictures_of
 from edge_agent.errors import EdgeAgentError
 from edge_agent.inference.host import Host, read_host
+from edge_agent.system import paths
 
 _LOADER = "benchmarks.peer_engines:load"
 _LEAN = "lean FP16"

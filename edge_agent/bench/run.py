@@ -9,10 +9,10 @@ from datetime import datetime
 
 from edge_agent.bench.result import BenchResult, Machine, RowResult
 from edge_agent.bench.rows import RowSpec, Setting
-from edge_agent.board import Board
 from edge_agent.calibrate.runs import Agreement, Measured, Outcome, Progress, agreement, run_interleaved
 from edge_agent.calibrate.task import Failed
 from edge_agent.inference.host import Host
+from edge_agent.system.board import Board
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from edge_agent.inference.host import Host
 
 ENGINE_LOADER = "edge_agent.calibrate.engines:load"
 # With these imported, a measuring process has what the daemon has: its memory is the daemon's.
-DAEMON_MODULES = ("edge_agent.agent",)
+DAEMON_MODULES = ("edge_agent.daemon.agent",)
 _MOST_EXACT_FIRST: tuple[tuple[EngineName, Precision], ...] = (
     ("torchscript", "fp32"),
     ("xnnpack", "fp32"),

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edge_agent import paths
 from edge_agent.artifact.sidecar import read_sidecar
 from edge_agent.commands.calibrate import pictures_of
 from edge_agent.errors import EXIT_OK, UsageError
+from edge_agent.system import paths
 
 _FRAMES = 30
 

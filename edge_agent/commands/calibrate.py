@@ -18,10 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent import paths
 from edge_agent.artifact.sidecar import read_sidecar
 from edge_agent.config.schema import MemoryConfig, ModelConfig
 from edge_agent.errors import EXIT_OK, BudgetError, UsageError
+from edge_agent.system import paths
 
 if TYPE_CHECKING:
     from edge_agent.inference.evidence import Calibration

@@ -21,8 +21,8 @@ from edge_agent.frame import Frame
 from edge_agent.inference import Prediction
 from edge_agent.inference.choice import choose_here, load_engine
 from edge_agent.inference.classifier import Classifier
-from edge_agent.paths import find_model
 from edge_agent.sources.picture import read_picture
+from edge_agent.system.paths import find_model
 
 _NO_LIMIT_MB = 65536  # a one-shot command is not held to the daemon's budget
 

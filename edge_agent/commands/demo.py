@@ -23,8 +23,8 @@ from edge_agent.demo.bundled import BUNDLED_PICTURES, PICTURES_DIR
 from edge_agent.demo.model import ensure_model
 from edge_agent.demo.session import Broker, Outcome, play, topics
 from edge_agent.errors import EXIT_FAILURE, EXIT_OK, UsageError
-from edge_agent.paths import demo_model_dir
 from edge_agent.sources.picture import is_picture
+from edge_agent.system.paths import demo_model_dir
 
 _PASSWORD_VARIABLE = "EDGE_AGENT_DEMO_PASSWORD"
 _MQTT_PORT = 1883

@@ -17,13 +17,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent import paths
 from edge_agent.errors import EXIT_FAILURE, EXIT_OK, ConfigError
+from edge_agent.system import paths
 
 if TYPE_CHECKING:
-    from edge_agent.clock import Clock
     from edge_agent.config.schema import Config
     from edge_agent.doctor.check import Check
+    from edge_agent.system.clock import Clock
 
 _INSTALLED_CONFIG = Path("/etc/edge-agent/edge-agent.yaml")
 
@@ -49,13 +49,13 @@ def run(args: argparse.Namespace) -> int:
 
 def examine(config_file: Path | None, environment: Mapping[str, str]) -> Iterator[Check]:
     """Everything that can be looked at; a broken configuration is a finding, too."""
-    from edge_agent.board import Board
-    from edge_agent.clock import SystemClock
     from edge_agent.config.loader import load
     from edge_agent.config.schema import Config
     from edge_agent.doctor import board as of_board
     from edge_agent.doctor.check import fail, ok
     from edge_agent.inference.host import read_host
+    from edge_agent.system.board import Board
+    from edge_agent.system.clock import SystemClock
 
     config, clock = Config(), SystemClock()
     finding = ok("configuration", "none given: model, camera and broker are not looked at")

@@ -15,7 +15,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent import log
+from edge_agent.system import log
 
 if TYPE_CHECKING:
     from edge_agent.config.last_good import LastGood
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from edge_agent.config.last_good import LastGood
-    from edge_agent.slim import leave_out_openssl
+    from edge_agent.system.lean_imports import leave_out_openssl
 
     last_good = LastGood(args.last_good, args.config) if args.last_good else None
     config, refused = _usable(args.config, last_good)
@@ -48,8 +48,8 @@ def run(args: argparse.Namespace) -> int:
     if not config.mqtt.tls.enabled:
         leave_out_openssl()
     # Only now: what these import is what the line above keeps out.
-    from edge_agent.agent import run_agent
-    from edge_agent.clock import SystemClock
+    from edge_agent.daemon.agent import run_agent
+    from edge_agent.system.clock import SystemClock
 
     return run_agent(
         args.config,

@@ -9,8 +9,8 @@ from edge_agent.config.document import read_text
 from edge_agent.config.loader import parse
 from edge_agent.config.problem import InvalidConfigError
 from edge_agent.config.schema import Config
-from edge_agent.log import event
-from edge_agent.whole_file import write_whole
+from edge_agent.system.files import write_whole
+from edge_agent.system.log import event
 
 _LOG = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from edge_agent.config.schema import Config
 from edge_agent.config.setting import Setting
 from edge_agent.config.tree import Leaf, leaves, members
 from edge_agent.config.values import limits
-from edge_agent.secret import Secret
+from edge_agent.system.secret import Secret
 
 MASK = "***"
 _COMMENT_WIDTH = 100

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from edge_agent.config.setting import Apply, section, setting
-from edge_agent.secret import Secret
+from edge_agent.system.secret import Secret
 
 _LIVE, _SOURCE, _BROKER, _RESTART = Apply.LIVE, Apply.SOURCE, Apply.BROKER, Apply.RESTART
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import yaml
 
 from edge_agent.config.setting import Setting
-from edge_agent.secret import Secret
+from edge_agent.system.secret import Secret
 
 _YAML = "tag:yaml.org,2002:"
 _NULL, _BOOL, _INT, _FLOAT = _YAML + "null", _YAML + "bool", _YAML + "int", _YAML + "float"

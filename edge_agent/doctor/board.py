@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from edge_agent.board import Board, CgroupMemory, Throttling
-from edge_agent.clock import Clock
 from edge_agent.config.schema import MemoryConfig
 from edge_agent.doctor.check import Check, fail, ok, warn
 from edge_agent.inference.host import Host
+from edge_agent.system.board import Board, CgroupMemory, Throttling
+from edge_agent.system.clock import Clock
 
 _HOT_C = 75.0
 _TIGHT_DISK_MB = 256

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edge_agent.artifact.sidecar import Artifact, FileRole, open_role, read_sidecar
-from edge_agent.clock import Clock
 from edge_agent.config.schema import Config
 from edge_agent.doctor.check import Check, fail, ok, warn
 from edge_agent.errors import ArtifactError, BudgetError, EdgeAgentError
 from edge_agent.inference.choice import choose_here
 from edge_agent.mqtt.probe import probe
 from edge_agent.sources import Source
+from edge_agent.system.clock import Clock
 
 _ROLES: tuple[FileRole, ...] = ("xnnpack-fp16", "xnnpack-fp32", "torchscript-fp16", "torchscript-fp32")
 

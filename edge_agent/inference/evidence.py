@@ -15,7 +15,7 @@ from typing import Any, cast, get_args
 
 from edge_agent.errors import EdgeAgentError
 from edge_agent.inference import EngineName, Precision
-from edge_agent.whole_file import write_whole
+from edge_agent.system.files import write_whole
 
 SCHEMA = 1
 FILE_NAME = "calibration.json"

@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_agent.board import Board, Cpu
 from edge_agent.errors import EngineError
+from edge_agent.system.board import Board, Cpu
 
 MOST_DEFAULT_THREADS = 4
 

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from edge_agent.log import event
 from edge_agent.memory.budget import Action, BudgetMonitor, Degrade, DegradeStep, Restart, Trim
 from edge_agent.memory.procfs import MemoryUse, read_memory
 from edge_agent.memory.trim import TrimResult
+from edge_agent.system.log import event
 
 _LOG = logging.getLogger(__name__)
 

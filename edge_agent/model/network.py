@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent import paths
 from edge_agent.artifact.sidecar import WeightsOrigin
 from edge_agent.errors import ModelError
 from edge_agent.model.architectures import Architecture, class_count, find_architecture
 from edge_agent.model.state_dict import load_into, read_state_dict
 from edge_agent.model.weights import given, obtain
+from edge_agent.system import paths
 
 if TYPE_CHECKING:
     from torch import nn

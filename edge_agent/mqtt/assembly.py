@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 
-from edge_agent.clock import Clock
 from edge_agent.config.schema import Config
 from edge_agent.mqtt.client import Publisher, Subscription
 from edge_agent.mqtt.events import EventQueue
@@ -13,6 +12,7 @@ from edge_agent.mqtt.homeassistant import Discovery
 from edge_agent.mqtt.message import Message
 from edge_agent.mqtt.status import BrokerStatus
 from edge_agent.mqtt.topics import Topics
+from edge_agent.system.clock import Clock
 
 
 def make_publisher(

@@ -11,9 +11,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from edge_agent.clock import Clock
 from edge_agent.config.schema import MqttConfig
-from edge_agent.log import RepeatedError, event
 from edge_agent.mqtt.backoff import Backoff
 from edge_agent.mqtt.connection import (
     Ack,
@@ -31,7 +29,9 @@ from edge_agent.mqtt.session import OFFLINE, Counters, Session, Stock
 from edge_agent.mqtt.size_limit import SizeLimit
 from edge_agent.mqtt.status import BrokerStatus
 from edge_agent.mqtt.topics import Topics
-from edge_agent.wake import Wake
+from edge_agent.system.clock import Clock
+from edge_agent.system.log import RepeatedError, event
+from edge_agent.system.wake import Wake
 
 _STEP_S = 1.0
 _STABLE_S = 5.0  # a connection that lasted so long has recovered; a shorter one is one more failure

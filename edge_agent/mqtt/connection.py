@@ -18,12 +18,12 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from edge_agent.clock import Clock
 from edge_agent.config.schema import MqttConfig, TlsConfig
 from edge_agent.errors import BrokerError
 from edge_agent.mqtt.message import Incoming, Message
 from edge_agent.mqtt.status import REMEDIES, Trouble
-from edge_agent.wake import Wake
+from edge_agent.system.clock import Clock
+from edge_agent.system.wake import Wake
 
 if TYPE_CHECKING:
     import ssl
@@ -351,7 +351,7 @@ def tls_context(config: TlsConfig) -> ssl.SSLContext:
 
     Raises BrokerConnectionError (LOCAL) for a file that is missing or no certificate or key.
     """
-    import ssl  # megabytes of it, and needed by few: see edge_agent.slim
+    import ssl  # megabytes of it, and needed by few: see edge_agent.system.lean_imports
 
     ca_file = None if config.ca_file == _UNSET else config.ca_file
     try:

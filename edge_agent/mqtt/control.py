@@ -11,13 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from edge_agent.clock import Clock
 from edge_agent.config.schema import Config
 from edge_agent.errors import EdgeAgentError
-from edge_agent.log import event
 from edge_agent.mqtt.message import Incoming, Message
 from edge_agent.mqtt.payloads import SCHEMA, dump, plain
 from edge_agent.mqtt.topics import Topics
+from edge_agent.system.clock import Clock
+from edge_agent.system.log import event
 
 ErrorCode = Literal["malformed", "unknown_verb", "too_many_requests", "failed"]
 

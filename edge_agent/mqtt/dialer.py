@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
-from edge_agent.clock import Clock
 from edge_agent.config.schema import MqttConfig
 from edge_agent.mqtt.connection import BrokerConnectionError, Connection, Protocol
 from edge_agent.mqtt.message import Message
 from edge_agent.mqtt.status import Trouble
-from edge_agent.wake import Wake
+from edge_agent.system.clock import Clock
+from edge_agent.system.wake import Wake
 
 # How brokers that know only MQTT 3.1.1 take an MQTT 5 greeting: some say so, some hang up, some wait.
 _PERHAPS_TOO_OLD = (Trouble.PROTOCOL, Trouble.CLOSED, Trouble.SILENT)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edge_agent.clock import Clock
 from edge_agent.config.schema import Config
 from edge_agent.mqtt.client import Publisher, Subscription
 from edge_agent.mqtt.control import Commands, Control
@@ -12,6 +11,7 @@ from edge_agent.mqtt.message import Message
 from edge_agent.mqtt.payloads import Health, Info, LabelChanged, RawPrediction, State
 from edge_agent.mqtt.status import BrokerStatus
 from edge_agent.mqtt.topics import Topics
+from edge_agent.system.clock import Clock
 
 _STOP_S = 0.9
 

@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from edge_agent.clock import Clock
 from edge_agent.mqtt.message import Message
+from edge_agent.system.clock import Clock
 
 
 class Lane(enum.Enum):

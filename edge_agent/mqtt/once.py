@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from edge_agent.clock import Clock
 from edge_agent.config.schema import MqttConfig
 from edge_agent.errors import BrokerError
 from edge_agent.mqtt.connection import Ack, Connection, client_id
 from edge_agent.mqtt.dialer import Dialer
 from edge_agent.mqtt.message import Message
+from edge_agent.system.clock import Clock
 
 
 def publish_once(

@@ -15,13 +15,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_agent.clock import Clock, boot_id
 from edge_agent.config.schema import OutboxConfig
-from edge_agent.log import RepeatedError
 from edge_agent.mqtt.payloads import LabelChanged, utc
 from edge_agent.mqtt.status import OutboxPlace
 from edge_agent.mqtt.store import MemoryStore, Row, SqliteStore, Store, StoreError
-from edge_agent.paths import runtime_dir, state_dir
+from edge_agent.system.clock import Clock, boot_id
+from edge_agent.system.log import RepeatedError
+from edge_agent.system.paths import runtime_dir, state_dir
 
 SPILL_AFTER_S = 5.0
 """How long an event may wait in the journal before it is written to the disk."""
@@ -51,7 +51,7 @@ class Outbox:
     """
 
     def __init__(self, journal: Store, disk: Store, bounds: Bounds, clock: Clock, boot: str) -> None:
-        """`boot` names the present boot of the machine (`edge_agent.clock.boot_id`)."""
+        """`boot` names the present boot of the machine (`edge_agent.system.clock.boot_id`)."""
         self._journal = journal
         self._disk = disk
         self._memory = MemoryStore()

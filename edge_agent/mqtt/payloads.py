@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from edge_agent.config.schema import Config
 from edge_agent.inference import EngineInfo, Score
-from edge_agent.secret import Secret
+from edge_agent.system.secret import Secret
 
 SCHEMA = 1
 """The version of the payloads; a change that could break a subscriber raises it."""

@@ -6,8 +6,8 @@ import logging
 import os
 from pathlib import Path
 
-from edge_agent.clock import Clock
-from edge_agent.log import event
+from edge_agent.system.clock import Clock
+from edge_agent.system.log import event
 
 BLOCK = 10_000_000
 """Numbers reserved by one write: days of frames, and a crash may skip that many."""

@@ -7,8 +7,6 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_agent.clock import Clock
-from edge_agent.log import RepeatedError
 from edge_agent.mqtt.connection import Ack, Connection
 from edge_agent.mqtt.events import EventQueue
 from edge_agent.mqtt.mailbox import Lane, Mailbox
@@ -16,6 +14,8 @@ from edge_agent.mqtt.message import Message
 from edge_agent.mqtt.payloads import encode
 from edge_agent.mqtt.size_limit import SizeLimit
 from edge_agent.mqtt.topics import Topics
+from edge_agent.system.clock import Clock
+from edge_agent.system.log import RepeatedError
 
 ONLINE = b"online"
 OFFLINE = b"offline"

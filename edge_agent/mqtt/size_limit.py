@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from edge_agent.clock import Clock
 from edge_agent.mqtt.message import Message
+from edge_agent.system.clock import Clock
 
 _SUSPICIOUS_BYTES = 16 * 1024  # smaller messages are never blamed: no broker refuses those
 _SUSPICIOUS_S = 2.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from edge_agent.log import event
+from edge_agent.system.log import event
 
 if TYPE_CHECKING:
     import sqlite3

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from edge_agent.errors import SourceError
 from edge_agent.frame import Frame
-from edge_agent.log import event
 from edge_agent.sources.picture import is_picture, read_picture
+from edge_agent.system.log import event
 
 _LOG = logging.getLogger(__name__)
 

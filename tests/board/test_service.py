@@ -189,7 +189,7 @@ def test_an_upgrade_takes_over_and_keeps_the_configuration(board: Board, service
 
 
 def test_an_upgrade_that_does_not_get_healthy_is_rolled_back(board: Board, service: Service) -> None:
-    agent = f"{SOURCE}/edge_agent/agent.py"
+    agent = f"{SOURCE}/edge_agent/daemon/agent.py"
     board.run(f"cp {agent} /root/agent.py; sed -i 's/99.1.0/99.2.0/' {SOURCE}/edge_agent/__init__.py")
     board.run(f"echo 'raise RuntimeError(\"a broken release\")' >>{agent}")
     try:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from edge_agent.config.rules import RULES
 from edge_agent.config.schema import Config
 from edge_agent.config.tree import Leaf, leaves
-from edge_agent.secret import Secret
+from edge_agent.system.secret import Secret
 
 LEAVES = {leaf.key: leaf for leaf in leaves(Config())}
 

@@ -12,7 +12,7 @@ from edge_agent.config.changes import Change, Changes, diff
 from edge_agent.config.schema import Config
 from edge_agent.config.setting import Apply
 from edge_agent.config.tree import Leaf
-from edge_agent.secret import Secret
+from edge_agent.system.secret import Secret
 from tests.config.samples import changed_settings, configs, with_value
 
 

@@ -13,7 +13,7 @@ from edge_agent.config.loader import load, parse
 from edge_agent.config.render import commented_yaml, mask_url, masked, settings_table, with_settings_table
 from edge_agent.config.schema import Config
 from edge_agent.config.tree import leaves
-from edge_agent.secret import Secret
+from edge_agent.system.secret import Secret
 from tests.config.samples import LEAVES, configs, secret_texts, with_value
 
 SECRET_KEYS = [key for key, leaf in LEAVES.items() if leaf.kind is Secret]

@@ -8,8 +8,8 @@ from pathlib import Path
 from unittest.mock import patch
 
 from edge_agent import cli
-from edge_agent.board import Board
+from edge_agent.system.board import Board
 
 if __name__ == "__main__":
-    with patch("edge_agent.agent.Board", lambda: Board(Path(os.environ["BOARD_ROOT"]))):
+    with patch("edge_agent.daemon.agent.Board", lambda: Board(Path(os.environ["BOARD_ROOT"]))):
         sys.exit(cli.main())

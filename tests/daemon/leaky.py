@@ -40,5 +40,8 @@ def impatient(config: MemoryConfig) -> BudgetPolicy:
 
 
 if __name__ == "__main__":
-    with patch("edge_agent.agent.make_source", LeakySource), patch("edge_agent.agent.policy_of", impatient):
+    with (
+        patch("edge_agent.daemon.agent.make_source", LeakySource),
+        patch("edge_agent.daemon.agent.policy_of", impatient),
+    ):
         sys.exit(cli.main())

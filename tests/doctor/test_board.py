@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.board import Board, CgroupMemory, Cpu, parse_throttled
-from edge_agent.clock import SystemClock
 from edge_agent.config.schema import MemoryConfig
 from edge_agent.doctor import board as checks
 from edge_agent.doctor.check import Check, text
 from edge_agent.inference.host import Host, parse_torch_version
+from edge_agent.system.board import Board, CgroupMemory, Cpu, parse_throttled
+from edge_agent.system.clock import SystemClock
 
 _HOST = Host(Cpu("Cortex-A76", 4, ("asimd", "asimdhp")), 4, "libXNNPACK.so.0", "", "2.9.1+cpu")
 

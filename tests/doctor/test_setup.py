@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from edge_agent.artifact.sidecar import Artifact
-from edge_agent.clock import SystemClock
 from edge_agent.config.schema import Config, FolderConfig, ModelConfig, MqttConfig, SourceConfig
 from edge_agent.demo.bundled import PICTURES_DIR
 from edge_agent.doctor import setup
-from edge_agent.secret import Secret
 from edge_agent.sources.factory import make_source
+from edge_agent.system.clock import SystemClock
+from edge_agent.system.secret import Secret
 from tests.mqtt.brokers import HOST, Mosquitto
 
 

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.artifact.sidecar import Artifact, ArtifactFile, Preprocessing, Sidecar, WeightsOrigin
-from edge_agent.board import Cpu
 from edge_agent.config.schema import MemoryConfig, ModelConfig
 from edge_agent.errors import BudgetError, EngineError
 from edge_agent.inference import evidence
@@ -30,6 +29,7 @@ from edge_agent.inference.evidence import Calibration, Measurement
 from edge_agent.inference.fit import check_floor
 from edge_agent.inference.host import Host, read_host
 from edge_agent.memory.limits import BudgetLimits
+from edge_agent.system.board import Cpu
 
 _FILE = ArtifactFile("a", 1, "0" * 64)
 _SIDECAR = Sidecar(

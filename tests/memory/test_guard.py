@@ -6,11 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from edge_agent.daemon.restart import take_reason
 from edge_agent.errors import EXIT_RESTART
 from edge_agent.memory.budget import BudgetMonitor, BudgetPolicy, DegradeStep, Restart
 from edge_agent.memory.guard import MemoryGuard
 from edge_agent.memory.procfs import MemoryUse
-from edge_agent.memory.restart import take_reason
 from edge_agent.memory.trim import TrimResult
 
 _POLICY = BudgetPolicy(budget_mb=100, soft_mb=90, settle_s=0, trim_interval_s=30, grace_s=0)
@@ -85,7 +85,7 @@ from edge_agent.errors import EXIT_RESTART
 from edge_agent.memory.budget import BudgetMonitor, BudgetPolicy, DegradeStep
 from edge_agent.memory.guard import MemoryGuard
 from edge_agent.memory.procfs import read_memory
-from edge_agent.memory.restart import leave_reason
+from edge_agent.daemon.restart import leave_reason
 from edge_agent.memory.trim import Trimmer
 
 class Agent:

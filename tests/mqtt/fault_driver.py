@@ -11,12 +11,12 @@ import sys
 import threading
 from pathlib import Path
 
-from edge_agent.clock import SystemClock
 from edge_agent.config.schema import OutboxConfig
 from edge_agent.mqtt.client import Publisher
 from edge_agent.mqtt.outbox import open_outbox
 from edge_agent.mqtt.payloads import LabelChanged, utc
 from edge_agent.mqtt.sequence import Sequence
+from edge_agent.system.clock import SystemClock
 from tests.mqtt.samples import TOPICS, broker_config
 
 _PAUSE_S = 0.001

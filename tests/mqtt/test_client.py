@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.clock import SystemClock
 from edge_agent.config.schema import MqttConfig
 from edge_agent.demo.broker import embedded_broker
 from edge_agent.demo.subscriber import Subscriber
@@ -22,7 +21,8 @@ from edge_agent.mqtt.client import Publisher, Subscription
 from edge_agent.mqtt.connection import Connection
 from edge_agent.mqtt.message import Incoming, Message
 from edge_agent.mqtt.status import BrokerStatus, Trouble
-from edge_agent.secret import Secret
+from edge_agent.system.clock import SystemClock
+from edge_agent.system.secret import Secret
 from tests.mqtt import samples
 from tests.mqtt.brokers import HOST, Mosquitto, collect, free_port, wait_until
 from tests.mqtt.samples import TOPICS, broker_config

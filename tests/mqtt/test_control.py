@@ -16,13 +16,13 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from edge_agent.clock import SystemClock
 from edge_agent.config.schema import Config, MqttConfig
 from edge_agent.errors import ConfigError, SourceError
 from edge_agent.mqtt.client import Publisher, Subscription
 from edge_agent.mqtt.control import Control, Reloaded, TokenBucket
 from edge_agent.mqtt.message import Incoming, Message
-from edge_agent.secret import Secret
+from edge_agent.system.clock import SystemClock
+from edge_agent.system.secret import Secret
 from tests.mqtt.brokers import HOST, Mosquitto, wait_until
 from tests.mqtt.samples import TOPICS, FakeClock, broker_config
 

@@ -38,7 +38,7 @@ from edge_agent.mqtt.payloads import (
     timestamp,
     utc,
 )
-from edge_agent.secret import Secret
+from edge_agent.system.secret import Secret
 from tests.mqtt import samples
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schema"

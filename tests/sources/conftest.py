@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from .helpers import FakeClock
+from tests.sources.helpers import FakeClock
 
 
 @pytest.fixture

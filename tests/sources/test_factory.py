@@ -18,11 +18,10 @@ from edge_agent.config.schema import (
     V4l2Config,
 )
 from edge_agent.errors import ConfigError
-from edge_agent.secret import Secret
 from edge_agent.sources import Source
 from edge_agent.sources.factory import make_source
-
-from .helpers import plain_picture
+from edge_agent.system.secret import Secret
+from tests.sources.helpers import plain_picture
 
 ALL = SourceConfig(
     fps=2,

@@ -12,8 +12,7 @@ from edge_agent.errors import SourceError
 from edge_agent.frame import Frame
 from edge_agent.sources import Source
 from edge_agent.sources.folder import FolderSource
-
-from .helpers import BLUE, GREEN, RED, open_files, plain_picture
+from tests.sources.helpers import BLUE, GREEN, RED, open_files, plain_picture
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from . import fake_picamera2
+from tests.sources import fake_picamera2
 
 CALLED = (
     "__init__", "global_camera_info", "camera_properties", "camera_controls", "create_video_configuration",

@@ -16,8 +16,7 @@ from edge_agent.demo.bundled import BUNDLED_PICTURES
 from edge_agent.errors import SourceError
 from edge_agent.sources import picture
 from edge_agent.sources.picture import SHORTER_SIDE_PX, is_picture, read_picture
-
-from .helpers import BLUE, RED, plain_picture
+from tests.sources.helpers import BLUE, RED, plain_picture
 
 DOG = next(bundled.path for bundled in BUNDLED_PICTURES if bundled.name == "dog.jpg")
 EXIF_ORIENTATION = 0x0112

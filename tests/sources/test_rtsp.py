@@ -18,15 +18,14 @@ from PIL import Image
 
 from edge_agent.config.schema import RtspConfig
 from edge_agent.errors import ConfigError, SourceError
-from edge_agent.secret import Secret
+from edge_agent.pipeline.capture_loop import CaptureLoop, CapturePolicy, CaptureStatus
+from edge_agent.pipeline.latest import LatestFrame
 from edge_agent.sources import Source, Streaming
-from edge_agent.sources.capture import CaptureLoop, CapturePolicy, CaptureStatus
-from edge_agent.sources.latest import LatestFrame
 from edge_agent.sources.opencv import LiveCapture
 from edge_agent.sources.rtsp import rtsp_source
-
-from .helpers import BLUE, Deaf, open_files
-from .rtsp_server import RtspServer
+from edge_agent.system.secret import Secret
+from tests.sources.helpers import BLUE, Deaf, open_files
+from tests.sources.rtsp_server import RtspServer
 
 pytest.importorskip("cv2", reason="OpenCV is not installed")
 
@@ -209,7 +208,7 @@ def test_opencv_itself_prints_nothing_not_even_the_password(guarded: RtspServer)
     script = (
         "import sys\n"
         "from edge_agent.config.schema import RtspConfig\n"
-        "from edge_agent.secret import Secret\n"
+        "from edge_agent.system.secret import Secret\n"
         "from edge_agent.errors import SourceError\n"
         "from edge_agent.sources.rtsp import rtsp_source\n"
         "try:\n"

@@ -12,8 +12,7 @@ from edge_agent.errors import SourceError
 from edge_agent.frame import Frame
 from edge_agent.sources.opencv import to_rgb
 from edge_agent.sources.video import VideoFileSource
-
-from .helpers import BLUE, GREEN, RED, open_files, pixels_of
+from tests.sources.helpers import BLUE, GREEN, RED, open_files, pixels_of
 
 cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
 

@@ -1,0 +1,83 @@
+"""What the agent gives up, one thing after another, to stay within its memory budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
+
+from edge_agent.config.schema import Config, SourceConfig
+from edge_agent.inference.loading import LoadedModel, label_map, reload_as
+from edge_agent.memory.budget import DegradeStep
+from edge_agent.pipeline.capture_loop import CaptureLoop
+from edge_agent.pipeline.inference_loop import InferenceLoop, Rules
+from edge_agent.sources.factory import make_source
+
+SMALL_WIDTH, SMALL_HEIGHT = 320, 240
+"""Of the frames of a camera that has to make do with less; networks look at 224 pixels."""
+
+
+def possible_steps(config: Config, model: LoadedModel) -> tuple[DegradeStep, ...]:
+    """The steps that would save memory here, in the order in which they are taken."""
+    return tuple(_possible(config, model))
+
+
+def _possible(config: Config, model: LoadedModel) -> Iterator[DegradeStep]:
+    choice = model.choice
+    has_fp16 = f"{choice.engine}-fp16" in model.artifact.sidecar.files
+    if choice.precision == "fp32" and has_fp16:
+        yield DegradeStep.FP16_WEIGHTS
+    if config.publish.image:
+        yield DegradeStep.NO_IMAGES
+    if smaller(config.source) != config.source:
+        yield DegradeStep.SMALL_FRAME
+
+
+def smaller(source: SourceConfig) -> SourceConfig:
+    """The same source with frames no larger than SMALL_WIDTH x SMALL_HEIGHT, where its size can be chosen."""
+    if source.type == "picamera2":
+        camera = source.picamera2
+        width, height = min(camera.width, SMALL_WIDTH), min(camera.height, SMALL_HEIGHT)
+        lores_width, lores_height = min(camera.lores_width, width), min(camera.lores_height, height)
+        shrunk = replace(
+            camera, width=width, height=height, lores_width=lores_width, lores_height=lores_height
+        )
+        return replace(source, picamera2=shrunk)
+    if source.type == "v4l2":
+        width, height = min(source.v4l2.width, SMALL_WIDTH), min(source.v4l2.height, SMALL_HEIGHT)
+        return replace(source, v4l2=replace(source.v4l2, width=width, height=height))
+    return source
+
+
+def reduced(config: Config, steps: Collection[DegradeStep]) -> Config:
+    """The configuration with everything left out that was given up; later edits do not bring it back."""
+    if DegradeStep.NO_IMAGES in steps:
+        config = replace(config, publish=replace(config.publish, image=False))
+    if DegradeStep.SMALL_FRAME in steps:
+        config = replace(config, source=smaller(config.source))
+    return config
+
+
+class Degradation:
+    """Takes the steps, each of which takes effect with the next frames."""
+
+    def __init__(self, loop: InferenceLoop, capture: CaptureLoop, config: Callable[[], Config]) -> None:
+        """`config` returns the configuration in force."""
+        self._loop = loop
+        self._capture = capture
+        self._config = config
+
+    def degrade(self, step: DegradeStep) -> None:
+        """Take one step; what fails in it ends the inference thread, and with it the agent."""
+        config = reduced(self._config(), (step,))
+        match step:
+            case DegradeStep.FP16_WEIGHTS:
+                self._loop.between_frames(lambda: self._use_fp16(config))
+            case DegradeStep.NO_IMAGES:
+                self._loop.between_frames(lambda: self._loop.adopt(Rules.of(config)))
+            case DegradeStep.SMALL_FRAME:
+                self._capture.use_source(make_source(config.source))
+
+    def _use_fp16(self, config: Config) -> None:
+        model = self._loop.model
+        labels = label_map(model.artifact, config.labels)
+        self._loop.use_model(reload_as(model, "fp16", labels, config.model.affinity or model.choice.affinity))

@@ -1,0 +1,276 @@
+"""The capture thread: opens the source, reads it at its pace, and reopens it when it fails."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+from edge_agent.errors import SourceError
+from edge_agent.frame import Frame
+from edge_agent.pipeline.latest import LatestFrame
+from edge_agent.pipeline.pace import Pacer, reopen_pause_s
+from edge_agent.sources import Source, Streaming
+from edge_agent.system.log import RepeatedError, event
+
+_LOG = logging.getLogger(__name__)
+_IDLE_ROUND_S = 1.0
+_HANDOVER_ROUND_S = 0.25
+_TROUBLE = "source"
+
+CaptureState = Literal["starting", "running", "reopening", "paused", "ended"]
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureStatus:
+    """What the capture thread is doing, at one moment."""
+
+    state: CaptureState
+    description: str
+    """Of the source, without secrets."""
+    frames: int = 0
+    """Captured since the start, by every source there was."""
+    dropped: int = 0
+    """Captured, but replaced by a newer one before they were taken."""
+    reopened: int = 0
+    """How often a source that had failed delivered again."""
+    last_error: str = ""
+    consecutive_failures: int = 0
+    last_frame_s: float | None = None
+    """When the last frame was captured, in seconds of `time.monotonic()`."""
+
+
+@dataclass(frozen=True, slots=True)
+class CapturePolicy:
+    """How fast to capture, and how long to pause before reopening."""
+
+    fps: float
+    """Frames a second; 0 for as many as possible."""
+    reopen_min_s: float
+    reopen_max_s: float
+
+
+class CaptureObserver(Protocol):
+    """Who wants to know that the capture thread is alive: the watchdog's gate."""
+
+    def captured(self) -> None:
+        """A frame is on its way to the classifier."""
+        ...
+
+    def discarded(self) -> None:
+        """That frame will not be classified after all."""
+        ...
+
+    def idle(self) -> None:
+        """There rightly is no frame: the source is being reopened, paused, or none is due."""
+        ...
+
+
+class CaptureLoop:
+    """Puts the newest frame of a source into the slot, until `stop` or the source's end.
+
+    `run` belongs to the capture thread; everything else may be called from any thread. A source that fails
+    is closed and reopened, with pauses that double; the log has its error once. Frames of a live source
+    that nobody takes in time are replaced by newer ones; any other source waits.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        frames: LatestFrame,
+        policy: CapturePolicy,
+        observer: CaptureObserver,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[threading.Event, float], object] = threading.Event.wait,
+    ) -> None:
+        """`clock` returns seconds; `sleep` waits so many seconds, or less if the event is set."""
+        self._source = source
+        self._frames = frames
+        self._policy = policy
+        self._observer = observer
+        self._clock = clock
+        self._sleep = sleep
+        self._pacer = Pacer(policy.fps)
+        self._errors = RepeatedError(_LOG, clock)
+        self._is_open = False
+        self._pending: Frame | None = None
+        # Replaced as a whole, and by the capture thread only.
+        self._status = CaptureStatus("starting", source.description)
+        # Commands of other threads, under the lock; the event says that there are some.
+        self._lock = threading.Lock()
+        self._commanded = threading.Event()
+        self._stopping = False
+        self._paused = False
+        self._next_source: Source | None = None
+        self._next_policy: CapturePolicy | None = None
+
+    @property
+    def status(self) -> CaptureStatus:
+        return replace(self._status, dropped=self._frames.dropped)
+
+    def stop(self) -> None:
+        """End `run` soon: at the latest when the read under way has timed out."""
+        with self._lock:
+            self._stopping = True
+            self._commanded.set()
+        self._frames.close()
+
+    def pause(self) -> None:
+        """Capture no more until `resume`; a live source is closed meanwhile."""
+        self._set_paused(True)
+
+    def resume(self) -> None:
+        self._set_paused(False)
+
+    def use_source(self, source: Source) -> None:
+        """Close the present source and go on with `source`."""
+        with self._lock:
+            self._next_source = source
+            self._commanded.set()
+
+    def use_policy(self, policy: CapturePolicy) -> None:
+        """Follow another pace and other pauses from now on, without reopening the source."""
+        with self._lock:
+            self._next_policy = policy
+            self._commanded.set()
+
+    def run(self) -> None:
+        """Capture until there is nothing more to do. Never raises SourceError."""
+        try:
+            while self._round():
+                pass
+        finally:
+            self._source.close()
+            self._frames.close()
+
+    def _set_paused(self, paused: bool) -> None:
+        with self._lock:
+            self._paused = paused
+            self._commanded.set()
+
+    def _round(self) -> bool:
+        """Do what is next; False when it is all over."""
+        stopping, paused = self._take_commands()
+        if stopping:
+            return False
+        if paused:
+            self._rest_paused()
+            return True
+        if self._status.state == "paused":
+            self._status = replace(self._status, state="running" if self._is_open else "starting")
+        if self._pending is not None:
+            self._hand_over(self._pending)
+            return True
+        try:
+            return self._capture()
+        except SourceError as error:
+            self._recover_from(error)
+            return True
+
+    def _take_commands(self) -> tuple[bool, bool]:
+        with self._lock:
+            self._commanded.clear()
+            source, self._next_source = self._next_source, None
+            policy, self._next_policy = self._next_policy, None
+            stopping, paused = self._stopping, self._paused
+        if policy is not None:
+            self._policy = policy
+            self._pacer = Pacer(policy.fps)
+        if source is not None and not stopping:
+            self._change_source(source)
+        return stopping, paused
+
+    def _change_source(self, source: Source) -> None:
+        self._close_source()
+        self._pending = None
+        self._source = source
+        event(_LOG, logging.INFO, f"the source is now {source.description}")
+        self._errors.recovered(_TROUBLE, "the source that failed was replaced")
+        self._status = replace(
+            self._status, state="starting", description=source.description, consecutive_failures=0
+        )
+
+    def _rest_paused(self) -> None:
+        if self._source.live:
+            self._close_source()
+            if self._frames.discard():
+                self._observer.discarded()
+        self._status = replace(self._status, state="paused")
+        self._rest(_IDLE_ROUND_S)
+
+    def _capture(self) -> bool:
+        """Read one frame if none of the commands interrupts; False at the end of the source."""
+        if not self._is_open:
+            self._source.open()
+            self._is_open = True
+            self._status = replace(self._status, description=self._source.description)
+        if not self._wait_until_due():
+            return True
+        frame = self._source.read()
+        if frame is None:
+            self._close_source()
+            self._status = replace(self._status, state="ended")
+            event(_LOG, logging.INFO, f"{self._source.description} has ended", frames=self._status.frames)
+            return False
+        self._pacer.taken(self._clock())
+        self._count(frame)
+        self._hand_over(frame)
+        return True
+
+    def _wait_until_due(self) -> bool:
+        """Wait for the time of the next frame, letting those before it pass; False when interrupted."""
+        while not self._commanded.is_set() and (wait_s := self._pacer.due_in_s(self._clock())) > 0:
+            if isinstance(self._source, Streaming):
+                self._observer.idle()
+                self._source.skip()
+            else:
+                self._rest(wait_s)
+        return not self._commanded.is_set()
+
+    def _count(self, frame: Frame) -> None:
+        failures = self._status.consecutive_failures
+        if failures:
+            self._errors.recovered(_TROUBLE, f"{self._source.description} delivers again")
+        self._status = replace(
+            self._status,
+            state="running",
+            frames=self._status.frames + 1,
+            reopened=self._status.reopened + (failures > 0),
+            consecutive_failures=0,
+            last_frame_s=frame.captured_s,
+        )
+
+    def _hand_over(self, frame: Frame) -> None:
+        # Before the frame can be taken: the observer must not hear of its end before its beginning.
+        self._observer.captured()
+        if self._source.live:
+            self._frames.put(frame)
+        elif self._frames.put_when_free(frame, _HANDOVER_ROUND_S):
+            self._pending = None
+        else:
+            self._pending = frame
+
+    def _recover_from(self, error: SourceError) -> None:
+        self._close_source()
+        failures = self._status.consecutive_failures + 1
+        pause_s = reopen_pause_s(failures, self._policy.reopen_min_s, self._policy.reopen_max_s)
+        self._errors.report(_TROUBLE, str(error), reopening_in_s=pause_s)
+        self._status = replace(
+            self._status, state="reopening", last_error=str(error), consecutive_failures=failures
+        )
+        self._rest(pause_s)
+
+    def _close_source(self) -> None:
+        self._source.close()
+        self._is_open = False
+
+    def _rest(self, seconds: float) -> None:
+        """Do nothing for so long, or until there is a command."""
+        end_s = self._clock() + seconds
+        while not self._commanded.is_set() and (left_s := end_s - self._clock()) > 0:
+            self._observer.idle()
+            self._sleep(self._commanded, min(left_s, _IDLE_ROUND_S))

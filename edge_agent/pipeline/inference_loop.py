@@ -1,0 +1,296 @@
+"""The inference thread: classifies the newest frame, steadies the answer and publishes it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, Self
+
+from edge_agent.config.schema import Config, MotionConfig, PublishConfig, StabilizerConfig
+from edge_agent.daemon.health import FrameRate, FrameStats
+from edge_agent.errors import EngineError
+from edge_agent.frame import Frame
+from edge_agent.inference import Prediction
+from edge_agent.inference.loading import LoadedModel
+from edge_agent.mqtt.payloads import (
+    FrameRef,
+    LabelChanged,
+    ModelRef,
+    RawPrediction,
+    StageLatency,
+    State,
+    utc,
+)
+from edge_agent.pipeline.jpeg import encode_jpeg
+from edge_agent.pipeline.latest import LatestFrame
+from edge_agent.pipeline.motion import MotionGate
+from edge_agent.pipeline.stabilizer import LabelChange, PublishGate, Stabilizer, Stable
+from edge_agent.system.clock import Clock
+from edge_agent.system.log import RepeatedError
+
+_LOG = logging.getLogger(__name__)
+_TAKE_TIMEOUT_S = 0.5
+_MOST_FAILURES = 10
+
+
+class Outlet(Protocol):
+    """Where answers go: the MQTT publisher. None of these blocks."""
+
+    def publish_state(self, state: State) -> None: ...
+    def publish_event(self, changed: LabelChanged) -> None: ...
+    def publish_prediction(self, prediction: RawPrediction) -> None: ...
+    def publish_image(self, jpeg: bytes) -> None: ...
+
+
+class Progress(Protocol):
+    """Who wants to know that frames get through: the watchdog's gate."""
+
+    def processed(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the loop follows of the configuration; replaced as a whole when the configuration changes."""
+
+    stabilizer: StabilizerConfig
+    publish: PublishConfig
+    motion: MotionConfig
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """Return the rules that are in the configuration."""
+        return cls(config.stabilizer, config.publish, config.motion)
+
+
+class InferenceLoop:
+    """Runs on the inference thread, the only one that touches the engine, until `stop` or the last frame.
+
+    Other threads change it only through `between_frames`, and read single numbers: nothing needs a lock.
+    """
+
+    def __init__(
+        self,
+        frames: LatestFrame,
+        model: LoadedModel,
+        rules: Rules,
+        *,
+        outlet: Outlet,
+        next_seq: Callable[[], int],
+        clock: Clock,
+        progress: Progress,
+        max_frames: int | None = None,
+    ) -> None:
+        """`max_frames`: end after so many classified frames; None for never."""
+        self._frames = frames
+        self._model = model
+        self._publish = rules.publish
+        self._stabilizer = Stabilizer(rules.stabilizer)
+        self._gate = PublishGate(rules.publish.state, rules.publish.heartbeat_s)
+        self._motion = MotionGate(rules.motion)
+        self._outlet = outlet
+        self._next_seq = next_seq
+        self._clock = clock
+        self._progress = progress
+        self._max_frames = max_frames
+        self._errors = RepeatedError(_LOG, clock.monotonic_s)
+        self._stats = FrameStats(clock.monotonic_s())
+        self._actions: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._last_frame: Frame | None = None
+        self._last_image_s = -math.inf
+        self._shown = ""
+        self._classified = 0
+        self._skipped = 0
+        self._failed_in_a_row = 0
+
+    @property
+    def classified(self) -> int:
+        """Frames classified since the start."""
+        return self._classified
+
+    @property
+    def skipped(self) -> int:
+        """Frames since the start that needed no inference, because nothing had moved."""
+        return self._skipped
+
+    @property
+    def flaps(self) -> int:
+        """Label changes that were taken back at once."""
+        return self._stabilizer.flaps
+
+    @property
+    def shown(self) -> str:
+        """The latest label with its score, for a status line; empty before the first frame."""
+        return self._shown
+
+    @property
+    def last_frame(self) -> Frame | None:
+        """The frame that was classified last."""
+        return self._last_frame
+
+    def take_rate(self) -> FrameRate:
+        """Frame rate and latency since this was last asked."""
+        return self._stats.take(self._clock.monotonic_s())
+
+    def stop(self) -> None:
+        """End after the frame at hand."""
+        self._stopping.set()
+
+    def between_frames(self, action: Callable[[], None]) -> None:
+        """Have `action` done on the inference thread before the next frame; an error in it ends the loop."""
+        self._actions.put(action)
+
+    def adopt(self, rules: Rules) -> None:
+        """Follow other rules; the votes and the label so far are kept. To be called between frames."""
+        self._publish = rules.publish
+        self._stabilizer.adopt(rules.stabilizer)
+        self._gate = PublishGate(rules.publish.state, rules.publish.heartbeat_s)
+        self._motion.adopt(rules.motion)
+
+    @property
+    def model(self) -> LoadedModel:
+        """What classifies now."""
+        return self._model
+
+    def use_model(self, model: LoadedModel) -> None:
+        """Classify with another one. To be called between frames."""
+        self._model = model
+
+    def run(self) -> None:
+        """Classify frame after frame. Raises EngineError when the engine keeps failing."""
+        while not self._stopping.is_set():
+            self._do_actions()
+            frame = self._frames.take(_TAKE_TIMEOUT_S)
+            if frame is not None:
+                self._attempt(frame)
+            elif self._frames.closed:
+                return
+            if self._max_frames is not None and self._classified >= self._max_frames:
+                return
+
+    def _do_actions(self) -> None:
+        while not self._actions.empty():
+            self._actions.get()()
+            self._motion.reset()  # the same scene may have another answer now
+
+    def _attempt(self, frame: Frame) -> None:
+        """Classify or skip one frame; a failure is survived unless it is one of many in a row."""
+        try:
+            if self._may_be_skipped(frame):
+                self._skip()
+            else:
+                self.process(frame)
+        except EngineError as error:
+            self._failed_in_a_row += 1
+            self._motion.reset()
+            if self._failed_in_a_row >= _MOST_FAILURES:
+                raise
+            self._errors.report("inference", f"a frame could not be classified: {error}")
+        else:
+            self._failed_in_a_row = 0
+            self._errors.recovered("inference", "frames are classified again")
+
+    def _may_be_skipped(self, frame: Frame) -> bool:
+        """Whether the last answer stands: nothing moves, no vote is open, and no heartbeat is due."""
+        return (
+            self._motion.is_still(frame.pixels, frame.captured_s)  # which has to see every frame
+            and self._stabilizer.settled
+            and not self._gate.heartbeat_is_due(self._clock.monotonic_s())
+        )
+
+    def _skip(self) -> None:
+        self._skipped += 1
+        self._stats.skip()
+        self._progress.processed()
+
+    def process(self, frame: Frame) -> None:
+        """Classify one frame and publish what follows from it. Raises EngineError."""
+        prediction = self._model.classifier.classify(frame)
+        now_s = self._clock.monotonic_s()
+        moment = self._moment(frame, now_s)
+        stable = self._stabilizer.update(prediction.top, now_s)
+        if stable.change is not None:
+            self._publish_change(stable.change, moment)
+        if self._gate.is_due(now_s, changed=stable.change is not None):
+            self._outlet.publish_state(self._state(frame, prediction, stable, moment, now_s))
+        if self._publish.prediction:
+            self._outlet.publish_prediction(self._raw(frame, prediction, moment, now_s))
+        if self._publish.image and now_s - self._last_image_s >= self._publish.image_interval_s:
+            self._last_image_s = now_s
+            self._outlet.publish_image(encode_jpeg(frame.pixels, self._publish.image_quality))
+        self._finish(frame, stable, now_s)
+
+    def _finish(self, frame: Frame, stable: Stable, now_s: float) -> None:
+        self._last_frame = frame
+        self._classified += 1
+        self._shown = f"{stable.label} {stable.score:.0%}"
+        self._stats.add(_age_ms(frame, now_s))
+        self._progress.processed()
+
+    def _moment(self, frame: Frame, now_s: float) -> Moment:
+        """When the frame was captured, by the wall clock as it goes now."""
+        captured_s = self._clock.time_s() - (now_s - frame.captured_s)
+        return Moment(utc(captured_s), self._clock.synced())
+
+    def _publish_change(self, change: LabelChange, moment: Moment) -> None:
+        self._outlet.publish_event(
+            LabelChanged(
+                seq=self._next_seq(),
+                ts=moment.ts,
+                ts_synced=moment.synced,
+                from_label=change.from_label,
+                to_label=change.to_label,
+                score=change.score,
+            )
+        )
+
+    def _state(
+        self, frame: Frame, prediction: Prediction, stable: Stable, moment: Moment, now_s: float
+    ) -> State:
+        return State(
+            seq=self._next_seq(),
+            ts=moment.ts,
+            ts_synced=moment.synced,
+            label=stable.label,
+            score=stable.score,
+            unknown=stable.unknown,
+            top=prediction.top,
+            frame=FrameRef(frame.id, _age_ms(frame, now_s)),
+            model=_model_ref(self._model),
+            latency_ms=_latency(frame, prediction),
+        )
+
+    def _raw(self, frame: Frame, prediction: Prediction, moment: Moment, now_s: float) -> RawPrediction:
+        return RawPrediction(
+            ts=moment.ts,
+            ts_synced=moment.synced,
+            top=prediction.top,
+            frame=FrameRef(frame.id, _age_ms(frame, now_s)),
+            latency_ms=_latency(frame, prediction),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A time by the wall clock, and whether that had been set."""
+
+    ts: datetime
+    synced: bool
+
+
+def _model_ref(model: LoadedModel) -> ModelRef:
+    sidecar, engine = model.artifact.sidecar, model.engine.info
+    return ModelRef(sidecar.name, sidecar.sha256, engine.precision, engine.engine)
+
+
+def _age_ms(frame: Frame, now_s: float) -> float:
+    return (now_s - frame.captured_s) * 1000
+
+
+def _latency(frame: Frame, prediction: Prediction) -> StageLatency:
+    return StageLatency(frame.capture_ms, prediction.preprocess_ms, prediction.infer_ms)

@@ -1,0 +1,335 @@
+"""The capture loop with a scripted source and a clock that the test moves."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_agent.errors import SourceError
+from edge_agent.frame import Frame
+from edge_agent.pipeline.capture_loop import CaptureLoop, CapturePolicy
+from edge_agent.pipeline.latest import LatestFrame
+from edge_agent.sources.folder import FolderSource
+from tests.sources.helpers import FakeClock, ScriptedSource, Step, frame, frames, plain_picture
+
+InThread = Callable[[Callable[[], None]], threading.Thread]
+UNPACED = CapturePolicy(fps=0, reopen_min_s=1, reopen_max_s=60)
+GONE = SourceError("the camera is gone")
+
+
+@dataclass
+class Log:
+    """What the watchdog would hear."""
+
+    heard: list[str] = field(default_factory=list)
+
+    def captured(self) -> None:
+        self.heard.append("captured")
+
+    def discarded(self) -> None:
+        self.heard.append("discarded")
+
+    def idle(self) -> None:
+        self.heard.append("idle")
+
+
+@dataclass
+class Bench:
+    """A loop and all that it is connected to."""
+
+    loop: CaptureLoop
+    slot: LatestFrame
+    clock: FakeClock
+    log: Log
+
+    def take_all(self) -> list[int]:
+        taken = []
+        while (got := self.slot.take(0)) is not None:
+            taken.append(got.id)
+        return taken
+
+
+def bench(source: ScriptedSource | FolderSource, clock: FakeClock, policy: CapturePolicy = UNPACED) -> Bench:
+    slot, log = LatestFrame(), Log()
+    loop = CaptureLoop(source, slot, policy, log, clock=clock, sleep=clock.sleep)
+    return Bench(loop, slot, clock, log)
+
+
+def played(script: Sequence[Step], clock: FakeClock, policy: CapturePolicy = UNPACED) -> Bench:
+    """A live source's script played to its end."""
+    ready = bench(ScriptedSource(script, clock), clock, policy)
+    ready.loop.run()
+    return ready
+
+
+def test_a_live_source_is_read_to_its_end_and_only_the_newest_frame_is_kept(clock: FakeClock) -> None:
+    source = ScriptedSource(frames(1, 5), clock)
+    ready = bench(source, clock)
+    ready.loop.run()
+    status = ready.loop.status
+    assert ready.take_all() == [5]
+    assert (status.state, status.frames, status.dropped) == ("ended", 5, 4)
+    assert (source.opened, source.closed) == (1, 1)
+    assert ready.slot.closed
+
+
+def test_before_the_first_frame_the_source_is_starting(clock: FakeClock) -> None:
+    status = bench(ScriptedSource([], clock, name="camera 7"), clock).loop.status
+    assert (status.state, status.description, status.last_frame_s) == ("starting", "camera 7", None)
+
+
+def test_the_time_of_the_last_frame_is_known(clock: FakeClock) -> None:
+    assert played([frame(1, 5.0), frame(2, 6.5)], clock).loop.status.last_frame_s == 6.5
+
+
+def test_a_source_that_fails_is_reopened_and_says_so(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = ScriptedSource([frame(1), GONE, frame(2)], clock)
+    ready = bench(source, clock)
+    with caplog.at_level(logging.INFO, "edge_agent"):
+        ready.loop.run()
+    status = ready.loop.status
+    assert (source.opened, status.reopened, status.frames) == (2, 1, 2)
+    assert (status.last_error, status.consecutive_failures) == ("the camera is gone", 0)
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages == ["the camera is gone", "scripted delivers again", "scripted has ended"]
+
+
+def test_pauses_between_attempts_double_and_the_error_is_logged_once(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "edge_agent"):
+        ready = played([GONE] * 8 + [frame(1), GONE, frame(2)], clock)
+    assert sum(clock.slept_s) == 1 + 2 + 4 + 8 + 16 + 32 + 60 + 60 + 1
+    assert [record.getMessage() for record in caplog.records].count("the camera is gone") == 2
+    assert ready.loop.status.reopened == 2
+
+
+def test_a_source_that_cannot_be_opened_is_tried_again(clock: FakeClock) -> None:
+    source = ScriptedSource([frame(1)], clock, open_errors=[GONE, GONE])
+    ready = bench(source, clock)
+    seen: list[tuple[str, int]] = []
+    clock.while_asleep = lambda: seen.append(
+        (ready.loop.status.state, ready.loop.status.consecutive_failures)
+    )
+    ready.loop.run()
+    assert seen == [("reopening", 1), ("reopening", 2), ("reopening", 2)]
+    assert ready.take_all() == [1]
+
+
+def test_while_reopening_the_watchdog_hears_of_every_second(clock: FakeClock) -> None:
+    ready = played([GONE] * 6 + [frame(1)], clock)
+    assert max(clock.slept_s) <= 1
+    assert ready.log.heard == ["idle"] * (1 + 2 + 4 + 8 + 16 + 32) + ["captured"]
+
+
+def test_frames_are_taken_at_the_given_rate(clock: FakeClock) -> None:
+    played(frames(1, 5), clock, CapturePolicy(2, 1, 60))
+    assert clock.now_s == pytest.approx(1000 + 5 * 0.5)
+
+
+def test_a_slow_rate_is_waited_for_in_rounds_that_the_watchdog_hears_of(clock: FakeClock) -> None:
+    ready = played(frames(1, 2), clock, CapturePolicy(0.1, 1, 60))
+    assert ready.log.heard == ["captured", *["idle"] * 10, "captured", *["idle"] * 10]
+
+
+class StreamingSource(ScriptedSource):
+    """A stream of 25 frames a second, which pass whether they are read or not."""
+
+    skipped = 0
+
+    def __init__(self, script: Sequence[Step], clock: FakeClock) -> None:
+        super().__init__(script, clock)
+        self._fake_clock = clock
+
+    def skip(self) -> None:
+        self._fake_clock.now_s += 0.04
+        self.skipped += 1
+
+    def read(self) -> Frame | None:
+        self._fake_clock.now_s += 0.04
+        return super().read()
+
+
+def test_frames_of_a_stream_that_are_not_due_are_let_pass(clock: FakeClock) -> None:
+    source = StreamingSource(frames(1, 4), clock)
+    bench(source, clock, CapturePolicy(5, 1, 60)).loop.run()
+    assert clock.slept_s == []
+    assert source.skipped == pytest.approx(4 * 4, abs=3)
+
+
+def test_an_error_while_letting_frames_pass_reopens_the_stream(clock: FakeClock) -> None:
+    class Failing(StreamingSource):
+        def skip(self) -> None:
+            if self.opened == 1:
+                raise GONE
+            super().skip()
+
+    source = Failing(frames(1, 3), clock)
+    ready = bench(source, clock, CapturePolicy(5, 1, 60))
+    ready.loop.run()
+    assert (source.opened, ready.loop.status.frames, ready.loop.status.reopened) == (2, 3, 1)
+
+
+def test_a_source_that_is_not_live_waits_and_loses_nothing(in_thread: InThread, clock: FakeClock) -> None:
+    ready = bench(ScriptedSource(frames(1, 50), clock, live=False), clock)
+    in_thread(ready.loop.run)
+    taken = []
+    while not ready.slot.closed:
+        if (got := ready.slot.take(5)) is not None:
+            taken.append(got.id)
+    assert taken == list(range(1, 51))
+    assert ready.loop.status.dropped == 0
+
+
+def test_stopping_ends_a_long_pause_at_once(clock: FakeClock) -> None:
+    ready = bench(ScriptedSource([GONE] * 100, clock), clock, CapturePolicy(0, 60, 60))
+    clock.while_asleep = ready.loop.stop
+    ready.loop.run()
+    assert len(clock.slept_s) == 1
+
+
+def test_stopping_wakes_both_threads_and_closes_the_source(in_thread: InThread) -> None:
+    clock = FakeClock()
+    source = ScriptedSource(frames(1, 10), clock, live=False)
+    slot = LatestFrame()
+    loop = CaptureLoop(source, slot, UNPACED, Log())
+    thread = in_thread(loop.run)
+    assert slot.take(5) is not None
+    loop.stop()
+    thread.join(10)
+    while not slot.closed:
+        slot.take(0)
+    assert (source.is_open, source.closed) == (False, 1)
+
+
+def test_a_paused_camera_is_closed_and_its_waiting_frame_dropped(clock: FakeClock) -> None:
+    source = ScriptedSource(frames(1, 3), clock)
+    ready = bench(source, clock, CapturePolicy(1, 1, 60))
+    seen: list[tuple[str, bool, int | None]] = []
+
+    def script() -> None:
+        step = len(clock.slept_s)
+        if step == 1:
+            ready.loop.pause()
+        if step in (2, 5):
+            got = ready.slot.take(0)
+            seen.append((ready.loop.status.state, source.is_open, got.id if got else None))
+        if step == 5:
+            ready.loop.resume()
+
+    clock.while_asleep = script
+    ready.loop.run()
+    assert seen == [("paused", False, None), ("paused", False, None)]
+    assert "discarded" in ready.log.heard
+    assert (source.opened, ready.loop.status.frames, ready.loop.status.reopened) == (2, 3, 0)
+
+
+def test_a_paused_folder_goes_on_where_it_was(in_thread: InThread, clock: FakeClock) -> None:
+    source = ScriptedSource(frames(1, 4), clock, live=False)
+    ready = bench(source, clock)
+    ready.loop.pause()
+    clock.while_asleep = ready.loop.resume
+    in_thread(ready.loop.run)
+    taken = []
+    while not ready.slot.closed:
+        if (got := ready.slot.take(5)) is not None:
+            taken.append(got.id)
+    assert taken == [1, 2, 3, 4]
+    assert source.opened == 1
+
+
+def test_the_source_can_be_replaced_while_running(clock: FakeClock) -> None:
+    broken = ScriptedSource([GONE] * 100, clock, name="old")
+    ready = bench(broken, clock)
+    replacement = ScriptedSource(frames(1, 2), clock, name="new")
+    clock.while_asleep = lambda: ready.loop.use_source(replacement)
+    ready.loop.run()
+    status = ready.loop.status
+    assert (status.description, status.frames, status.consecutive_failures) == ("new", 2, 0)
+    assert (broken.is_open, replacement.opened, replacement.is_open) == (False, 1, False)
+
+
+def test_the_rate_can_be_changed_without_reopening(clock: FakeClock) -> None:
+    source = ScriptedSource(frames(1, 3), clock)
+    ready = bench(source, clock, CapturePolicy(0.01, 1, 60))
+    clock.while_asleep = lambda: ready.loop.use_policy(CapturePolicy(2, 1, 60))
+    ready.loop.run()
+    assert clock.now_s - 1000 < 4
+    assert (source.opened, ready.loop.status.frames) == (1, 3)
+
+
+def test_an_unexpected_error_still_closes_the_source_and_the_slot(clock: FakeClock) -> None:
+    class Broken(ScriptedSource):
+        def read(self) -> Frame | None:
+            raise ZeroDivisionError
+
+    source = Broken([], clock)
+    ready = bench(source, clock)
+    with pytest.raises(ZeroDivisionError):
+        ready.loop.run()
+    assert not source.is_open
+    assert ready.slot.closed
+
+
+def test_a_slow_taker_of_a_live_folder_gets_the_newest_picture_and_the_rest_is_counted(
+    tmp_path: Path, in_thread: InThread
+) -> None:
+    for number in range(30):
+        plain_picture(tmp_path / f"{number:02}.jpg")
+    slot = LatestFrame()
+    loop = CaptureLoop(FolderSource(tmp_path, loop=False, live=True), slot, UNPACED, Log())
+    thread = in_thread(loop.run)
+    thread.join(10)
+    last = slot.take(0)
+    assert last is not None
+    assert last.name == "29.jpg"
+    assert (loop.status.frames, loop.status.dropped) == (30, 29)
+
+
+steps = st.lists(
+    st.sampled_from(["frame", "error", "pause", "resume", "replace", "rate", "stop"]), max_size=25
+)
+
+
+@given(script=steps, commands=steps, fps=st.sampled_from([0.0, 0.3, 5.0]))
+@settings(deadline=None)
+def test_whatever_happens_the_loop_ends_cleanly(script: list[str], commands: list[str], fps: float) -> None:
+    clock = FakeClock()
+    opened: list[ScriptedSource] = []
+
+    def source() -> ScriptedSource:
+        steps_of_source: list[Step] = [GONE if step == "error" else frame(1) for step in script]
+        opened.append(ScriptedSource(steps_of_source, clock))
+        return opened[-1]
+
+    ready = bench(source(), clock, CapturePolicy(fps, 1, 60))
+    waiting = iter(commands)
+    actions: dict[str, Callable[[], None]] = {
+        "pause": ready.loop.pause,
+        "resume": ready.loop.resume,
+        "replace": lambda: ready.loop.use_source(source()),
+        "rate": lambda: ready.loop.use_policy(UNPACED),
+        "stop": ready.loop.stop,
+    }
+
+    def while_asleep() -> None:
+        # When there is nothing left to do, let the loop run out.
+        actions.get(next(waiting, "resume"), lambda: None)()
+
+    clock.while_asleep = while_asleep
+    ready.loop.run()
+
+    status = ready.loop.status
+    assert all(not used.is_open and used.opened == used.closed for used in opened)
+    assert len(ready.take_all()) + status.dropped == status.frames
+    assert ready.slot.closed
+    assert ready.log.heard.count("captured") == status.frames

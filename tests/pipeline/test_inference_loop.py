@@ -1,0 +1,197 @@
+"""The inference loop on still and changing scenes: a real model, a clock that the test moves."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edge_agent.artifact.sidecar import Artifact
+from edge_agent.config.schema import (
+    Config,
+    LabelsConfig,
+    MemoryConfig,
+    ModelConfig,
+    MotionConfig,
+    PublishConfig,
+    StabilizerConfig,
+)
+from edge_agent.demo.bundled import BUNDLED_PICTURES, BundledPicture
+from edge_agent.frame import Frame
+from edge_agent.inference.loading import LoadedModel, label_map, load_model
+from edge_agent.mqtt.payloads import LabelChanged, RawPrediction, State
+from edge_agent.pipeline.inference_loop import InferenceLoop, Rules
+from edge_agent.pipeline.latest import LatestFrame
+from edge_agent.sources.picture import read_picture
+from tests.mqtt.samples import FakeClock
+
+PERIOD_S = 0.5
+BY_NAME = {picture.name: picture for picture in BUNDLED_PICTURES}
+CAT, DOG = BY_NAME["cat.jpg"], BY_NAME["dog.jpg"]
+RULES = Rules(
+    StabilizerConfig(window=3, votes=2, threshold=0.1, hysteresis=0.0),
+    PublishConfig(),
+    MotionConfig(enabled=True, max_skip_s=10.0),
+)
+
+Scene = BundledPicture | Callable[[InferenceLoop], None]
+"""A picture to show for one frame; or what is done to the loop before the next one."""
+
+
+class Scenes(LatestFrame):
+    """Shows a picture each PERIOD_S, with a sensor's noise, and ends after the last."""
+
+    def __init__(self, script: Sequence[Scene], clock: FakeClock) -> None:
+        super().__init__()
+        self._script = list(script)
+        self._clock = clock
+        self._random = np.random.default_rng(5)
+        self._shown = 0
+        self._pictures = {
+            scene.name: read_picture(scene.path) for scene in script if isinstance(scene, BundledPicture)
+        }
+        self.loop: InferenceLoop | None = None
+
+    @property
+    def closed(self) -> bool:
+        return not self._script
+
+    def take(self, timeout_s: float) -> Frame | None:  # noqa: ARG002
+        if not self._script:
+            return None
+        scene = self._script.pop(0)
+        if not isinstance(scene, BundledPicture):
+            assert self.loop is not None
+            scene(self.loop)
+            return None
+        self._clock.advance(PERIOD_S)
+        self._shown += 1
+        return Frame(self._shown, self._clock.now_s, 1.0, self._noisy(self._pictures[scene.name]))
+
+    def _noisy(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        noisy: NDArray[np.int16] = pixels + self._random.integers(-6, 7, pixels.shape, np.int16)
+        return noisy.clip(0, 255).astype(np.uint8)
+
+
+@dataclass
+class Outlet:
+    """Keeps what is published."""
+
+    states: list[State] = field(default_factory=list)
+    events: list[LabelChanged] = field(default_factory=list)
+    processed_count: int = 0
+
+    def publish_state(self, state: State) -> None:
+        self.states.append(state)
+
+    def publish_event(self, changed: LabelChanged) -> None:
+        self.events.append(changed)
+
+    def publish_prediction(self, prediction: RawPrediction) -> None:
+        raise AssertionError(f"not asked for: {prediction}")
+
+    def publish_image(self, jpeg: bytes) -> None:
+        raise AssertionError(f"not asked for: {len(jpeg)} bytes")
+
+    def processed(self) -> None:
+        self.processed_count += 1
+
+    @property
+    def frames_published(self) -> list[int]:
+        return [state.frame.id for state in self.states]
+
+
+@pytest.fixture(scope="module")
+def config(lite0: Artifact) -> Config:
+    return Config(model=ModelConfig(path=lite0.directory), memory=MemoryConfig(budget_mb=4096))
+
+
+@pytest.fixture
+def model(config: Config) -> Iterator[LoadedModel]:
+    loaded = load_model(config, {})
+    yield loaded
+    loaded.close()
+
+
+def played(model: LoadedModel, script: Sequence[Scene], rules: Rules = RULES) -> tuple[InferenceLoop, Outlet]:
+    """The loop and its outlet after the whole script."""
+    clock, outlet = FakeClock(), Outlet()
+    scenes = Scenes(script, clock)
+    numbers = itertools.count(1)
+    loop = InferenceLoop(
+        scenes,
+        model,
+        rules,
+        outlet=outlet,
+        next_seq=lambda: next(numbers),
+        clock=clock,
+        progress=outlet,
+    )
+    scenes.loop = loop
+    loop.run()
+    return loop, outlet
+
+
+def test_without_the_gate_every_frame_is_classified(model: LoadedModel) -> None:
+    loop, outlet = played(model, [CAT] * 6, replace(RULES, motion=MotionConfig(enabled=False)))
+    assert (loop.classified, loop.skipped, outlet.frames_published) == (6, 0, [1, 2, 3, 4, 5, 6])
+
+
+def test_a_still_scene_is_skipped_and_looked_at_as_often_as_was_set(model: LoadedModel) -> None:
+    loop, outlet = played(model, [CAT] * 60)
+    # Two frames until the votes agree; then one each 10 seconds, from the second on.
+    assert outlet.frames_published == [1, 2, 21, 41]
+    assert (loop.classified, loop.skipped) == (4, 56)
+    assert {state.label for state in outlet.states[1:]} < CAT.labels
+
+
+def test_a_skipped_frame_is_progress_and_counts_in_the_saving(model: LoadedModel) -> None:
+    loop, outlet = played(model, [CAT] * 20)
+    assert outlet.processed_count == 20
+    rate = loop.take_rate()
+    assert (rate.frames, rate.skipped, rate.skipped_percent) == (2, 18, 90)
+
+
+def test_a_change_of_scene_is_voted_on_and_published_as_without_the_gate(model: LoadedModel) -> None:
+    script = [CAT] * 6 + [DOG] * 4
+    loop, outlet = played(model, script)
+    _, all_frames = played(model, script, replace(RULES, motion=MotionConfig(enabled=False)))
+    assert [(event.from_label, event.to_label, event.ts) for event in outlet.events] == [
+        (event.from_label, event.to_label, event.ts) for event in all_frames.events
+    ]
+    assert outlet.events[-1].to_label in DOG.labels
+    assert loop.skipped == 4
+
+
+def test_a_vote_that_is_open_is_finished_before_anything_is_skipped(model: LoadedModel) -> None:
+    slow = StabilizerConfig(window=5, votes=5, threshold=0.1, hysteresis=0.0)
+    _, outlet = played(model, [CAT] * 15, replace(RULES, stabilizer=slow))
+    assert outlet.frames_published == [1, 2, 3, 4, 5]
+    assert [event.to_label in CAT.labels for event in outlet.events] == [True]
+
+
+def test_the_heartbeat_is_kept_in_a_still_scene(model: LoadedModel) -> None:
+    rules = Rules(
+        RULES.stabilizer,
+        PublishConfig(state="on_change", heartbeat_s=5.0),
+        MotionConfig(enabled=True, max_skip_s=3600.0),
+    )
+    _, outlet = played(model, [CAT] * 40, rules)
+    # The first, the change of the label, and then one each 5 seconds.
+    assert outlet.frames_published == [1, 2, 12, 22, 32]
+
+
+def test_another_name_for_the_label_is_published_although_nothing_moves(model: LoadedModel) -> None:
+    renamed = LabelsConfig(map=dict.fromkeys(CAT.labels, "cat"))
+    labels = label_map(model.artifact, renamed)
+
+    def rename(loop: InferenceLoop) -> None:
+        loop.between_frames(lambda: model.classifier.use_labels(labels))
+
+    _, outlet = played(model, [CAT] * 8 + [rename] + [CAT] * 8)
+    assert outlet.frames_published == [1, 2, 9, 10]
+    assert outlet.events[-1].to_label == "cat"
