@@ -26,7 +26,7 @@ soak-test: $(VENV)/.dev
 OLDEST := $(CURDIR)/.cache/oldest
 oldest-test: $(VENV)/.dev
 	$(BIN)/pip install --quiet --no-deps --upgrade --target $(OLDEST) pillow==9.4.0 numpy==1.24.2 pyyaml==6.0.1
-	PYTHONPATH=$(OLDEST) $(BIN)/pytest tests/sources tests/config tests/memory tests/artifact \
+	PYTHONPATH=$(OLDEST) $(BIN)/pytest tests/sources tests/config tests/memory tests/model \
 		tests/inference/test_preprocess.py tests/inference/test_xnnpack.py tests/pipeline/test_inference_loop.py tests/pipeline/test_motion.py
 
 # The lean engine's ARM kernels, under emulation: minutes.

@@ -26,10 +26,10 @@ from pathlib import Path
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edge_agent.demo.bundled import PICTURES_DIR
 from edge_agent.memory.procfs import MemoryUse, read_memory
 from edge_agent.percentile import median
 from edge_agent.system import paths
+from edge_agent.tools.demo.bundled import PICTURES_DIR
 
 _HOST = "127.0.0.1"
 _DEVICE = "bench"

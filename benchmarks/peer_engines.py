@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.calibrate.task import Task
 from edge_agent.inference import Engine, EngineInfo
+from edge_agent.tools.measure.task import Task
 
 Tensor = NDArray[np.float32]
 

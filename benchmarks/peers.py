@@ -21,16 +21,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.convert import FILE_NAMES
-from edge_agent.artifact.sidecar import read_sidecar
-from edge_agent.bench.chart import svg
-from edge_agent.bench.report import markdown, table
-from edge_agent.bench.result import BenchResult
-from edge_agent.bench.rows import RowSpec, Setting, engine_row, make_task, torchscript_row
-from edge_agent.bench.run import Bench, run_bench
 from edge_agent.commands.calibrate import pictures_of
 from edge_agent.errors import EdgeAgentError
 from edge_agent.inference.host import Host, read_host
+from edge_agent.model.sidecar import read_sidecar
 from edge_agent.system import paths
+from edge_agent.tools.bench.chart import svg
+from edge_agent.tools.bench.report import markdown, table
+from edge_agent.tools.bench.result import BenchResult
+from edge_agent.tools.bench.rows import RowSpec, Setting, engine_row, make_task, torchscript_row
+from edge_agent.tools.bench.run import Bench, run_bench
 
 _LOADER = "benchmarks.peer_engines:load"
 _LEAN = "lean FP16"

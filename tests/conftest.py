@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from edge_agent.artifact.sidecar import Artifact
+from edge_agent.model.sidecar import Artifact
 
 # Before torch is imported: its waiting threads would otherwise spin, against everything else that runs here.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -21,7 +21,7 @@ settings.load_profile("no-deadline")
 @pytest.fixture(scope="session")
 def lite0(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """EfficientNet-Lite0 with its ImageNet weights, for both engines in both precisions."""
-    from edge_agent.model.build import BuildOptions, build
+    from edge_agent.tools.builder.build import BuildOptions, build
 
     directory: Path = tmp_path_factory.mktemp("models") / "lite0"
     return build(BuildOptions(arch="efficientnet_lite0", output=directory), lambda _line: None)

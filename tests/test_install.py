@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.artifact.sidecar import Artifact
+from edge_agent.model.sidecar import Artifact
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SCRIPTS = (

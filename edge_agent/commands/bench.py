@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edge_agent.artifact.sidecar import read_sidecar
 from edge_agent.commands.calibrate import pictures_of
 from edge_agent.errors import EXIT_OK, UsageError
+from edge_agent.model.sidecar import read_sidecar
 from edge_agent.system import paths
 
 _FRAMES = 30
@@ -39,12 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print the table, and write the files asked for."""
-    from edge_agent.bench.chart import svg
-    from edge_agent.bench.report import markdown
-    from edge_agent.bench.rows import Setting, standard_rows
-    from edge_agent.bench.run import Bench, run_bench
-    from edge_agent.bench.torch_rows import weights_file
     from edge_agent.inference.host import read_host
+    from edge_agent.tools.bench.chart import svg
+    from edge_agent.tools.bench.report import markdown
+    from edge_agent.tools.bench.rows import Setting, standard_rows
+    from edge_agent.tools.bench.run import Bench, run_bench
+    from edge_agent.tools.bench.torch_rows import weights_file
 
     artifact = read_sidecar(paths.find_model(args.model, os.environ))
     host = read_host()

@@ -18,9 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent.artifact.sidecar import read_sidecar
 from edge_agent.config.schema import MemoryConfig, ModelConfig
 from edge_agent.errors import EXIT_OK, BudgetError, UsageError
+from edge_agent.model.sidecar import read_sidecar
 from edge_agent.system import paths
 
 if TYPE_CHECKING:
@@ -43,12 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, choose, store, print. Raises EdgeAgentError when nothing could be measured."""
-    from edge_agent.calibrate import calibration
     from edge_agent.inference import evidence
     from edge_agent.inference.choice import choose, evidence_paths
     from edge_agent.inference.evidence import way_of_running
     from edge_agent.inference.host import read_host
     from edge_agent.memory.limits import BudgetLimits
+    from edge_agent.tools import calibrate as calibration
 
     artifact = read_sidecar(paths.find_model(args.model, os.environ))
     host = read_host()
@@ -81,8 +81,8 @@ def run(args: argparse.Namespace) -> int:
 
 def pictures_of(directory: Path | None) -> tuple[str, ...]:
     """The pictures of a folder, or the bundled ones. Raises UsageError when there are none."""
-    from edge_agent.calibrate.task import pictures_in
-    from edge_agent.demo.bundled import PICTURES_DIR
+    from edge_agent.tools.demo.bundled import PICTURES_DIR
+    from edge_agent.tools.measure.task import pictures_in
 
     where = PICTURES_DIR if directory is None else directory
     if not where.is_dir():
@@ -106,7 +106,7 @@ def store(found: Calibration, places: Sequence[Path], write: Callable[[Calibrati
 
 
 def _table(found: Calibration) -> str:
-    from edge_agent.bench.report import table
+    from edge_agent.tools.bench.report import table
 
     times, sizes = ("load s", "p50 ms", "p95 ms"), ("peak MB", "steady MB")
     header = ("engine", "arithmetic", *times, *sizes, "agreement", "largest \u0394p")

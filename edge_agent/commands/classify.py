@@ -14,13 +14,13 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from edge_agent.artifact.sidecar import read_sidecar
 from edge_agent.config.schema import MemoryConfig, ModelConfig
 from edge_agent.errors import EXIT_FAILURE, EXIT_OK, SourceError, UsageError
 from edge_agent.frame import Frame
 from edge_agent.inference import Prediction
 from edge_agent.inference.choice import choose_here, load_engine
 from edge_agent.inference.classifier import Classifier
+from edge_agent.model.sidecar import read_sidecar
 from edge_agent.sources.picture import read_picture
 from edge_agent.system.paths import find_model
 

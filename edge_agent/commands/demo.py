@@ -17,14 +17,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edge_agent.artifact.sidecar import Artifact, read_sidecar
-from edge_agent.demo.broker import embedded_broker
-from edge_agent.demo.bundled import BUNDLED_PICTURES, PICTURES_DIR
-from edge_agent.demo.model import ensure_model
-from edge_agent.demo.session import Broker, Outcome, play, topics
 from edge_agent.errors import EXIT_FAILURE, EXIT_OK, UsageError
+from edge_agent.model.sidecar import Artifact, read_sidecar
 from edge_agent.sources.picture import is_picture
 from edge_agent.system.paths import demo_model_dir
+from edge_agent.tools.demo.broker import embedded_broker
+from edge_agent.tools.demo.bundled import BUNDLED_PICTURES, PICTURES_DIR
+from edge_agent.tools.demo.model import ensure_model
+from edge_agent.tools.demo.session import Broker, Outcome, play, topics
 
 _PASSWORD_VARIABLE = "EDGE_AGENT_DEMO_PASSWORD"
 _MQTT_PORT = 1883

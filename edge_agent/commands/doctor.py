@@ -22,8 +22,8 @@ from edge_agent.system import paths
 
 if TYPE_CHECKING:
     from edge_agent.config.schema import Config
-    from edge_agent.doctor.check import Check
     from edge_agent.system.clock import Clock
+    from edge_agent.tools.doctor.check import Check
 
 _INSTALLED_CONFIG = Path("/etc/edge-agent/edge-agent.yaml")
 
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Examine, print, and return 1 when a check failed."""
-    from edge_agent.doctor.check import text
+    from edge_agent.tools.doctor.check import text
 
     given = args.config or (_INSTALLED_CONFIG if _INSTALLED_CONFIG.exists() else None)
     checks = tuple(examine(given, os.environ))
@@ -51,11 +51,11 @@ def examine(config_file: Path | None, environment: Mapping[str, str]) -> Iterato
     """Everything that can be looked at; a broken configuration is a finding, too."""
     from edge_agent.config.loader import load
     from edge_agent.config.schema import Config
-    from edge_agent.doctor import board as of_board
-    from edge_agent.doctor.check import fail, ok
     from edge_agent.inference.host import read_host
     from edge_agent.system.board import Board
     from edge_agent.system.clock import SystemClock
+    from edge_agent.tools.doctor import board as of_board
+    from edge_agent.tools.doctor.check import fail, ok
 
     config, clock = Config(), SystemClock()
     finding = ok("configuration", "none given: model, camera and broker are not looked at")
@@ -73,10 +73,10 @@ def examine(config_file: Path | None, environment: Mapping[str, str]) -> Iterato
 
 
 def _setup(config: Config, clock: Clock, environment: Mapping[str, str]) -> Iterator[Check]:
-    from edge_agent.artifact.sidecar import read_sidecar
-    from edge_agent.doctor import setup
-    from edge_agent.doctor.check import fail
+    from edge_agent.model.sidecar import read_sidecar
     from edge_agent.sources.factory import make_source
+    from edge_agent.tools.doctor import setup
+    from edge_agent.tools.doctor.check import fail
 
     finding = setup.model(config.model.path)
     yield finding

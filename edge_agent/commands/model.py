@@ -16,11 +16,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from edge_agent.artifact.sidecar import SIDECAR_NAME, Artifact, FileRole, open_role, read_sidecar
 from edge_agent.errors import EXIT_FAILURE, EXIT_OK, ArtifactError, UsageError
+from edge_agent.model.sidecar import SIDECAR_NAME, Artifact, FileRole, open_role, read_sidecar
 
 if TYPE_CHECKING:
-    from edge_agent.model.verify import VerifyReport
+    from edge_agent.tools.builder.verify import VerifyReport
 
 _BUILD = """Build a model directory: TorchScript files in FP32 and FP16, plans for the xnnpack engine where
 the network can be lowered, and the sidecar model.json. Needs torch, and torchvision for its networks.
@@ -121,7 +121,7 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
 
 
 def _build(args: argparse.Namespace) -> int:
-    from edge_agent.model.build import BuildOptions, build
+    from edge_agent.tools.builder.build import BuildOptions, build
 
     options = BuildOptions(
         output=args.output, arch=args.arch, weights=args.weights, labels=args.labels, name=args.name
@@ -195,7 +195,7 @@ def _verify(args: argparse.Namespace) -> int:
         raise UsageError("--min-agreement wants a share from 0 to 1")
     if args.threads < 1:
         raise UsageError("--threads wants at least 1")
-    from edge_agent.model.verify import verify
+    from edge_agent.tools.builder.verify import verify
 
     artifact = read_sidecar(args.directory)
     report = verify(artifact, args.images, _tell, weights=args.weights, threads=args.threads)

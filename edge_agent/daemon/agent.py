@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from edge_agent.artifact.sidecar import read_sidecar
 from edge_agent.config.changes import Changes
 from edge_agent.config.last_good import LastGood
 from edge_agent.config.live import LiveConfig, Veto
@@ -32,6 +31,7 @@ from edge_agent.memory.guard import MemoryGuard
 from edge_agent.memory.limits import BudgetLimits
 from edge_agent.memory.procfs import read_memory
 from edge_agent.memory.trim import SystemLibc, Trimmer, tune_allocator
+from edge_agent.model.sidecar import read_sidecar
 from edge_agent.mqtt.assembly import make_publisher
 from edge_agent.mqtt.link import BrokerLink
 from edge_agent.mqtt.outbox import Outbox, open_outbox

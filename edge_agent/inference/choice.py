@@ -8,7 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from edge_agent.artifact.sidecar import Artifact, Sidecar
 from edge_agent.config.schema import MemoryConfig, ModelConfig
 from edge_agent.errors import EngineError
 from edge_agent.inference import Engine, EngineName, Precision, evidence
@@ -16,6 +15,7 @@ from edge_agent.inference.evidence import Calibration, EvidenceKey, Measurement
 from edge_agent.inference.fit import refusal
 from edge_agent.inference.host import Host, read_host
 from edge_agent.memory.limits import BudgetLimits
+from edge_agent.model.sidecar import Artifact, Sidecar
 from edge_agent.system import paths
 
 NEEDED_AGREEMENT = 0.997

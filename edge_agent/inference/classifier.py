@@ -8,12 +8,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.artifact.sidecar import Artifact
 from edge_agent.errors import EngineError
 from edge_agent.frame import Frame
 from edge_agent.inference import Engine, Prediction
 from edge_agent.inference.labels import LabelMap
 from edge_agent.inference.preprocess import Preprocessor
+from edge_agent.model.sidecar import Artifact
 
 
 class Classifier:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_agent.artifact.sidecar import Artifact, read_sidecar
 from edge_agent.config.schema import Config, LabelsConfig
 from edge_agent.inference import Engine, Precision
 from edge_agent.inference.choice import Choice, choose_here, load_engine
 from edge_agent.inference.classifier import Classifier
 from edge_agent.inference.labels import LabelMap
 from edge_agent.inference.preprocess import Preprocessor
+from edge_agent.model.sidecar import Artifact, read_sidecar
 
 _WARM_RUNS = 3
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.artifact.sidecar import SIDECAR_NAME, Artifact, FileRole, open_role
 from edge_agent.errors import ArtifactError, EngineError
 from edge_agent.inference import EngineInfo, Precision
+from edge_agent.model.sidecar import SIDECAR_NAME, Artifact, FileRole, open_role
 
 if TYPE_CHECKING:
     import torch

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tests.model.networks import NAMES, lowered, picture
+from tests.tools.builder.networks import NAMES, lowered, picture
 
 
 def main(directory: Path) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_agent.artifact.plan import Precision
 from edge_agent.inference.xnnpack import XnnpackEngine
-from tests.artifact.plans import artifact_of
+from edge_agent.model.plan import Precision
+from tests.model.plans import artifact_of
 
 CASES = Path(os.environ["ARM_CASES"])
 NAMES = sorted(path.name for path in CASES.iterdir())

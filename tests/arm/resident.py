@@ -11,9 +11,9 @@ from typing import cast
 
 import numpy as np
 
-from edge_agent.artifact.plan import Precision
 from edge_agent.inference.xnnpack import XnnpackEngine
-from tests.artifact.plans import artifact_of
+from edge_agent.model.plan import Precision
+from tests.model.plans import artifact_of
 
 SPARE_MB = 16
 """For the arena, the tables of windows, and under emulation the translated code."""

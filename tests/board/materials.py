@@ -111,7 +111,7 @@ def resnet18_weights() -> Path:
 
 
 def _built(name: str, arch: str, weights: Path | None) -> Path:
-    from edge_agent.model.build import BuildOptions, build
+    from edge_agent.tools.builder.build import BuildOptions, build
 
     directory = cache_dir() / f"model-{name}"
     if not (directory / "model.json").is_file():

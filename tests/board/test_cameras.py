@@ -20,7 +20,7 @@ from tests.board.board import HERE, Board
 from tests.board.camera import RibbonCamera, UsbCamera
 from tests.board.service import BUDGET_MB, CONFIG_FILE, SOURCE, TOPICS, Service
 
-PICTURES = HERE.parents[1] / "edge_agent" / "demo" / "pictures"
+PICTURES = HERE.parents[1] / "edge_agent" / "tools" / "demo" / "pictures"
 RIBBON = """\
   type: picamera2
   fps: 2

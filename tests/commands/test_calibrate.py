@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.artifact.sidecar import Artifact, files_sha256, write_sidecar
 from edge_agent.cli import main
 from edge_agent.inference import evidence
 from edge_agent.inference.host import read_host
+from edge_agent.model.sidecar import Artifact, files_sha256, write_sidecar
 
 needs_xnnpack = pytest.mark.skipif(not read_host().xnnpack, reason="there is no libXNNPACK here")
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-import edge_agent.demo
-from edge_agent.artifact.sidecar import Artifact
+import edge_agent.tools.demo
 from edge_agent.cli import main
 from edge_agent.inference import EngineInfo
-from edge_agent.model.verify import Agreement, VerifyReport
+from edge_agent.model.sidecar import Artifact
+from edge_agent.tools.builder.verify import Agreement, VerifyReport
 
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    bundled = Path(edge_agent.demo.__file__).parent / "pictures"
+    bundled = Path(edge_agent.tools.demo.__file__).parent / "pictures"
     (tmp_path / "pictures").mkdir()
     shutil.copy(bundled / "cat.jpg", tmp_path / "pictures")
     return tmp_path / "pictures"
@@ -104,7 +104,7 @@ def test_verify_fails_where_too_few_pictures_agree(
     info = EngineInfo("torchscript", "fp16", "fp32", 1, "torch")
     rows = (Agreement(info, 200, 0.985, 0.9, 0.1, 0.1),)
     report = VerifyReport("model", "0" * 64, "eager FP32", 200, rows, ())
-    monkeypatch.setattr("edge_agent.model.verify.verify", lambda *_args, **_options: report)
+    monkeypatch.setattr("edge_agent.tools.builder.verify.verify", lambda *_args, **_options: report)
     arguments = ["model", "verify", str(lite0.directory), "--images", str(pictures)]
     assert main(arguments) == 1
     assert "agreement of 98.50% is less than the 99.00% asked for" in capsys.readouterr().err

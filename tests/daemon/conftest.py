@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from edge_agent.artifact.sidecar import Artifact
-from edge_agent.demo.bundled import PICTURES_DIR
-from edge_agent.demo.subscriber import Subscriber
+from edge_agent.model.sidecar import Artifact
+from edge_agent.tools.demo.bundled import PICTURES_DIR
+from edge_agent.tools.demo.subscriber import Subscriber
 from tests.daemon.process import Daemon, merged
 from tests.mqtt.brokers import HOST, Mosquitto
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.demo.bundled import PICTURES_DIR
-from edge_agent.demo.subscriber import Subscriber
+from edge_agent.tools.demo.bundled import PICTURES_DIR
+from edge_agent.tools.demo.subscriber import Subscriber
 from tests.daemon.conftest import StartDaemon
 from tests.daemon.test_daemon import RIGHT, START_S, receive
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from edge_agent.artifact.sidecar import Artifact
-from edge_agent.demo.subscriber import Subscriber
 from edge_agent.errors import EXIT_RESTART, EXIT_USAGE
 from edge_agent.memory.procfs import read_memory
+from edge_agent.model.sidecar import Artifact
+from edge_agent.tools.demo.subscriber import Subscriber
 from tests.daemon.conftest import StartDaemon
 from tests.daemon.process import Daemon
 from tests.daemon.test_daemon import receive

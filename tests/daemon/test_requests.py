@@ -12,7 +12,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 from PIL import Image
 
-from edge_agent.demo.subscriber import Subscriber
+from edge_agent.tools.demo.subscriber import Subscriber
 from tests.daemon.conftest import DEVICE, StartDaemon
 from tests.daemon.process import Daemon
 from tests.daemon.test_daemon import START_S, of, receive

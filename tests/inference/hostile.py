@@ -11,12 +11,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from edge_agent.artifact.plan import Precision
-from edge_agent.artifact.plan_file import decode_plan, encode_plan
 from edge_agent.errors import EdgeAgentError
 from edge_agent.inference.xnnpack import XnnpackEngine
-from tests.artifact.mutations import mutate
-from tests.artifact.plans import picture_for, save_bytes, small_plan
+from edge_agent.model.plan import Precision
+from edge_agent.model.plan_file import decode_plan, encode_plan
+from tests.model.mutations import mutate
+from tests.model.plans import picture_for, save_bytes, small_plan
 
 
 def main(count: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.artifact.plan import (
+from edge_agent.model.plan import (
     Activation,
     Arithmetic,
     Bounds,
@@ -20,7 +20,7 @@ from edge_agent.artifact.plan import (
     Plan,
     Pool2d,
 )
-from tests.artifact.plans import constants_of
+from tests.model.plans import constants_of
 
 Values = NDArray[np.float64]
 

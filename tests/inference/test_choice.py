@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.artifact.sidecar import Artifact, ArtifactFile, Preprocessing, Sidecar, WeightsOrigin
 from edge_agent.config.schema import MemoryConfig, ModelConfig
 from edge_agent.errors import BudgetError, EngineError
 from edge_agent.inference import evidence
@@ -29,6 +28,7 @@ from edge_agent.inference.evidence import Calibration, Measurement
 from edge_agent.inference.fit import check_floor
 from edge_agent.inference.host import Host, read_host
 from edge_agent.memory.limits import BudgetLimits
+from edge_agent.model.sidecar import Artifact, ArtifactFile, Preprocessing, Sidecar, WeightsOrigin
 from edge_agent.system.board import Cpu
 
 _FILE = ArtifactFile("a", 1, "0" * 64)

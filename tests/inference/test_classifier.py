@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from numpy.typing import NDArray
 
-from edge_agent.artifact.sidecar import Preprocessing
 from edge_agent.errors import EngineError
 from edge_agent.frame import Frame
 from edge_agent.inference import EngineInfo
 from edge_agent.inference.classifier import Classifier, softmax
 from edge_agent.inference.labels import LabelMap
 from edge_agent.inference.preprocess import Preprocessor
+from edge_agent.model.sidecar import Preprocessing
 
 LABELS = ("cat", "dog", "espresso", "tripod")
 HALF = Preprocessing(resize=16, crop=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))

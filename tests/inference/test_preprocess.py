@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_agent.artifact.sidecar import Preprocessing
-from edge_agent.demo.bundled import BUNDLED_PICTURES
 from edge_agent.inference.preprocess import Preprocessor, source_box
+from edge_agent.model.sidecar import Preprocessing
+from edge_agent.tools.demo.bundled import BUNDLED_PICTURES
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGENET = Preprocessing(resize=256, crop=224, mean=MEAN, std=STD)

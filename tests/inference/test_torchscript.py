@@ -15,7 +15,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from edge_agent.artifact.sidecar import (
+from edge_agent.errors import ArtifactError, EngineError
+from edge_agent.inference import Precision
+from edge_agent.inference.torchscript import TorchScriptEngine
+from edge_agent.model.sidecar import (
     Artifact,
     Sidecar,
     describe_file,
@@ -23,10 +26,7 @@ from edge_agent.artifact.sidecar import (
     read_sidecar,
     write_sidecar,
 )
-from edge_agent.errors import ArtifactError, EngineError
-from edge_agent.inference import Precision
-from edge_agent.inference.torchscript import TorchScriptEngine
-from edge_agent.model.network import load_network
+from edge_agent.tools.builder.eager import load_network
 
 
 def picture(seed: int) -> NDArray[np.float32]:
@@ -157,7 +157,7 @@ FRESH_PROCESS = """
 import json, os, sys
 from pathlib import Path
 import numpy as np
-from edge_agent.artifact.sidecar import read_sidecar
+from edge_agent.model.sidecar import read_sidecar
 from edge_agent.inference.torchscript import TorchScriptEngine
 
 core = min(os.sched_getaffinity(0))

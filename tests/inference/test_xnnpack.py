@@ -17,14 +17,15 @@ import pytest
 from hypothesis import given, settings
 from numpy.typing import NDArray
 
-from edge_agent.artifact.plan import UNBOUNDED, Plan, PlanError, Precision
-from edge_agent.artifact.plan_check import multiplications
-from edge_agent.artifact.plan_file import encode_plan
 from edge_agent.errors import ArtifactError, EngineError
 from edge_agent.inference.xnnpack import XnnpackEngine, program
 from edge_agent.inference.xnnpack.library import open_library
 from edge_agent.inference.xnnpack.program import Program
-from tests.artifact.plans import (
+from edge_agent.model.plan import UNBOUNDED, Plan, PlanError, Precision
+from edge_agent.model.plan_check import multiplications
+from edge_agent.model.plan_file import encode_plan
+from tests.inference.reference import evaluate
+from tests.model.plans import (
     PlanBuilder,
     artifact_of,
     picture_for,
@@ -33,7 +34,6 @@ from tests.artifact.plans import (
     save_bytes,
     small_plan,
 )
-from tests.inference.reference import evaluate
 
 TOLERANCE = {"fp32": 1e-5, "fp16": 1e-2}
 """By arithmetic, relative to the largest value on the way to the result."""

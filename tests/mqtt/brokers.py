@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from edge_agent.demo.subscriber import Subscriber
 from edge_agent.mqtt.message import Incoming
+from edge_agent.tools.demo.subscriber import Subscriber
 
 HOST = "127.0.0.1"
 _START_TIMEOUT_S = 10.0

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 import pytest
 
 from edge_agent.config.schema import Config, ControlConfig, HomeAssistantConfig
-from edge_agent.demo.subscriber import Subscriber
 from edge_agent.mqtt.assembly import make_publisher
 from edge_agent.mqtt.client import Subscription
 from edge_agent.mqtt.connection import Connection
 from edge_agent.mqtt.events import MemoryEvents
 from edge_agent.mqtt.message import Incoming, Message
 from edge_agent.system.clock import SystemClock
+from edge_agent.tools.demo.subscriber import Subscriber
 from tests.mqtt.brokers import HOST, Mosquitto, collect
 from tests.mqtt.samples import TOPICS, broker_config
 from tests.mqtt.test_client import is_

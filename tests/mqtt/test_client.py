@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 
 from edge_agent.config.schema import MqttConfig
-from edge_agent.demo.broker import embedded_broker
-from edge_agent.demo.subscriber import Subscriber
 from edge_agent.mqtt.client import Publisher, Subscription
 from edge_agent.mqtt.connection import Connection
 from edge_agent.mqtt.message import Incoming, Message
 from edge_agent.mqtt.status import BrokerStatus, Trouble
 from edge_agent.system.clock import SystemClock
 from edge_agent.system.secret import Secret
+from edge_agent.tools.demo.broker import embedded_broker
+from edge_agent.tools.demo.subscriber import Subscriber
 from tests.mqtt import samples
 from tests.mqtt.brokers import HOST, Mosquitto, collect, free_port, wait_until
 from tests.mqtt.samples import TOPICS, broker_config

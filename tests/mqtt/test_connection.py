@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from edge_agent.config.schema import MqttConfig, TlsConfig
-from edge_agent.demo.broker import embedded_broker
 from edge_agent.mqtt.connection import (
     BrokerConnectionError,
     Connection,
@@ -26,6 +25,7 @@ from edge_agent.mqtt.message import Message
 from edge_agent.mqtt.status import Trouble
 from edge_agent.system.clock import SystemClock
 from edge_agent.system.secret import Secret
+from edge_agent.tools.demo.broker import embedded_broker
 from tests.mqtt.brokers import HOST, Mosquitto, free_port
 from tests.mqtt.certificates import Authority
 from tests.mqtt.samples import broker_config

@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 
 from edge_agent.config.schema import OutboxConfig, TlsConfig
-from edge_agent.demo.subscriber import Subscriber
 from edge_agent.mqtt.outbox import Outbox, open_outbox
 from edge_agent.mqtt.status import Trouble
 from edge_agent.system.clock import SystemClock
+from edge_agent.tools.demo.subscriber import Subscriber
 from tests.mqtt import samples
 from tests.mqtt.brokers import HOST, Mosquitto, collect, free_port, wait_until
 from tests.mqtt.certificates import Authority

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from edge_agent.config.schema import HomeAssistantConfig
-from edge_agent.demo.subscriber import Subscriber
 from edge_agent.inference import Score
 from edge_agent.mqtt.client import Subscription
 from edge_agent.mqtt.connection import Connection
@@ -18,6 +17,7 @@ from edge_agent.mqtt.message import Incoming, Message
 from edge_agent.mqtt.payloads import encode
 from edge_agent.mqtt.topics import Topics
 from edge_agent.system.clock import SystemClock
+from edge_agent.tools.demo.subscriber import Subscriber
 from tests.mqtt import home_assistant_rules as ha
 from tests.mqtt import samples
 from tests.mqtt.brokers import HOST, Mosquitto, collect, wait_until

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_agent.artifact.sidecar import Artifact
 from edge_agent.config.schema import (
     Config,
     LabelsConfig,
@@ -20,13 +19,14 @@ from edge_agent.config.schema import (
     PublishConfig,
     StabilizerConfig,
 )
-from edge_agent.demo.bundled import BUNDLED_PICTURES, BundledPicture
 from edge_agent.frame import Frame
 from edge_agent.inference.loading import LoadedModel, label_map, load_model
+from edge_agent.model.sidecar import Artifact
 from edge_agent.mqtt.payloads import LabelChanged, RawPrediction, State
 from edge_agent.pipeline.inference_loop import InferenceLoop, Rules
 from edge_agent.pipeline.latest import LatestFrame
 from edge_agent.sources.picture import read_picture
+from edge_agent.tools.demo.bundled import BUNDLED_PICTURES, BundledPicture
 from tests.mqtt.samples import FakeClock
 
 PERIOD_S = 0.5

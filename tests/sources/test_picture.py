@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_agent.demo.bundled import BUNDLED_PICTURES
 from edge_agent.errors import SourceError
 from edge_agent.sources import picture
 from edge_agent.sources.picture import SHORTER_SIDE_PX, is_picture, read_picture
+from edge_agent.tools.demo.bundled import BUNDLED_PICTURES
 from tests.sources.helpers import BLUE, RED, plain_picture
 
 DOG = next(bundled.path for bundled in BUNDLED_PICTURES if bundled.name == "dog.jpg")

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edge_agent.artifact.plan import (
+from edge_agent.inference.xnnpack.operators import (
+    CONV2D_GEOMETRY,
+    YIELD_WORKERS,
+    Operator,
+    Operators,
+    conv2d_geometry,
+    size_array,
+)
+from edge_agent.model.plan import (
     UNBOUNDED,
     Activation,
     Arithmetic,
@@ -13,14 +21,6 @@ from edge_agent.artifact.plan import (
     FullyConnected,
     GlobalAveragePool,
     Pool2d,
-)
-from edge_agent.inference.xnnpack.operators import (
-    CONV2D_GEOMETRY,
-    YIELD_WORKERS,
-    Operator,
-    Operators,
-    conv2d_geometry,
-    size_array,
 )
 
 

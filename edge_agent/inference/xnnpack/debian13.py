@@ -5,7 +5,16 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 
-from edge_agent.artifact.plan import (
+from edge_agent.inference.xnnpack.operators import (
+    CONV2D_GEOMETRY,
+    YIELD_WORKERS,
+    Connect,
+    Operator,
+    Operators,
+    conv2d_geometry,
+    size_array,
+)
+from edge_agent.model.plan import (
     UNBOUNDED,
     Activation,
     Arithmetic,
@@ -15,15 +24,6 @@ from edge_agent.artifact.plan import (
     FullyConnected,
     GlobalAveragePool,
     Pool2d,
-)
-from edge_agent.inference.xnnpack.operators import (
-    CONV2D_GEOMETRY,
-    YIELD_WORKERS,
-    Connect,
-    Operator,
-    Operators,
-    conv2d_geometry,
-    size_array,
 )
 
 _DATATYPES = {"f32": 1, "f16": 2}  # enum xnn_datatype

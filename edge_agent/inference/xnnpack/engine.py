@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.artifact.plan import Plan, PlanError, Precision
-from edge_agent.artifact.plan_file import MAX_PLAN_BYTES, decode_plan
-from edge_agent.artifact.sidecar import Artifact, FileRole, open_role
 from edge_agent.errors import ArtifactError, EngineError
 from edge_agent.inference import EngineInfo
 from edge_agent.inference.xnnpack.library import Library, UnavailableError, open_library
 from edge_agent.inference.xnnpack.program import Program
+from edge_agent.model.plan import Plan, PlanError, Precision
+from edge_agent.model.plan_file import MAX_PLAN_BYTES, decode_plan
+from edge_agent.model.sidecar import Artifact, FileRole, open_role
 
 MAX_THREADS = 64
 _ROLES: dict[Precision, FileRole] = {"fp16": "xnnpack-fp16", "fp32": "xnnpack-fp32"}

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edge_agent.artifact.plan import (
+from edge_agent.inference.xnnpack.library import Library, XnnpackError
+from edge_agent.model.plan import (
     BYTES_PER_ELEMENT,
     Activation,
     Arithmetic,
@@ -22,7 +23,6 @@ from edge_agent.artifact.plan import (
     Shape,
     Tensor,
 )
-from edge_agent.inference.xnnpack.library import Library, XnnpackError
 
 YIELD_WORKERS = 0x10
 """XNN_FLAG_YIELD_WORKERS: after an operator the pool's threads sleep instead of spinning for the next one.

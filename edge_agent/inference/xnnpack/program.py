@@ -11,8 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.artifact.plan import Plan, Precision, describe, weights_read
-from edge_agent.artifact.plan_check import multiplications
 from edge_agent.errors import EngineError
 from edge_agent.inference.xnnpack.arena import Block, plan_arena
 from edge_agent.inference.xnnpack.debian12 import Debian12Operators
@@ -27,6 +25,8 @@ from edge_agent.inference.xnnpack.library import (
 )
 from edge_agent.inference.xnnpack.operators import Operator, Operators
 from edge_agent.inference.xnnpack.weights import DTYPES, PRIVATE, Weights, open_weights
+from edge_agent.model.plan import Plan, Precision, describe, weights_read
+from edge_agent.model.plan_check import multiplications
 
 READ_BEYOND_BYTES = 128
 """The largest XNN_EXTRA_BYTES: kernels may read, never write, this far beyond a tensor."""

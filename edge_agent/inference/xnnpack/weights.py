@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.artifact.plan import Plan, Precision, Tensor
 from edge_agent.errors import ArtifactError
+from edge_agent.model.plan import Plan, Precision, Tensor
 
 PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 

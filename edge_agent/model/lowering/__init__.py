@@ -1,1 +1,0 @@
-"""The parts of `edge_agent.model.lower`."""

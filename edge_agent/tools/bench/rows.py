@@ -1,0 +1,119 @@
+"""The rows of the bench: what is run, with which loader, and why a row cannot be run here."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_agent.inference import EngineName, Precision
+from edge_agent.inference.host import Host
+from edge_agent.model.sidecar import Artifact
+from edge_agent.tools.calibrate import ENGINE_LOADER
+from edge_agent.tools.measure.task import Task
+
+_TORCH_ROWS = "edge_agent.tools.bench.torch_rows"
+_MB = 1 << 20
+
+EAGER = "eager FP32"
+TORCHSCRIPT = "TorchScript FP32"
+NAIVE_HALF = "TorchScript, naive .half()"
+
+_RANDOM = "random weights, since the file that the model was built from is not here (--weights FILE)"
+_SLOW_HALF = "computed in FP16, for which most CPUs have no fast convolution"
+
+
+@dataclass(frozen=True, slots=True)
+class RowSpec:
+    """One row to be measured, or the reason why it cannot be."""
+
+    name: str
+    task: Task | None
+    artifact_mb: float | None = None
+    absent: str = ""
+    note: str = ""
+    has_real_weights: bool = True
+    """False where the network had to be run with random weights: its answers are then not compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all rows of one bench share."""
+
+    artifact: Artifact
+    pictures: tuple[str, ...]
+    frames: int
+    threads: int
+    weights: Path | None = None
+    """The file that the model was built from; None where it is not here."""
+
+
+def standard_rows(host: Host, setting: Setting) -> tuple[RowSpec, ...]:
+    """From the way that tutorials write it to the leanest engine."""
+    return (
+        _eager_row(EAGER, "load_eager", setting),
+        torchscript_row(host, setting),
+        _eager_row(NAIVE_HALF, "load_naive_half", setting, note=_SLOW_HALF),
+        engine_row("FP16 weights, TorchScript", "torchscript", "fp16", host, setting),
+        engine_row("lean FP32", "xnnpack", "fp32", host, setting),
+        engine_row("lean FP16", "xnnpack", "fp16", host, setting),
+    )
+
+
+def torchscript_row(host: Host, setting: Setting) -> RowSpec:
+    """The built FP32 module, loaded and called as tutorials do it."""
+    size_mb = artifact_mb(setting.artifact, "torchscript-fp32")
+    if not host.torch or size_mb is None:
+        absent = "the model has no torchscript-fp32 file" if host.torch else "torch is not installed"
+        return RowSpec(TORCHSCRIPT, None, size_mb, absent)
+    task = make_task(f"{_TORCH_ROWS}:load_torchscript", setting, {"threads": str(setting.threads)})
+    return RowSpec(TORCHSCRIPT, task, size_mb)
+
+
+def engine_row(name: str, engine: EngineName, precision: Precision, host: Host, setting: Setting) -> RowSpec:
+    """A row that runs one of the agent's own engines, trimmed as the agent does it."""
+    role = f"{engine}-{precision}"
+    sidecar = setting.artifact.sidecar
+    if role not in sidecar.files:
+        why = f" ({sidecar.not_lowered})" if engine == "xnnpack" and sidecar.not_lowered else ""
+        return RowSpec(name, None, absent=f"the model has no {role} files{why}")
+    if engine == "xnnpack" and not host.xnnpack:
+        return RowSpec(name, None, absent=host.xnnpack_problem)
+    if engine == "torchscript" and not host.torch:
+        return RowSpec(name, None, absent="torch is not installed")
+    options = {"engine": engine, "precision": precision, "threads": str(setting.threads)}
+    task = make_task(ENGINE_LOADER, setting, options, trims=True)
+    return RowSpec(name, task, artifact_mb(setting.artifact, role))
+
+
+def make_task(loader: str, setting: Setting, options: Mapping[str, str], *, trims: bool = False) -> Task:
+    """The task of a row; all of a bench's tasks agree in everything but these."""
+    return Task(
+        loader=loader,
+        model=str(setting.artifact.directory),
+        pictures=setting.pictures,
+        options=options,
+        frames=setting.frames,
+        trims=trims,
+    )
+
+
+def artifact_mb(artifact: Artifact, role: str) -> float | None:
+    """The size in MiB of the files of one role; None where there are none."""
+    files = [file for name, found in artifact.sidecar.files.items() if name == role for file in found]
+    return sum(file.bytes for file in files) / _MB if files else None
+
+
+def _eager_row(name: str, function: str, setting: Setting, note: str = "") -> RowSpec:
+    """A row that builds the network from Python, as tutorials do."""
+    is_torchvision = setting.artifact.sidecar.arch != "efficientnet_lite0"
+    needed = ("torch", "torchvision") if is_torchvision else ("torch",)
+    missing = [package for package in needed if importlib.util.find_spec(package) is None]
+    if missing:
+        return RowSpec(name, None, absent=f"{' and '.join(missing)} not installed")
+    weights = "" if setting.weights is None else str(setting.weights)
+    options = {"threads": str(setting.threads), "weights": weights}
+    notes = "; ".join(part for part in (note, "" if weights else _RANDOM) if part)
+    task = make_task(f"{_TORCH_ROWS}:{function}", setting, options)
+    return RowSpec(name, task, note=notes, has_real_weights=bool(weights))

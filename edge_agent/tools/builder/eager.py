@@ -1,0 +1,73 @@
+"""An eager network with its weights: what a model is built from, and the reference it is verified against."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_agent.errors import ModelError
+from edge_agent.model.sidecar import WeightsOrigin
+from edge_agent.system import paths
+from edge_agent.tools.builder.architectures import Architecture, class_count, find_architecture
+from edge_agent.tools.builder.pretrained import given, obtain
+from edge_agent.tools.builder.state_dict import load_into, read_state_dict
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from edge_agent.tools.builder.script import Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A classifier in PyTorch, in eval mode, with trained weights: FP32, batch norm not folded."""
+
+    architecture: Architecture
+    module: nn.Module
+    classes: int
+    origin: WeightsOrigin
+
+    @property
+    def shape(self) -> Shape:
+        """The input's, as the engines take it: (1, height, width, 3)."""
+        crop = self.architecture.preprocessing.crop
+        return (1, crop, crop, 3)
+
+
+def load_network(
+    arch: str, weights: Path | None, report: Callable[[str], None], cache: Path | None = None
+) -> Network:
+    """Return the network of that architecture with the weights of a file, or with its own.
+
+    `cache` is where downloads are kept. Raises ModelError when the architecture is unknown or the weights do
+    not fit it, and WeightsUnavailable when its own cannot be had.
+    """
+    require_torch()
+    architecture = find_architecture(arch)
+    if weights is None:
+        found = obtain(architecture.pretrained, cache or default_cache(), report)
+    else:
+        found = given(weights)
+    state = read_state_dict(found.path)
+    classes = class_count(architecture, state)
+    module = architecture.make(classes).eval()
+    load_into(module, state, found.path)
+    return Network(architecture, module, classes, found.origin)
+
+
+def require_torch() -> None:
+    """Raise ModelError, which says how to install it, where torch cannot be imported."""
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise ModelError(
+            f"this needs torch, which cannot be imported ({error}): pip install 'edge-agent[torch]'"
+        ) from error
+
+
+def default_cache() -> Path:
+    """Where downloaded weights are kept."""
+    return paths.cache_dir(os.environ) / "weights"

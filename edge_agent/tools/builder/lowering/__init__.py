@@ -1,0 +1,1 @@
+"""The parts of `edge_agent.tools.builder.lowering.lower`."""

@@ -1,0 +1,92 @@
+"""Replaces a model directory as a whole: a failed or interrupted build leaves the one that was there."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edge_agent.errors import ModelError
+from edge_agent.model.sidecar import SIDECAR_NAME
+
+
+@contextmanager
+def staged(output: Path) -> Iterator[Path]:
+    """Yield an empty directory beside `output`; where the block succeeds, it takes the place of `output`.
+
+    What a build that was killed left behind is cleared away. Raises ModelError when `output` holds something
+    that is not a model, another build is writing to it, or the file system refuses.
+    """
+    output = output.resolve()
+    check_replaceable(output)
+    staging = output.with_name(f".{output.name}.building")
+    try:
+        staging.mkdir(parents=True, exist_ok=True)
+        with _locked(staging, output):
+            try:
+                _clear(staging)
+                yield staging
+                _sync(staging)
+                _swap(staging, output)
+            except BaseException:
+                shutil.rmtree(staging, ignore_errors=True)
+                raise
+    except OSError as error:
+        raise ModelError(
+            f"{error.filename or output}: cannot be written: {error.strerror or error}"
+        ) from error
+
+
+def check_replaceable(output: Path) -> None:
+    """Raise ModelError unless `output` is absent, empty, or a model: nothing else may be overwritten."""
+    if not output.exists() or (output / SIDECAR_NAME).is_file():
+        return
+    if not output.is_dir() or any(output.iterdir()):
+        raise ModelError(
+            f"{output}: is there and is not a model directory (it has no {SIDECAR_NAME}); name another"
+        )
+
+
+@contextmanager
+def _locked(directory: Path, output: Path) -> Iterator[None]:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise ModelError(f"{output}: another build is writing there; wait until it has ended") from error
+    finally:
+        os.close(descriptor)
+
+
+def _clear(directory: Path) -> None:
+    for entry in directory.iterdir():
+        entry.unlink()
+
+
+def _sync(directory: Path) -> None:
+    """Have everything on the disk before the old model goes: a board may lose its power at any time."""
+    for path in (*directory.iterdir(), directory):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _swap(staging: Path, output: Path) -> None:
+    if not output.exists():
+        staging.rename(output)
+        return
+    replaced = output.with_name(f".{output.name}.replaced")
+    shutil.rmtree(replaced, ignore_errors=True)
+    output.rename(replaced)
+    try:
+        staging.rename(output)
+    except OSError:
+        replaced.rename(output)
+        raise
+    shutil.rmtree(replaced, ignore_errors=True)

@@ -1,0 +1,209 @@
+"""Compares a built model's answers with those of its network in eager FP32, on real pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.errors import EngineError, ModelError
+from edge_agent.inference import Engine, EngineInfo, EngineName, Precision
+from edge_agent.inference.classifier import softmax
+from edge_agent.inference.preprocess import Preprocessor
+from edge_agent.model.sidecar import Artifact
+from edge_agent.sources.picture import is_picture, read_picture
+from edge_agent.tools.builder.eager import Network, load_network
+
+Logits = NDArray[np.float32]
+_TOP = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How near one engine's answers in one precision come to the reference's."""
+
+    info: EngineInfo
+    pictures: int
+    top1_agreement: float
+    """Share of the pictures, 0 to 1, with the same best label."""
+    top3_overlap: float
+    """Mean share, 0 to 1, of the reference's three best labels that are among the engine's three."""
+    max_logit_error: float
+    max_probability_error: float
+    """Of any label's softmax probability."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotRun:
+    """An engine that could not be loaded here, and why."""
+
+    engine: EngineName
+    precision: Precision
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What `verify` found."""
+
+    model: str
+    sha256: str
+    reference: str
+    pictures: int
+    agreements: tuple[Agreement, ...]
+    not_run: tuple[NotRun, ...]
+
+    def worst_agreement(self) -> float:
+        """The smallest top-1 agreement, 0 to 1."""
+        return min(agreement.top1_agreement for agreement in self.agreements)
+
+
+def verify(
+    artifact: Artifact,
+    images: Path,
+    report: Callable[[str], None],
+    *,
+    weights: Path | None = None,
+    cache: Path | None = None,
+    threads: int = 1,
+) -> VerifyReport:
+    """Run each picture of the folder `images` through the eager network and every engine that runs here.
+
+    All of them see the same input tensors, so that the differences are the engines'. The eager network is
+    made from `weights`, or from the architecture's own (downloads are kept in `cache`); they must be the ones
+    that the model was built from. Raises ModelError when they are not, there are no pictures, or no engine
+    runs; SourceError for a picture that cannot be read; ArtifactError for a damaged file.
+    """
+    pictures = _pictures(images)
+    network = _reference(artifact, weights, report, cache)
+    with _engines(artifact, threads) as (engines, not_run):
+        for missing in not_run:
+            report(f"{missing.engine} {missing.precision}: not run: {missing.reason}")
+        if not engines:
+            raise ModelError(f"{artifact.directory}: none of the model's engines runs here")
+        comparisons = [_Comparison(engine) for engine in engines]
+        for tensor in _tensors(artifact, pictures):
+            expected = _eager_logits(network, tensor)
+            for comparison in comparisons:
+                comparison.add(tensor, expected)
+        agreements = tuple(comparison.result() for comparison in comparisons)
+    return VerifyReport(
+        model=artifact.sidecar.name,
+        sha256=artifact.sidecar.sha256,
+        reference=f"eager FP32 {network.architecture.name}, {network.origin.source}",
+        pictures=len(pictures),
+        agreements=agreements,
+        not_run=not_run,
+    )
+
+
+class _Comparison:
+    """Adds up the differences between an engine and the reference."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._pictures = 0
+        self._same_best = 0
+        self._overlap = 0.0
+        self._logit_error = 0.0
+        self._probability_error = 0.0
+
+    def add(self, tensor: NDArray[np.float32], expected: Logits) -> None:
+        found = self._engine.run(tensor)
+        if found.shape != expected.shape:
+            raise ModelError(
+                f"{self._engine.info.engine} answers {found.size} logits, the reference {expected.size}"
+            )
+        best_found, best_expected = np.argsort(-found)[:_TOP], np.argsort(-expected)[:_TOP]
+        self._pictures += 1
+        self._same_best += int(best_found[0] == best_expected[0])
+        self._overlap += len(set(best_found) & set(best_expected)) / len(best_expected)
+        self._logit_error = max(self._logit_error, float(np.abs(found - expected).max()))
+        difference = np.abs(softmax(found) - softmax(expected))
+        self._probability_error = max(self._probability_error, float(difference.max()))
+
+    def result(self) -> Agreement:
+        return Agreement(
+            info=self._engine.info,
+            pictures=self._pictures,
+            top1_agreement=self._same_best / self._pictures,
+            top3_overlap=self._overlap / self._pictures,
+            max_logit_error=self._logit_error,
+            max_probability_error=self._probability_error,
+        )
+
+
+def _pictures(images: Path) -> list[Path]:
+    if not images.is_dir():
+        raise ModelError(f"{images}: not a folder")
+    found = sorted(path for path in images.iterdir() if is_picture(path))
+    if not found:
+        raise ModelError(f"{images}: has no pictures (JPEG, PNG, WebP or BMP)")
+    return found
+
+
+def _reference(
+    artifact: Artifact, weights: Path | None, report: Callable[[str], None], cache: Path | None
+) -> Network:
+    built_from = artifact.sidecar.weights
+    network = load_network(artifact.sidecar.arch, weights, report, cache)
+    if network.origin.sha256 != built_from.sha256:
+        raise ModelError(
+            f"{network.origin.source}: not the weights that the model was built from, which were"
+            f" {built_from.source} (sha256 {built_from.sha256}); name those with --weights FILE"
+        )
+    return network
+
+
+@contextmanager
+def _engines(artifact: Artifact, threads: int) -> Iterator[tuple[list[Engine], tuple[NotRun, ...]]]:
+    engines: list[Engine] = []
+    not_run: list[NotRun] = []
+    try:
+        for engine in get_args(EngineName):
+            for precision in get_args(Precision):
+                try:
+                    if f"{engine}-{precision}" in artifact.sidecar.files:
+                        engines.append(_load(artifact, engine, precision, threads))
+                    else:
+                        not_run.append(NotRun(engine, precision, _why_not_there(artifact)))
+                except EngineError as error:
+                    not_run.append(NotRun(engine, precision, str(error)))
+        yield engines, tuple(not_run)
+    finally:
+        for loaded in engines:
+            loaded.close()
+
+
+def _why_not_there(artifact: Artifact) -> str:
+    return artifact.sidecar.not_lowered or "the model has no files for it"
+
+
+def _load(artifact: Artifact, engine: EngineName, precision: Precision, threads: int) -> Engine:
+    if engine == "xnnpack":
+        from edge_agent.inference.xnnpack.engine import XnnpackEngine
+
+        return XnnpackEngine.load(artifact, precision, threads=threads)
+    from edge_agent.inference.torchscript import TorchScriptEngine
+
+    return TorchScriptEngine.load(artifact, precision, threads=threads)
+
+
+def _tensors(artifact: Artifact, pictures: Iterable[Path]) -> Iterator[NDArray[np.float32]]:
+    preprocess = Preprocessor(artifact.sidecar.preprocessing)
+    for picture in pictures:
+        yield preprocess(read_picture(picture))
+
+
+def _eager_logits(network: Network, tensor: NDArray[np.float32]) -> Logits:
+    import torch
+
+    with torch.inference_mode():
+        answer = network.module(torch.from_numpy(tensor).permute(0, 3, 1, 2))
+    logits: Logits = answer[0].numpy()
+    return logits

@@ -1,0 +1,138 @@
+"""Measures every way to run the model here, engine by thread count by cores, and compares their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from edge_agent.errors import EngineError
+from edge_agent.inference import EngineName, Precision
+from edge_agent.inference.choice import evidence_key, runnable
+from edge_agent.inference.evidence import Calibration, Failure, Measurement, way_of_running
+from edge_agent.inference.host import Host
+from edge_agent.model.sidecar import Artifact
+from edge_agent.tools.measure.runs import Measured, Probabilities, Progress, agreement, run_interleaved
+from edge_agent.tools.measure.task import Failed, Task
+
+ENGINE_LOADER = "edge_agent.tools.measure.engines:load"
+# With these imported, a measuring process has what the daemon has: its memory is the daemon's.
+DAEMON_MODULES = ("edge_agent.daemon.agent",)
+_MOST_EXACT_FIRST: tuple[tuple[EngineName, Precision], ...] = (
+    ("torchscript", "fp32"),
+    ("xnnpack", "fp32"),
+    ("torchscript", "fp16"),
+    ("xnnpack", "fp16"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One way to run the model."""
+
+    engine: EngineName
+    precision: Precision
+    threads: int
+    affinity: tuple[int, ...] = ()
+    """The cores to run on; empty for all."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.engine} {self.precision}, {way_of_running(self.threads, self.affinity)}"
+
+
+def thread_counts(cores: int, most: int) -> tuple[int, ...]:
+    """Powers of two below `most` (or `cores`, where those are fewer), and that number itself: 1, 2, 4."""
+    largest = max(1, min(cores, most))
+    return tuple(sorted({2**i for i in range(largest.bit_length()) if 2**i < largest} | {largest}))
+
+
+def candidates(artifact: Artifact, host: Host, threads: Sequence[int]) -> tuple[Candidate, ...]:
+    """Everything that can run here: on all cores, and where some are faster, also on those alone."""
+    return tuple(
+        Candidate(engine, precision, count, cores)
+        for engine, precision in runnable(artifact.sidecar, host)
+        for count in threads
+        for cores in _core_sets(host, count)
+    )
+
+
+def _core_sets(host: Host, threads: int) -> Iterator[tuple[int, ...]]:
+    yield ()
+    if threads <= len(host.fastest_cores):
+        yield host.fastest_cores
+
+
+def calibrate(
+    artifact: Artifact,
+    host: Host,
+    ways: Sequence[Candidate],
+    pictures: Sequence[str],
+    *,
+    repeats: int,
+    frames: int,
+    created: datetime,
+    report: Progress,
+) -> Calibration:
+    """Measure each way in fresh processes, in rounds.
+
+    Agreement is with the most exact way that could be measured: torchscript fp32 where torch is installed.
+    Raises EngineError when nothing could be measured.
+    """
+    tasks = [(way.name, _task(artifact, way, pictures, frames)) for way in ways]
+    outcomes = run_interleaved(tasks, repeats, report)
+    measured = {way: found for way in ways if isinstance(found := outcomes[way.name], Measured)}
+    failures = {way: found for way in ways if isinstance(found := outcomes[way.name], Failed)}
+    if not measured:
+        reasons = "; ".join(f"{way.name}: {failure.reason}" for way, failure in failures.items())
+        raise EngineError(
+            f"nothing could be measured: {reasons or 'the model has no files for an engine here'}"
+        )
+    exact = min(measured, key=lambda way: _MOST_EXACT_FIRST.index((way.engine, way.precision)))
+    answers = measured[exact].probabilities
+    return Calibration(
+        key=evidence_key(artifact.sidecar, host),
+        created=created,
+        pictures=len(answers),
+        reference=f"{exact.engine} {exact.precision}",
+        measurements=tuple(_measurement(way, found, answers) for way, found in measured.items()),
+        failures=tuple(Failure(way.engine, way.precision, f.reason) for way, f in failures.items()),
+    )
+
+
+def _task(artifact: Artifact, way: Candidate, pictures: Sequence[str], frames: int) -> Task:
+    return Task(
+        loader=ENGINE_LOADER,
+        model=str(artifact.directory),
+        pictures=tuple(pictures),
+        options={
+            "engine": way.engine,
+            "precision": way.precision,
+            "threads": str(way.threads),
+            "affinity": ",".join(map(str, way.affinity)),
+        },
+        imports=DAEMON_MODULES,
+        frames=frames,
+        trims=True,
+    )
+
+
+def _measurement(way: Candidate, found: Measured, exact: Probabilities) -> Measurement:
+    compared = agreement(found.probabilities, exact)
+    summary = found.summary
+    return Measurement(
+        engine=way.engine,
+        precision=way.precision,
+        threads=way.threads,
+        arithmetic=summary.arithmetic,
+        library=summary.library,
+        runs=summary.runs,
+        load_s=summary.load_s.median,
+        latency_p50_ms=summary.latency_p50_ms.median,
+        latency_p95_ms=summary.latency_p95_ms.median,
+        steady_mb=summary.steady_mb.median,
+        peak_mb=summary.peak_mb.median,
+        agreement=compared.top1,
+        largest_probability_error=compared.largest_error,
+        affinity=way.affinity,
+    )

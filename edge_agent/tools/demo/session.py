@@ -1,0 +1,197 @@
+"""One demo: the real daemon as a child, bundled pictures as its camera, a real subscriber watching."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import yaml
+
+from edge_agent.errors import EdgeAgentError
+from edge_agent.mqtt.message import Incoming
+from edge_agent.mqtt.topics import Topics
+from edge_agent.tools.demo.subscriber import Subscriber
+
+BASE_TOPIC = "edge_agent"
+DEVICE_ID = "demo"
+BUDGET_MB = 4096  # the demo shows what the agent takes; holding it to a budget is the owner's choice
+_SILENCE_S = 60.0
+_POLL_S = 0.5
+_STOP_S = 5.0
+
+
+class DemoError(EdgeAgentError):
+    """The demo's agent did not do what it should."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where the demo publishes."""
+
+    host: str
+    port: int
+    username: str = ""
+    password: str = ""
+    protocol: str = "auto"
+    """`3.1.1` for a broker that is known to speak nothing newer: finding out takes it ten seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the subscriber received of one picture."""
+
+    picture: str
+    label: str
+    score: float
+    top: tuple[str, ...]
+    infer_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a demo went."""
+
+    exit_code: int
+    seen: tuple[Seen, ...]
+    engine: str
+    rss_mb: float | None
+    """Of the agent, by its own `health`; None when none arrived."""
+    said_goodbye: bool
+    """Whether the last `availability` was `offline`."""
+
+
+def topics() -> Topics:
+    """The demo's own topics."""
+    return Topics(BASE_TOPIC, DEVICE_ID)
+
+
+def settings(model: Path, pictures: Path, broker: Broker) -> dict[str, Any]:
+    """The configuration that the demo's agent runs with."""
+    return {
+        "device_id": DEVICE_ID,
+        "source": {"type": "folder", "fps": 0, "folder": {"path": str(pictures), "loop": False}},
+        "model": {"path": str(model)},
+        "memory": {"budget_mb": BUDGET_MB},
+        # Each picture is a scene of its own: there is nothing to steady.
+        "stabilizer": {"window": 1, "votes": 1, "threshold": 0.0, "hysteresis": 0.0},
+        "publish": {"health_interval_s": 1},
+        "mqtt": {
+            "host": broker.host,
+            "port": broker.port,
+            "username": broker.username,
+            "password": broker.password,
+            "protocol": broker.protocol,
+            "base_topic": BASE_TOPIC,
+        },
+        "log": {"level": "warning", "format": "plain"},
+    }
+
+
+def play(model: Path, pictures: Path, names: list[str], broker: Broker, out: TextIO) -> Outcome:
+    """Run the agent over the pictures, printing each label as the subscriber receives it.
+
+    `names` are the pictures in the order in which the folder source plays them. Raises EdgeAgentError when
+    the broker takes no subscriber, or the agent falls silent.
+    """
+    watching = Subscriber(
+        broker.host, broker.port, f"{topics().root}/#", username=broker.username, password=broker.password
+    )
+    with tempfile.TemporaryDirectory() as folder, watching as subscriber:
+        config = Path(folder) / "edge-agent.yaml"
+        config.write_text(yaml.safe_dump(settings(model, pictures, broker), sort_keys=False))
+        with _agent(config, Path(folder)) as agent:
+            return _watch(agent, subscriber, names, out)
+
+
+@contextmanager
+def _agent(config: Path, state: Path) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "edge_agent", "run", "--config", str(config)]
+    with subprocess.Popen(command, env=_environment(state)) as agent:
+        try:
+            yield agent
+        finally:
+            _end(agent)
+
+
+def _environment(state: Path) -> dict[str, str]:
+    """The demo leaves nothing behind in the user's own state folder."""
+    return os.environ | {"STATE_DIRECTORY": str(state), "RUNTIME_DIRECTORY": str(state)}
+
+
+def _end(agent: subprocess.Popen[bytes]) -> None:
+    if agent.poll() is None:
+        agent.send_signal(signal.SIGTERM)
+    try:
+        agent.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        agent.kill()
+
+
+class _Watcher:
+    """Takes in what the subscriber receives, and prints each new picture's label."""
+
+    def __init__(self, names: list[str], out: TextIO) -> None:
+        self._names = names
+        self._out = out
+        self.seen: list[Seen] = []
+        self.engine = ""
+        self.rss_mb: float | None = None
+        self.availability = ""
+
+    def take(self, message: Incoming) -> None:
+        """Note one message; those left retained by an earlier demo are passed over."""
+        if message.retained or not message.payload:
+            return
+        match message.topic.rpartition("/")[2]:
+            case "state":
+                self._state(json.loads(message.payload))
+            case "health":
+                self.rss_mb = json.loads(message.payload)["memory"]["rss_mb"]
+            case "availability":
+                self.availability = message.payload.decode()
+
+    def _state(self, state: dict[str, Any]) -> None:
+        number = state["frame"]["id"]
+        seen = Seen(
+            picture=self._names[number - 1] if number <= len(self._names) else f"frame {number}",
+            label=state["label"],
+            score=state["score"],
+            top=tuple(entry["label"] for entry in state["top"]),
+            infer_ms=state["latency_ms"]["infer"],
+        )
+        self.engine = f"{state['model']['engine']} {state['model']['precision']}"
+        self.seen.append(seen)
+        others = ", ".join(seen.top[1:])
+        print(
+            f"  {seen.picture:<20} {seen.label:<20} {seen.score:6.1%} {seen.infer_ms:7.0f} ms   ({others})",
+            file=self._out,
+            flush=True,
+        )
+
+
+def _watch(agent: subprocess.Popen[bytes], subscriber: Subscriber, names: list[str], out: TextIO) -> Outcome:
+    watcher = _Watcher(names, out)
+    silent_since_s = time.monotonic()
+    while watcher.availability != "offline":
+        message = subscriber.next(_POLL_S)
+        if message is not None:
+            watcher.take(message)
+            silent_since_s = time.monotonic()
+        elif agent.poll() is not None:
+            break  # it has ended, and nothing more arrives
+        elif time.monotonic() - silent_since_s > _SILENCE_S:
+            raise DemoError(f"nothing was received for {_SILENCE_S:.0f} s")
+    code = agent.wait(_STOP_S)
+    return Outcome(
+        code, tuple(watcher.seen), watcher.engine, watcher.rss_mb, watcher.availability == "offline"
+    )

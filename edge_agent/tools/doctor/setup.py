@@ -1,0 +1,69 @@
+"""The doctor's checks of what the configuration names: model, engine, camera and broker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from edge_agent.config.schema import Config
+from edge_agent.errors import ArtifactError, BudgetError, EdgeAgentError
+from edge_agent.inference.choice import choose_here
+from edge_agent.model.sidecar import Artifact, FileRole, open_role, read_sidecar
+from edge_agent.mqtt.probe import probe
+from edge_agent.sources import Source
+from edge_agent.system.clock import Clock
+from edge_agent.tools.doctor.check import Check, fail, ok, warn
+
+_ROLES: tuple[FileRole, ...] = ("xnnpack-fp16", "xnnpack-fp32", "torchscript-fp16", "torchscript-fp32")
+
+
+def model(directory: Path) -> Check:
+    """Whether the model is there, and every file of it whole."""
+    try:
+        artifact = read_sidecar(directory)
+        for role in _ROLES:
+            if role in artifact.sidecar.files:
+                open_role(artifact, role)
+    except ArtifactError as error:
+        return fail("model", str(directory), str(error))
+    return ok("model", f"{artifact.sidecar.name} in {directory}, files whole")
+
+
+def engine(artifact: Artifact, config: Config, environment: Mapping[str, str]) -> Check:
+    """What the model would be run with, and whether that was measured here."""
+    try:
+        choice = choose_here(artifact, config.model, config.memory, environment)
+    except BudgetError as error:
+        return fail("engine", "nothing measured fits the budget", str(error))
+    except EdgeAgentError as error:
+        return fail("engine", "the model cannot be run here", str(error))
+    found = f"{choice.name}, {choice.threads} threads"
+    if choice.measured is None:
+        return warn("engine", found, choice.reason)
+    return ok("engine", f"{found}: {choice.reason}")
+
+
+def camera(source: Source) -> Check:
+    """Whether the source delivers a frame: it is opened, asked for one, and closed."""
+    try:
+        source.open()
+        frame = source.read()
+    except EdgeAgentError as error:
+        return fail("camera", source.description, f"{error}; a running agent may be using it")
+    finally:
+        source.close()
+    if frame is None:
+        return fail("camera", source.description, "it has no frame: the folder or the file is empty")
+    height, width = frame.pixels.shape[:2]
+    return ok("camera", f"{source.description}: {width}x{height} in {frame.capture_ms:.0f} ms")
+
+
+def broker(config: Config, clock: Clock, environment: Mapping[str, str]) -> Check:
+    """Whether the broker accepts the agent: it is connected to, under a client id of its own."""
+    try:
+        found = probe(config.mqtt, config.device_id, clock, environment=environment)
+    except EdgeAgentError as error:
+        return fail("broker", f"{config.mqtt.host}: the connection cannot be set up", str(error))
+    if found.trouble is not None:
+        return fail("broker", f"{found.address}: {found.trouble} ({found.detail})", found.remedy)
+    return ok("broker", found.detail)

@@ -1,0 +1,123 @@
+"""The measuring process: reads a task from standard input, carries it out, writes the reading to a file.
+
+`python -m edge_agent.tools.measure.child READING_FILE < task.json`. It imports as little as it can, since all
+that it imports is measured.
+"""
+
+from __future__ import annotations
+
+import importlib
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, repeat
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from edge_agent.inference import Engine
+from edge_agent.inference.classifier import softmax
+from edge_agent.inference.preprocess import Preprocessor
+from edge_agent.memory.procfs import read_memory
+from edge_agent.memory.trim import SystemLibc, Trimmer, tune_allocator
+from edge_agent.model.sidecar import read_sidecar
+from edge_agent.tools.measure.task import Reading, Task
+
+_FRAMES_AFTER_TRIM = 10
+
+Tensor = NDArray[np.float32]
+
+
+def measure(task: Task) -> Reading:
+    """Carry the task out in this process."""
+    if task.trims:
+        tune_allocator(SystemLibc())
+    for module in task.imports:
+        importlib.import_module(module)
+    tensors = _tensors(task)
+    first = next(tensors)
+    base_mb = read_memory().rss_mb
+    started_s = time.perf_counter()
+    engine = _loader(task.loader)(task)
+    load_s = time.perf_counter() - started_s
+    _repeat(engine, first, task.warmup)
+    if task.probabilities:
+        _save_probabilities(engine, chain([first], tensors), task)
+    faults_before = _page_faults()
+    latencies_ms = _time_frames(engine, first, task)
+    faults = (_page_faults() - faults_before) / len(latencies_ms)
+    untrimmed_mb = read_memory().rss_mb
+    if task.trims:
+        Trimmer().trim()
+        _repeat(engine, first, _FRAMES_AFTER_TRIM)
+    use = read_memory()
+    return Reading(
+        library=engine.info.library,
+        arithmetic=engine.info.arithmetic,
+        threads=engine.info.threads,
+        load_s=load_s,
+        latencies_ms=tuple(latencies_ms),
+        base_mb=base_mb,
+        steady_mb=use.rss_mb,
+        untrimmed_mb=untrimmed_mb,
+        anon_mb=use.anon_mb,
+        file_mb=use.file_mb,
+        peak_mb=use.peak_mb,
+        faults_per_frame=faults,
+    )
+
+
+def _loader(name: str) -> Callable[[Task], Engine]:
+    module, _, function = name.partition(":")
+    loader: Callable[[Task], Engine] = getattr(importlib.import_module(module), function)
+    return loader
+
+
+def _tensors(task: Task) -> Iterator[Tensor]:
+    preprocessor = Preprocessor(read_sidecar(Path(task.model)).sidecar.preprocessing)
+    for path in task.pictures:
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture.convert("RGB"))
+        yield preprocessor(pixels).copy()
+
+
+def _repeat(engine: Engine, tensor: Tensor, times: int) -> None:
+    for _ in repeat(None, times):
+        engine.run(tensor)
+
+
+def _save_probabilities(engine: Engine, tensors: Iterator[Tensor], task: Task) -> None:
+    """Run every picture, or as many as the task's time allows."""
+    deadline_s = time.monotonic() + task.longest_s
+    rows: list[NDArray[np.float64]] = []
+    for tensor in tensors:
+        rows.append(softmax(engine.run(tensor)))
+        if time.monotonic() > deadline_s:
+            break
+    np.save(task.probabilities, np.array(rows, np.float32))
+
+
+def _time_frames(engine: Engine, tensor: Tensor, task: Task) -> list[float]:
+    deadline_s = time.monotonic() + task.longest_s
+    latencies_ms: list[float] = []
+    while len(latencies_ms) < task.frames and (not latencies_ms or time.monotonic() < deadline_s):
+        started_s = time.perf_counter()
+        engine.run(tensor)
+        latencies_ms.append((time.perf_counter() - started_s) * 1000)
+    return latencies_ms
+
+
+def _page_faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+def main(arguments: Sequence[str]) -> None:
+    task = Task.from_json(sys.stdin.read())
+    Path(arguments[0]).write_text(measure(task).to_json(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,157 @@
+"""Starts measuring processes one after the other, and makes one summary of several runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.percentile import median, percentile
+from edge_agent.tools.measure.task import Failed, Reading, Task
+
+_LONGEST_REASON = 300
+
+Probabilities = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """One figure over several runs."""
+
+    median: float
+    lowest: float
+    highest: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Several runs of one task."""
+
+    library: str
+    arithmetic: str
+    threads: int
+    runs: int
+    load_s: Spread
+    latency_p50_ms: Spread
+    latency_p95_ms: Spread
+    steady_mb: Spread
+    untrimmed_mb: Spread
+    anon_mb: Spread
+    file_mb: Spread
+    peak_mb: Spread
+    faults_per_frame: Spread
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What several runs of one task found, and its answer to every picture."""
+
+    summary: Summary
+    probabilities: Probabilities
+    """Shape (pictures, classes)."""
+
+
+Outcome = Measured | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far probabilities, shape (pictures, classes), are from those of a reference."""
+
+    pictures: int
+    top1: float
+    """Share of the pictures with the same first label, 0 to 1."""
+    largest_error: float
+    """Largest difference of one probability."""
+
+
+Progress = Callable[[str], None]
+
+
+def run_interleaved(
+    tasks: Sequence[tuple[str, Task]], repeats: int, report: Progress, timeout_s: float = 900.0
+) -> dict[str, Outcome]:
+    """Run each named task `repeats` times, in rounds, so that a machine that slows down slows all of them.
+
+    Only the first round computes the probabilities of all pictures. A task that fails is not tried again.
+    """
+    readings: dict[str, list[Reading]] = {name: [] for name, _ in tasks}
+    failures: dict[str, Failed] = {}
+    with tempfile.TemporaryDirectory(prefix="edge-agent-") as directory:
+        matrices = {name: Path(directory) / f"{i}.npy" for i, (name, _) in enumerate(tasks)}
+        for round_number in range(repeats):
+            for name, task in tasks:
+                if name in failures:
+                    continue
+                report(f"round {round_number + 1} of {repeats}: {name}")
+                wanted = str(matrices[name]) if round_number == 0 else ""
+                answer = run_task(replace(task, probabilities=wanted), timeout_s)
+                if isinstance(answer, Failed):
+                    failures[name] = answer
+                else:
+                    readings[name].append(answer)
+        return {
+            name: failures.get(name) or Measured(summarise(readings[name]), np.load(matrices[name]))
+            for name, _ in tasks
+        }
+
+
+def run_task(task: Task, timeout_s: float) -> Reading | Failed:
+    """Carry one task out in a fresh process of this Python."""
+    with tempfile.TemporaryDirectory(prefix="edge-agent-") as directory:
+        answer = Path(directory) / "reading.json"
+        command = [sys.executable, "-m", "edge_agent.tools.measure.child", str(answer)]
+        try:
+            done = subprocess.run(
+                command, input=task.to_json(), capture_output=True, text=True, timeout=timeout_s, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return Failed(f"took longer than {timeout_s:.0f} s")
+        if done.returncode != 0 or not answer.is_file():
+            return Failed(_reason(done.returncode, done.stderr))
+        return Reading.from_json(answer.read_text(encoding="utf-8"))
+
+
+def summarise(readings: Sequence[Reading]) -> Summary:
+    """Medians, and the spread between the runs. Raises ValueError without a reading."""
+    return Summary(
+        library=readings[0].library,
+        arithmetic=readings[0].arithmetic,
+        threads=readings[0].threads,
+        runs=len(readings),
+        load_s=_spread([r.load_s for r in readings]),
+        latency_p50_ms=_spread([median(r.latencies_ms) for r in readings]),
+        latency_p95_ms=_spread([percentile(r.latencies_ms, 0.95) for r in readings]),
+        steady_mb=_spread([r.steady_mb for r in readings]),
+        untrimmed_mb=_spread([r.untrimmed_mb for r in readings]),
+        anon_mb=_spread([r.anon_mb for r in readings]),
+        file_mb=_spread([r.file_mb for r in readings]),
+        peak_mb=_spread([r.peak_mb for r in readings]),
+        faults_per_frame=_spread([r.faults_per_frame for r in readings]),
+    )
+
+
+def agreement(found: Probabilities, reference: Probabilities) -> Agreement:
+    """Compare the pictures that both have seen: one of them may have run out of time."""
+    pictures = min(len(found), len(reference))
+    ours, theirs = found[:pictures], reference[:pictures]
+    same = ours.argmax(axis=1) == theirs.argmax(axis=1)
+    return Agreement(pictures, float(same.mean()), float(np.abs(ours - theirs).max()))
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    return Spread(median(values), min(values), max(values))
+
+
+def _reason(returncode: int, stderr: str) -> str:
+    """The last line of a traceback is the error itself."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    last = lines[-1] if lines else "no message"
+    how = f"killed by signal {-returncode}: " if returncode < 0 else ""
+    return (how + last.removeprefix("edge_agent.errors."))[:_LONGEST_REASON]

