@@ -16,10 +16,10 @@ from pathlib import Path
 from edge_agent.config.loader import load
 from edge_agent.config.schema import Config
 from edge_agent.errors import EXIT_FAILURE, EXIT_OK, BrokerError, EdgeAgentError
-from edge_agent.mqtt.connection import BrokerConnectionError, Connection, Protocol
-from edge_agent.mqtt.message import Incoming
-from edge_agent.mqtt.status import Trouble
-from edge_agent.mqtt.topics import Topics
+from edge_agent.mqtt.contract.message import Incoming
+from edge_agent.mqtt.contract.topics import Topics
+from edge_agent.mqtt.wire.connection import BrokerConnectionError, Connection, Protocol
+from edge_agent.mqtt.wire.status import Trouble
 from edge_agent.system.clock import Clock, SystemClock
 
 

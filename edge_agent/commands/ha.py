@@ -25,9 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Publish the removal, and say so. Raises ConfigError or BrokerError."""
     from edge_agent.config.loader import load
-    from edge_agent.mqtt.homeassistant import Discovery
-    from edge_agent.mqtt.once import publish_once
-    from edge_agent.mqtt.topics import Topics
+    from edge_agent.mqtt.contract.homeassistant import Discovery
+    from edge_agent.mqtt.contract.topics import Topics
+    from edge_agent.mqtt.wire.publish_once import publish_once
     from edge_agent.system.clock import SystemClock
 
     config = load(args.config)

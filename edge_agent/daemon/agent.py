@@ -33,9 +33,9 @@ from edge_agent.memory.procfs import read_memory
 from edge_agent.memory.trim import SystemLibc, Trimmer, tune_allocator
 from edge_agent.model.sidecar import read_sidecar
 from edge_agent.mqtt.assembly import make_publisher
+from edge_agent.mqtt.events.outbox import Outbox, open_outbox
+from edge_agent.mqtt.events.sequence import Sequence
 from edge_agent.mqtt.link import BrokerLink
-from edge_agent.mqtt.outbox import Outbox, open_outbox
-from edge_agent.mqtt.sequence import Sequence
 from edge_agent.pipeline.capture_loop import CaptureLoop
 from edge_agent.pipeline.inference_loop import InferenceLoop, Rules
 from edge_agent.pipeline.latest import LatestFrame

@@ -7,7 +7,7 @@ import logging
 from edge_agent.config.schema import ThermalConfig
 from edge_agent.daemon.health import board_health
 from edge_agent.daemon.thermal import ThermalGovernor, ThermalPolicy
-from edge_agent.mqtt.payloads import BoardHealth
+from edge_agent.mqtt.contract.payloads import BoardHealth
 from edge_agent.system.board import Board, Throttling
 from edge_agent.system.log import event
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edge_agent.memory.budget import BudgetState
 from edge_agent.memory.procfs import MemoryUse
-from edge_agent.mqtt.payloads import BoardHealth, LatencyHealth, MemoryHealth
+from edge_agent.mqtt.contract.payloads import BoardHealth, LatencyHealth, MemoryHealth
 from edge_agent.percentile import percentile
 from edge_agent.system.board import CgroupMemory, Throttling
 

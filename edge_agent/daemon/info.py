@@ -9,7 +9,7 @@ from edge_agent import __version__
 from edge_agent.config.schema import Config
 from edge_agent.inference.choice import Choice
 from edge_agent.inference.loading import LoadedModel
-from edge_agent.mqtt.payloads import Evidence, Info, ModelInfo, utc
+from edge_agent.mqtt.contract.payloads import Evidence, Info, ModelInfo, utc
 from edge_agent.system.board import Board
 from edge_agent.system.clock import Clock
 

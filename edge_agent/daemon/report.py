@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from edge_agent.daemon.health import FrameRate, memory_health
 from edge_agent.memory.guard import MemoryGuard
-from edge_agent.mqtt.payloads import BoardHealth, CameraHealth, Health, utc
-from edge_agent.mqtt.status import BrokerStatus
+from edge_agent.mqtt.contract.payloads import BoardHealth, CameraHealth, Health, utc
+from edge_agent.mqtt.wire.status import BrokerStatus
 from edge_agent.pipeline.capture_loop import CaptureStatus
 from edge_agent.system.board import Board
 from edge_agent.system.clock import Clock

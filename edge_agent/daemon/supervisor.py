@@ -27,8 +27,8 @@ from edge_agent.inference.loading import label_map
 from edge_agent.memory.budget import policy_of
 from edge_agent.memory.costs import SubsystemCosts
 from edge_agent.memory.guard import MemoryGuard
-from edge_agent.mqtt.control import Reloaded
 from edge_agent.mqtt.link import BrokerLink
+from edge_agent.mqtt.requests import Reloaded
 from edge_agent.pipeline.capture_loop import CaptureLoop, CapturePolicy
 from edge_agent.pipeline.inference_loop import InferenceLoop, Rules
 from edge_agent.pipeline.jpeg import encode_jpeg

@@ -6,12 +6,12 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 from edge_agent.config.schema import Config
-from edge_agent.mqtt.client import Publisher, Subscription
-from edge_agent.mqtt.events import EventQueue
-from edge_agent.mqtt.homeassistant import Discovery
-from edge_agent.mqtt.message import Message
-from edge_agent.mqtt.status import BrokerStatus
-from edge_agent.mqtt.topics import Topics
+from edge_agent.mqtt.contract.homeassistant import Discovery
+from edge_agent.mqtt.contract.message import Message
+from edge_agent.mqtt.contract.topics import Topics
+from edge_agent.mqtt.events.queue import EventQueue
+from edge_agent.mqtt.publisher import Publisher, Subscription
+from edge_agent.mqtt.wire.status import BrokerStatus
 from edge_agent.system.clock import Clock
 
 

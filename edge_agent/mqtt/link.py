@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edge_agent.config.schema import Config
-from edge_agent.mqtt.client import Publisher, Subscription
-from edge_agent.mqtt.control import Commands, Control
-from edge_agent.mqtt.message import Message
-from edge_agent.mqtt.payloads import Health, Info, LabelChanged, RawPrediction, State
-from edge_agent.mqtt.status import BrokerStatus
-from edge_agent.mqtt.topics import Topics
+from edge_agent.mqtt.contract.message import Message
+from edge_agent.mqtt.contract.payloads import Health, Info, LabelChanged, RawPrediction, State
+from edge_agent.mqtt.contract.topics import Topics
+from edge_agent.mqtt.publisher import Publisher, Subscription
+from edge_agent.mqtt.requests import Commands, Control
+from edge_agent.mqtt.wire.status import BrokerStatus
 from edge_agent.system.clock import Clock
 
 _STOP_S = 0.9

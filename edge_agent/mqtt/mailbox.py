@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from edge_agent.mqtt.message import Message
+from edge_agent.mqtt.contract.message import Message
 from edge_agent.system.clock import Clock
 
 

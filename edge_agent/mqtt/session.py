@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_agent.mqtt.connection import Ack, Connection
-from edge_agent.mqtt.events import EventQueue
+from edge_agent.mqtt.contract.message import Message
+from edge_agent.mqtt.contract.payloads import encode
+from edge_agent.mqtt.contract.topics import Topics
+from edge_agent.mqtt.events.queue import EventQueue
 from edge_agent.mqtt.mailbox import Lane, Mailbox
-from edge_agent.mqtt.message import Message
-from edge_agent.mqtt.payloads import encode
-from edge_agent.mqtt.size_limit import SizeLimit
-from edge_agent.mqtt.topics import Topics
+from edge_agent.mqtt.wire.connection import Ack, Connection
+from edge_agent.mqtt.wire.size_limit import SizeLimit
 from edge_agent.system.clock import Clock
 from edge_agent.system.log import RepeatedError
 

@@ -17,7 +17,7 @@ from edge_agent.errors import EngineError
 from edge_agent.frame import Frame
 from edge_agent.inference import Prediction
 from edge_agent.inference.loading import LoadedModel
-from edge_agent.mqtt.payloads import (
+from edge_agent.mqtt.contract.payloads import (
     FrameRef,
     LabelChanged,
     ModelRef,

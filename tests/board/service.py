@@ -60,7 +60,8 @@ class Service:
         self.board.push_checkout(SOURCE)
         self.board.push([materials.wheelhouse(self.board.suite), self.model], "/root")
         self.board.run(
-            f"mkdir -p /var/lib/pictures && cp {SOURCE}/edge_agent/tools/demo/pictures/*.jpg /var/lib/pictures/"
+            "mkdir -p /var/lib/pictures &&"
+            f" cp {SOURCE}/edge_agent/tools/demo/pictures/*.jpg /var/lib/pictures/"
         )
         self.write("/root/board.yaml", materials.config(BUDGET_MB[self.board.cpu]))
 

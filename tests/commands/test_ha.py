@@ -10,8 +10,8 @@ import pytest
 from edge_agent.cli import main
 from edge_agent.config.schema import HomeAssistantConfig
 from edge_agent.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE
-from edge_agent.mqtt.homeassistant import Discovery
-from edge_agent.mqtt.once import publish_once
+from edge_agent.mqtt.contract.homeassistant import Discovery
+from edge_agent.mqtt.wire.publish_once import publish_once
 from edge_agent.system.clock import SystemClock
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.mqtt.brokers import HOST, Mosquitto, free_port

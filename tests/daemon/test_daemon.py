@@ -14,7 +14,7 @@ import pytest
 
 from edge_agent.errors import EXIT_FAILURE, EXIT_OK, EXIT_RESTART, EXIT_USAGE
 from edge_agent.model.sidecar import Artifact
-from edge_agent.mqtt.message import Incoming
+from edge_agent.mqtt.contract.message import Incoming
 from edge_agent.tools.demo.bundled import BUNDLED_PICTURES, PICTURES_DIR
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.daemon.conftest import DEVICE, StartDaemon

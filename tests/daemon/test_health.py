@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from edge_agent.daemon.health import FrameStats, board_health, memory_health
 from edge_agent.memory.procfs import MemoryUse, read_memory
-from edge_agent.mqtt.payloads import LatencyHealth
+from edge_agent.mqtt.contract.payloads import LatencyHealth
 from edge_agent.percentile import median, percentile
 from edge_agent.system.board import CgroupMemory, parse_throttled
 

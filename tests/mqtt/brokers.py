@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from edge_agent.mqtt.message import Incoming
+from edge_agent.mqtt.contract.message import Incoming
 from edge_agent.tools.demo.subscriber import Subscriber
 
 HOST = "127.0.0.1"

@@ -12,10 +12,10 @@ import threading
 from pathlib import Path
 
 from edge_agent.config.schema import OutboxConfig
-from edge_agent.mqtt.client import Publisher
-from edge_agent.mqtt.outbox import open_outbox
-from edge_agent.mqtt.payloads import LabelChanged, utc
-from edge_agent.mqtt.sequence import Sequence
+from edge_agent.mqtt.contract.payloads import LabelChanged, utc
+from edge_agent.mqtt.events.outbox import open_outbox
+from edge_agent.mqtt.events.sequence import Sequence
+from edge_agent.mqtt.publisher import Publisher
 from edge_agent.system.clock import SystemClock
 from tests.mqtt.samples import TOPICS, broker_config
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from edge_agent.config.schema import Config, MqttConfig
 from edge_agent.inference import EngineInfo, Score
-from edge_agent.mqtt.payloads import (
+from edge_agent.mqtt.contract.payloads import (
     BoardHealth,
     CameraHealth,
     Evidence,
@@ -23,8 +23,8 @@ from edge_agent.mqtt.payloads import (
     StageLatency,
     State,
 )
-from edge_agent.mqtt.status import BrokerStatus
-from edge_agent.mqtt.topics import Topics
+from edge_agent.mqtt.contract.topics import Topics
+from edge_agent.mqtt.wire.status import BrokerStatus
 
 TOPICS = Topics("edge_agent", "porch")
 NOON = datetime(2025, 6, 1, 12, 0, 0, 123456, UTC)

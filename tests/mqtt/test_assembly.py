@@ -10,15 +10,15 @@ import pytest
 
 from edge_agent.config.schema import Config, ControlConfig, HomeAssistantConfig
 from edge_agent.mqtt.assembly import make_publisher
-from edge_agent.mqtt.client import Subscription
-from edge_agent.mqtt.connection import Connection
-from edge_agent.mqtt.events import MemoryEvents
-from edge_agent.mqtt.message import Incoming, Message
+from edge_agent.mqtt.contract.message import Incoming, Message
+from edge_agent.mqtt.events.queue import MemoryEvents
+from edge_agent.mqtt.publisher import Subscription
+from edge_agent.mqtt.wire.connection import Connection
 from edge_agent.system.clock import SystemClock
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.mqtt.brokers import HOST, Mosquitto, collect
 from tests.mqtt.samples import TOPICS, broker_config
-from tests.mqtt.test_client import is_
+from tests.mqtt.test_publisher import is_
 
 DISCOVERY = "homeassistant/device/porch/config"
 

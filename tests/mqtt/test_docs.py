@@ -17,15 +17,15 @@ import pytest
 import yaml
 
 from edge_agent.config.schema import HomeAssistantConfig
-from edge_agent.mqtt.connection import Connection
-from edge_agent.mqtt.homeassistant import Discovery
-from edge_agent.mqtt.message import Message
-from edge_agent.mqtt.payloads import encode
-from edge_agent.mqtt.status import Trouble
+from edge_agent.mqtt.contract.homeassistant import Discovery
+from edge_agent.mqtt.contract.message import Message
+from edge_agent.mqtt.contract.payloads import encode
+from edge_agent.mqtt.wire.connection import Connection
+from edge_agent.mqtt.wire.status import Trouble
 from edge_agent.system.clock import SystemClock
 from tests.mqtt import samples
 from tests.mqtt.brokers import HOST, Mosquitto, wait_until
-from tests.mqtt.home_assistant_rules import environment
+from tests.mqtt.contract.home_assistant_rules import environment
 from tests.mqtt.samples import TOPICS, broker_config, changed
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -17,17 +17,17 @@ from pathlib import Path
 import pytest
 
 from edge_agent.config.schema import OutboxConfig, TlsConfig
-from edge_agent.mqtt.outbox import Outbox, open_outbox
-from edge_agent.mqtt.status import Trouble
+from edge_agent.mqtt.events.outbox import Outbox, open_outbox
+from edge_agent.mqtt.wire.status import Trouble
 from edge_agent.system.clock import SystemClock
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.mqtt import samples
 from tests.mqtt.brokers import HOST, Mosquitto, collect, free_port, wait_until
-from tests.mqtt.certificates import Authority
-from tests.mqtt.durable import DurableSubscriber
+from tests.mqtt.events.durable import DurableSubscriber
 from tests.mqtt.samples import TOPICS, broker_config, changed
-from tests.mqtt.test_client import is_, publishing
-from tests.mqtt.test_connection import passwords
+from tests.mqtt.test_publisher import is_, publishing
+from tests.mqtt.wire.certificates import Authority
+from tests.mqtt.wire.test_connection import passwords
 
 MakeBroker = Callable[..., Mosquitto]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_agent.mqtt.contract.message import Message
 from edge_agent.mqtt.mailbox import Lane, Mailbox
-from edge_agent.mqtt.message import Message
 from tests.mqtt.samples import FakeClock
 
 ALL = tuple(Lane)

@@ -22,7 +22,7 @@ from edge_agent.config.schema import (
 from edge_agent.frame import Frame
 from edge_agent.inference.loading import LoadedModel, label_map, load_model
 from edge_agent.model.sidecar import Artifact
-from edge_agent.mqtt.payloads import LabelChanged, RawPrediction, State
+from edge_agent.mqtt.contract.payloads import LabelChanged, RawPrediction, State
 from edge_agent.pipeline.inference_loop import InferenceLoop, Rules
 from edge_agent.pipeline.latest import LatestFrame
 from edge_agent.sources.picture import read_picture

@@ -28,7 +28,7 @@ from edge_agent.system.log import (
 )
 from edge_agent.system.secret import Secret
 
-LOGGER = logging.getLogger("edge_agent.mqtt.client")
+LOGGER = logging.getLogger("edge_agent.mqtt.publisher")
 PRIORITIES = {"debug": "<7>", "info": "<6>", "warning": "<4>", "error": "<3>", "critical": "<2>"}
 
 
@@ -76,14 +76,14 @@ def test_a_plain_line_has_time_level_place_message_and_fields() -> None:
     event(LOGGER, logging.WARNING, "connection lost", reason="timeout", attempts=3, waited_s=1.5)
     date, time, rest = stream.getvalue().split(" ", 2)
     assert (date.count("-"), time.count(":")) == (2, 2)
-    assert rest == "warning mqtt.client: connection lost reason=timeout attempts=3 waited_s=1.5\n"
+    assert rest == "warning mqtt.publisher: connection lost reason=timeout attempts=3 waited_s=1.5\n"
 
 
 @pytest.mark.parametrize("level", PRIORITIES)
 def test_a_journal_line_begins_with_its_priority_and_has_no_time(level: str) -> None:
     stream = logged("journal", level="debug")
     event(LOGGER, logging.getLevelNamesMapping()[level.upper()], "hello")
-    assert stream.getvalue() == f"{PRIORITIES[level]}mqtt.client: hello\n"
+    assert stream.getvalue() == f"{PRIORITIES[level]}mqtt.publisher: hello\n"
 
 
 def test_every_line_of_a_traceback_has_its_priority_in_the_journal() -> None:
@@ -93,7 +93,7 @@ def test_every_line_of_a_traceback_has_its_priority_in_the_journal() -> None:
     except OSError:
         LOGGER.exception("it failed")
     got = stream.getvalue().splitlines()
-    assert got[0] == "<3>mqtt.client: it failed"
+    assert got[0] == "<3>mqtt.publisher: it failed"
     assert len(got) > 3
     assert all(line.startswith("<3>") for line in got)
 
@@ -105,7 +105,7 @@ def test_a_json_line_keeps_the_types_of_its_fields() -> None:
     assert entry.pop("ts").endswith("Z")
     assert entry == {
         "level": "info",
-        "logger": "edge_agent.mqtt.client",
+        "logger": "edge_agent.mqtt.publisher",
         "message": "ready",
         "fields": {"label": "cat", "fps": 2.5, "frames": 3, "ok": True, "error": None, "level": "x"},
     }
@@ -131,7 +131,7 @@ def test_a_secret_is_masked_in_every_format(form: Literal["plain", "journal", "j
 def test_values_that_would_read_as_several_are_quoted() -> None:
     stream = logged("journal")
     event(LOGGER, logging.INFO, "x", a="two words", b='say "hi"', c="k=v", d="", e=Path("/srv/x"))
-    assert stream.getvalue() == '<6>mqtt.client: x a="two words" b="say \\"hi\\"" c="k=v" d="" e=/srv/x\n'
+    assert stream.getvalue() == '<6>mqtt.publisher: x a="two words" b="say \\"hi\\"" c="k=v" d="" e=/srv/x\n'
 
 
 @given(st.text(), st.text())
@@ -148,7 +148,7 @@ def test_the_level_can_be_changed_while_running() -> None:
     event(LOGGER, logging.INFO, "before")
     set_level("debug")
     event(LOGGER, logging.DEBUG, "after")
-    assert stream.getvalue() == "<7>mqtt.client: after\n"
+    assert stream.getvalue() == "<7>mqtt.publisher: after\n"
 
 
 def test_other_libraries_are_heard_only_from_warning_up() -> None:
@@ -162,7 +162,7 @@ def test_other_libraries_are_heard_only_from_warning_up() -> None:
 def test_setting_up_again_replaces_the_first_log() -> None:
     first, second = logged("journal"), logged("journal")
     LOGGER.info("once")
-    assert (first.getvalue(), second.getvalue()) == ("", "<6>mqtt.client: once\n")
+    assert (first.getvalue(), second.getvalue()) == ("", "<6>mqtt.publisher: once\n")
 
 
 def test_a_stream_is_journald_s_when_the_environment_names_it(tmp_path: Path) -> None:

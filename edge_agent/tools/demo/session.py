@@ -18,8 +18,8 @@ from typing import Any, TextIO
 import yaml
 
 from edge_agent.errors import EdgeAgentError
-from edge_agent.mqtt.message import Incoming
-from edge_agent.mqtt.topics import Topics
+from edge_agent.mqtt.contract.message import Incoming
+from edge_agent.mqtt.contract.topics import Topics
 from edge_agent.tools.demo.subscriber import Subscriber
 
 BASE_TOPIC = "edge_agent"

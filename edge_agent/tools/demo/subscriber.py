@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from edge_agent.errors import BrokerError
-from edge_agent.mqtt.message import Incoming
+from edge_agent.mqtt.contract.message import Incoming
 
 
 class Subscriber:

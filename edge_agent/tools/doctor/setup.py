@@ -9,7 +9,7 @@ from edge_agent.config.schema import Config
 from edge_agent.errors import ArtifactError, BudgetError, EdgeAgentError
 from edge_agent.inference.choice import choose_here
 from edge_agent.model.sidecar import Artifact, FileRole, open_role, read_sidecar
-from edge_agent.mqtt.probe import probe
+from edge_agent.mqtt.wire.probe import probe
 from edge_agent.sources import Source
 from edge_agent.system.clock import Clock
 from edge_agent.tools.doctor.check import Check, fail, ok, warn

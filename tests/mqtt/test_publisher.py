@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from edge_agent.config.schema import MqttConfig
-from edge_agent.mqtt.client import Publisher, Subscription
-from edge_agent.mqtt.connection import Connection
-from edge_agent.mqtt.message import Incoming, Message
-from edge_agent.mqtt.status import BrokerStatus, Trouble
+from edge_agent.mqtt.contract.message import Incoming, Message
+from edge_agent.mqtt.publisher import Publisher, Subscription
+from edge_agent.mqtt.wire.connection import Connection
+from edge_agent.mqtt.wire.status import BrokerStatus, Trouble
 from edge_agent.system.clock import SystemClock
 from edge_agent.system.secret import Secret
 from edge_agent.tools.demo.broker import embedded_broker
@@ -26,7 +26,7 @@ from edge_agent.tools.demo.subscriber import Subscriber
 from tests.mqtt import samples
 from tests.mqtt.brokers import HOST, Mosquitto, collect, free_port, wait_until
 from tests.mqtt.samples import TOPICS, broker_config
-from tests.mqtt.test_connection import passwords
+from tests.mqtt.wire.test_connection import passwords
 
 MakeBroker = Callable[..., Mosquitto]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from edge_agent.mqtt.message import Message
-from edge_agent.mqtt.size_limit import SizeLimit
+from edge_agent.mqtt.contract.message import Message
+from edge_agent.mqtt.wire.size_limit import SizeLimit
 from tests.mqtt.samples import FakeClock
 
 LARGE = Message("image", b"x" * 50_000)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.mqtt.backoff import Backoff
+from edge_agent.mqtt.wire.backoff import Backoff
 
 
 def test_the_longest_pauses_double_up_to_the_limit() -> None:

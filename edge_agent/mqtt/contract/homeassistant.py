@@ -11,9 +11,9 @@ from typing import Any
 
 from edge_agent import __version__
 from edge_agent.config.schema import HomeAssistantConfig
-from edge_agent.mqtt.message import Incoming, Message
-from edge_agent.mqtt.payloads import dump
-from edge_agent.mqtt.topics import Topics
+from edge_agent.mqtt.contract.message import Incoming, Message
+from edge_agent.mqtt.contract.payloads import dump
+from edge_agent.mqtt.contract.topics import Topics
 
 _BIRTH = b"online"
 _ORIGIN = "edge-agent"

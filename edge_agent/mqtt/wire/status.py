@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 from typing import Literal
 
-from edge_agent.mqtt.payloads import MqttHealth
+from edge_agent.mqtt.contract.payloads import MqttHealth
 
 OutboxPlace = Literal["memory", "volatile", "disk"]
 

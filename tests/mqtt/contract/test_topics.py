@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.mqtt.topics import Topics
+from edge_agent.mqtt.contract.topics import Topics
 
 
 def test_topics_are_below_base_and_device() -> None:

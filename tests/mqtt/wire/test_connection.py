@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from edge_agent.config.schema import MqttConfig, TlsConfig
-from edge_agent.mqtt.connection import (
+from edge_agent.mqtt.contract.message import Message
+from edge_agent.mqtt.wire.connection import (
     BrokerConnectionError,
     Connection,
     Protocol,
@@ -21,14 +22,13 @@ from edge_agent.mqtt.connection import (
     password,
     tls_context,
 )
-from edge_agent.mqtt.message import Message
-from edge_agent.mqtt.status import Trouble
+from edge_agent.mqtt.wire.status import Trouble
 from edge_agent.system.clock import SystemClock
 from edge_agent.system.secret import Secret
 from edge_agent.tools.demo.broker import embedded_broker
 from tests.mqtt.brokers import HOST, Mosquitto, free_port
-from tests.mqtt.certificates import Authority
 from tests.mqtt.samples import broker_config
+from tests.mqtt.wire.certificates import Authority
 
 MakeBroker = Callable[..., Mosquitto]
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.mqtt.sequence import Sequence
+from edge_agent.mqtt.events.sequence import Sequence
 from tests.mqtt.samples import FakeClock
 
 

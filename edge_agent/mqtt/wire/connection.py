@@ -20,8 +20,8 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_agent.config.schema import MqttConfig, TlsConfig
 from edge_agent.errors import BrokerError
-from edge_agent.mqtt.message import Incoming, Message
-from edge_agent.mqtt.status import REMEDIES, Trouble
+from edge_agent.mqtt.contract.message import Incoming, Message
+from edge_agent.mqtt.wire.status import REMEDIES, Trouble
 from edge_agent.system.clock import Clock
 from edge_agent.system.wake import Wake
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from edge_agent.config.schema import OutboxConfig
-from edge_agent.mqtt.outbox import SPILL_AFTER_S, Bounds, Outbox, open_outbox
-from edge_agent.mqtt.payloads import LabelChanged, utc
-from edge_agent.mqtt.store import Row, SqliteStore, StoreError
+from edge_agent.mqtt.contract.payloads import LabelChanged, utc
+from edge_agent.mqtt.events.outbox import SPILL_AFTER_S, Bounds, Outbox, open_outbox
+from edge_agent.mqtt.events.store import Row, SqliteStore, StoreError
 from tests.mqtt.samples import FakeClock, changed
 
 WIDE = Bounds(max_rows=1000, max_bytes=1_000_000)
@@ -390,7 +390,7 @@ class TestOpening:
 
 
 def test_sqlite_is_not_loaded_before_the_first_event() -> None:
-    code = "import sys, edge_agent.mqtt.outbox; sys.exit('sqlite3' in sys.modules)"
+    code = "import sys, edge_agent.mqtt.events.outbox; sys.exit('sqlite3' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

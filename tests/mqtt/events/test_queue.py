@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_agent.mqtt.events import MemoryEvents
+from edge_agent.mqtt.events.queue import MemoryEvents
 from tests.mqtt.samples import changed
 
 

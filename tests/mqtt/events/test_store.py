@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.mqtt.store import MemoryStore, Row, SqliteStore, Store, StoreError
+from edge_agent.mqtt.events.store import MemoryStore, Row, SqliteStore, Store, StoreError
 
 
 def row(seq: int, label: str = "cat") -> Row:

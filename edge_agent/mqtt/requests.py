@@ -13,9 +13,9 @@ from typing import Any, Literal, Protocol
 
 from edge_agent.config.schema import Config
 from edge_agent.errors import EdgeAgentError
-from edge_agent.mqtt.message import Incoming, Message
-from edge_agent.mqtt.payloads import SCHEMA, dump, plain
-from edge_agent.mqtt.topics import Topics
+from edge_agent.mqtt.contract.message import Incoming, Message
+from edge_agent.mqtt.contract.payloads import SCHEMA, dump, plain
+from edge_agent.mqtt.contract.topics import Topics
 from edge_agent.system.clock import Clock
 from edge_agent.system.log import event
 

@@ -18,9 +18,9 @@ from paho.mqtt.properties import Properties
 
 from edge_agent.config.schema import Config, MqttConfig
 from edge_agent.errors import ConfigError, SourceError
-from edge_agent.mqtt.client import Publisher, Subscription
-from edge_agent.mqtt.control import Control, Reloaded, TokenBucket
-from edge_agent.mqtt.message import Incoming, Message
+from edge_agent.mqtt.contract.message import Incoming, Message
+from edge_agent.mqtt.publisher import Publisher, Subscription
+from edge_agent.mqtt.requests import Control, Reloaded, TokenBucket
 from edge_agent.system.clock import SystemClock
 from edge_agent.system.secret import Secret
 from tests.mqtt.brokers import HOST, Mosquitto, wait_until

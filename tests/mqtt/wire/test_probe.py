@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from edge_agent.mqtt.probe import BrokerProbe, probe
-from edge_agent.mqtt.status import Trouble
+from edge_agent.mqtt.wire.probe import BrokerProbe, probe
+from edge_agent.mqtt.wire.status import Trouble
 from edge_agent.system.clock import SystemClock
 from edge_agent.system.secret import Secret
 from edge_agent.tools.demo.broker import embedded_broker
 from tests.mqtt.brokers import Mosquitto, free_port
 from tests.mqtt.samples import broker_config
-from tests.mqtt.test_client import publishing
-from tests.mqtt.test_connection import passwords
+from tests.mqtt.test_publisher import publishing
+from tests.mqtt.wire.test_connection import passwords
 
 
 def look(port: int, **changes: object) -> BrokerProbe:

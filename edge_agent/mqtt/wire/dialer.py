@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Mapping
 
 from edge_agent.config.schema import MqttConfig
-from edge_agent.mqtt.connection import BrokerConnectionError, Connection, Protocol
-from edge_agent.mqtt.message import Message
-from edge_agent.mqtt.status import Trouble
+from edge_agent.mqtt.contract.message import Message
+from edge_agent.mqtt.wire.connection import BrokerConnectionError, Connection, Protocol
+from edge_agent.mqtt.wire.status import Trouble
 from edge_agent.system.clock import Clock
 from edge_agent.system.wake import Wake
 

@@ -6,8 +6,8 @@ import threading
 from collections import deque
 from typing import Protocol
 
-from edge_agent.mqtt.payloads import LabelChanged
-from edge_agent.mqtt.status import OutboxPlace
+from edge_agent.mqtt.contract.payloads import LabelChanged
+from edge_agent.mqtt.wire.status import OutboxPlace
 
 
 class EventQueue(Protocol):

@@ -10,20 +10,20 @@ import pytest
 
 from edge_agent.config.schema import HomeAssistantConfig
 from edge_agent.inference import Score
-from edge_agent.mqtt.client import Subscription
-from edge_agent.mqtt.connection import Connection
-from edge_agent.mqtt.homeassistant import Discovery
-from edge_agent.mqtt.message import Incoming, Message
-from edge_agent.mqtt.payloads import encode
-from edge_agent.mqtt.topics import Topics
+from edge_agent.mqtt.contract.homeassistant import Discovery
+from edge_agent.mqtt.contract.message import Incoming, Message
+from edge_agent.mqtt.contract.payloads import encode
+from edge_agent.mqtt.contract.topics import Topics
+from edge_agent.mqtt.publisher import Subscription
+from edge_agent.mqtt.wire.connection import Connection
 from edge_agent.system.clock import SystemClock
 from edge_agent.tools.demo.subscriber import Subscriber
-from tests.mqtt import home_assistant_rules as ha
 from tests.mqtt import samples
 from tests.mqtt.brokers import HOST, Mosquitto, collect, wait_until
+from tests.mqtt.contract import home_assistant_rules as ha
 from tests.mqtt.samples import TOPICS, broker_config
-from tests.mqtt.test_client import is_, publishing
-from tests.mqtt.test_control import Bench
+from tests.mqtt.test_publisher import is_, publishing
+from tests.mqtt.test_requests import Bench
 
 
 def discovery(

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from edge_agent.config.schema import Config, MqttConfig, RtspConfig, SourceConfig, StabilizerConfig
 from edge_agent.inference import EngineInfo, Score
-from edge_agent.mqtt import payloads
-from edge_agent.mqtt.payloads import (
+from edge_agent.mqtt.contract import payloads
+from edge_agent.mqtt.contract.payloads import (
     BoardHealth,
     CameraHealth,
     Evidence,
@@ -41,7 +41,7 @@ from edge_agent.mqtt.payloads import (
 from edge_agent.system.secret import Secret
 from tests.mqtt import samples
 
-SCHEMAS = Path(__file__).parents[2] / "docs" / "schema"
+SCHEMAS = Path(__file__).parents[3] / "docs" / "schema"
 SCHEMA_OF = {
     State: "state",
     LabelChanged: "event",

@@ -12,23 +12,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from edge_agent.config.schema import MqttConfig
-from edge_agent.mqtt.backoff import Backoff
-from edge_agent.mqtt.connection import (
+from edge_agent.mqtt.contract.message import Incoming, Message
+from edge_agent.mqtt.contract.payloads import Health, Info, LabelChanged, RawPrediction, State, encode
+from edge_agent.mqtt.contract.topics import Topics
+from edge_agent.mqtt.events.queue import EventQueue, MemoryEvents
+from edge_agent.mqtt.mailbox import Lane, Mailbox
+from edge_agent.mqtt.session import OFFLINE, Counters, Session, Stock
+from edge_agent.mqtt.wire.backoff import Backoff
+from edge_agent.mqtt.wire.connection import (
     Ack,
     BrokerConnectionError,
     Connection,
     SubscriptionRefused,
     client_id,
 )
-from edge_agent.mqtt.dialer import Dialer
-from edge_agent.mqtt.events import EventQueue, MemoryEvents
-from edge_agent.mqtt.mailbox import Lane, Mailbox
-from edge_agent.mqtt.message import Incoming, Message
-from edge_agent.mqtt.payloads import Health, Info, LabelChanged, RawPrediction, State, encode
-from edge_agent.mqtt.session import OFFLINE, Counters, Session, Stock
-from edge_agent.mqtt.size_limit import SizeLimit
-from edge_agent.mqtt.status import BrokerStatus
-from edge_agent.mqtt.topics import Topics
+from edge_agent.mqtt.wire.dialer import Dialer
+from edge_agent.mqtt.wire.size_limit import SizeLimit
+from edge_agent.mqtt.wire.status import BrokerStatus
 from edge_agent.system.clock import Clock
 from edge_agent.system.log import RepeatedError, event
 from edge_agent.system.wake import Wake

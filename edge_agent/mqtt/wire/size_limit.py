@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_agent.mqtt.message import Message
+from edge_agent.mqtt.contract.message import Message
 from edge_agent.system.clock import Clock
 
 _SUSPICIOUS_BYTES = 16 * 1024  # smaller messages are never blamed: no broker refuses those

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.config.schema import OutboxConfig
-from edge_agent.mqtt.payloads import LabelChanged, utc
-from edge_agent.mqtt.status import OutboxPlace
-from edge_agent.mqtt.store import MemoryStore, Row, SqliteStore, Store, StoreError
+from edge_agent.mqtt.contract.payloads import LabelChanged, utc
+from edge_agent.mqtt.events.store import MemoryStore, Row, SqliteStore, Store, StoreError
+from edge_agent.mqtt.wire.status import OutboxPlace
 from edge_agent.system.clock import Clock, boot_id
 from edge_agent.system.log import RepeatedError
 from edge_agent.system.paths import runtime_dir, state_dir
@@ -43,7 +43,7 @@ class Bounds:
 
 
 class Outbox:
-    """An EventQueue that outlasts the process (see `edge_agent.mqtt.events.EventQueue`).
+    """An EventQueue that outlasts the process (see `edge_agent.mqtt.events.queue.EventQueue`).
 
     `put` belongs to the pipeline's thread and touches the journal alone, so that it never waits for the disk;
     the other methods belong to the publisher's thread, and `close` to whoever ends both. No method raises:
