@@ -9,8 +9,8 @@ from edge_agent.config.document import read_text
 from edge_agent.config.loader import parse
 from edge_agent.config.problem import InvalidConfigError
 from edge_agent.config.schema import Config
-from edge_agent.system.files import write_whole
-from edge_agent.system.log import event
+from edge_agent.system.files import write_atomic
+from edge_agent.system.log import say
 
 _LOG = logging.getLogger(__name__)
 
@@ -42,9 +42,9 @@ class LastGood:
             return
         try:
             if not self._copy.exists() or self._copy.read_text(encoding="utf-8") != text:
-                write_whole(self._copy, text, mode=0o600)
+                write_atomic(self._copy, text, mode=0o600)
         except (OSError, UnicodeDecodeError) as error:
-            event(_LOG, logging.WARNING, "the good configuration could not be kept", error=str(error))
+            say(_LOG, logging.WARNING, "the good configuration could not be kept", error=str(error))
 
     def _parse(self, text: str) -> Config:
         # Relative paths are meant from where the file is, not from where its copy is.

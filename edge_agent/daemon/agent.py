@@ -43,7 +43,7 @@ from edge_agent.sources.factory import make_source
 from edge_agent.system import paths
 from edge_agent.system.board import Board
 from edge_agent.system.clock import Clock
-from edge_agent.system.log import event
+from edge_agent.system.log import say
 from edge_agent.system.systemd import Notifier, WatchdogGate, watchdog_interval_s
 from edge_agent.system.wake import Wake
 
@@ -158,7 +158,7 @@ class Agent:
             use = read_memory()
         measured = (model.choice.measured,) if model.choice.measured else ()
         check_floor(model.choice.name, limits, use.rss_mb, measured)
-        event(
+        say(
             _LOG,
             logging.INFO,
             f"model {model.artifact.sidecar.name}",

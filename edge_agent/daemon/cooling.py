@@ -9,7 +9,7 @@ from edge_agent.daemon.health import board_health
 from edge_agent.daemon.thermal import ThermalGovernor, ThermalPolicy
 from edge_agent.mqtt.contract.payloads import BoardHealth
 from edge_agent.system.board import Board, Throttling
-from edge_agent.system.log import event
+from edge_agent.system.log import say
 
 _LOG = logging.getLogger(__name__)
 
@@ -91,14 +91,14 @@ class Cooling:
         """Log the beginning and the end, and not each step between them."""
         if before == 1 and self.factor < 1:
             cause = "the firmware has slowed the CPU" if is_slowed else "the board is hot"
-            event(
+            say(
                 _LOG,
                 logging.WARNING,
                 f"{cause}: frames are taken at a lower rate",
                 temperature_c=self._temperature_c,
             )
         elif before < 1 and self.factor == 1:
-            event(
+            say(
                 _LOG,
                 logging.INFO,
                 "the board has cooled down: frames are taken at the usual rate again",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge_agent.system.files import write_whole
+from edge_agent.system.files import write_atomic
 
 _NAME = "restart-reason"
 _LONGEST = 500
@@ -13,7 +13,7 @@ _LONGEST = 500
 def leave_reason(directory: Path, reason: str) -> bool:
     """Write down why this process ends; False where that is impossible (the restart matters more)."""
     try:
-        write_whole(directory / _NAME, reason)
+        write_atomic(directory / _NAME, reason)
     except OSError:
         return False
     return True

@@ -36,7 +36,7 @@ from edge_agent.sources.factory import make_source
 from edge_agent.system import log
 from edge_agent.system.board import Board
 from edge_agent.system.clock import Clock
-from edge_agent.system.log import event
+from edge_agent.system.log import say
 from edge_agent.system.systemd import Notifier, WatchdogGate
 from edge_agent.system.wake import Wake
 
@@ -136,7 +136,7 @@ class Supervisor:
         """Do everything that is due; returns the exit code when it is time to end."""
         now_s = self._clock.monotonic_s()
         if self._parts.signals.stop:
-            event(_LOG, logging.INFO, "stopping", signal=self._parts.signals.stop)
+            say(_LOG, logging.INFO, "stopping", signal=self._parts.signals.stop)
             return EXIT_OK
         if self._start_by_s is not None:
             self._start_when_connected(now_s, self._start_by_s)
@@ -157,7 +157,7 @@ class Supervisor:
         broker = self._parts.link.status
         if broker.connected or now_s >= start_by_s:
             if not broker.connected:
-                event(_LOG, logging.WARNING, "starting without the broker", broker=broker.summary)
+                say(_LOG, logging.WARNING, "starting without the broker", broker=broker.summary)
             self._start_by_s = None
             self._parts.inference_worker.start()
             self._parts.capture_worker.start()
@@ -170,7 +170,7 @@ class Supervisor:
 
     def _want_restart(self, reason: str) -> None:
         """End, to be started anew by the service manager; the next process publishes why."""
-        event(_LOG, logging.WARNING, "restarting", reason=reason)
+        say(_LOG, logging.WARNING, "restarting", reason=reason)
         leave_reason(self._state_dir, reason)
         self._restart_wanted = True
 
@@ -191,7 +191,7 @@ class Supervisor:
             self._is_ready = True
             self._costs.record("camera, broker and first frame")
             budget_mb = self._live.config.memory.budget_mb
-            event(_LOG, logging.INFO, f"memory: {self._costs.summary()}", budget_mb=budget_mb)
+            say(_LOG, logging.INFO, f"memory: {self._costs.summary()}", budget_mb=budget_mb)
             self._parts.notifier.ready(self._status(now_s))
             self._health_due.hasten()
             self._keep_good()
@@ -292,7 +292,7 @@ class Supervisor:
             raise result.error
         changes = result.changes
         if changes:
-            event(_LOG, logging.INFO, "configuration changed", settings=changes.describe())
+            say(_LOG, logging.INFO, "configuration changed", settings=changes.describe())
             self._apply(result.config, changes)
         return Reloaded(tuple(change.key for change in changes), self._restart_wanted)
 

@@ -15,7 +15,7 @@ from typing import Any, cast, get_args
 
 from edge_agent.errors import EdgeAgentError
 from edge_agent.inference import EngineName, Precision
-from edge_agent.system.files import write_whole
+from edge_agent.system.files import write_atomic
 
 SCHEMA = 1
 FILE_NAME = "calibration.json"
@@ -140,7 +140,7 @@ def read(path: Path) -> Calibration:
 
 def write(calibration: Calibration, path: Path) -> None:
     """Write the evidence, whole or not at all. Raises OSError where that is impossible."""
-    write_whole(path, json.dumps(to_json(calibration), indent=2) + "\n")
+    write_atomic(path, json.dumps(to_json(calibration), indent=2) + "\n")
 
 
 def to_json(calibration: Calibration) -> dict[str, Any]:

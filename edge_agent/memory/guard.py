@@ -10,7 +10,7 @@ from typing import Protocol
 from edge_agent.memory.budget import Action, BudgetMonitor, Degrade, DegradeStep, Restart, Trim
 from edge_agent.memory.procfs import MemoryUse, read_memory
 from edge_agent.memory.trim import TrimResult
-from edge_agent.system.log import event
+from edge_agent.system.log import say
 
 _LOG = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class MemoryGuard:
     def trim(self) -> None:
         """Give memory back to the system; done by `check` where the budget asks for it."""
         result = self._trimmer.trim()
-        event(
+        say(
             _LOG,
             logging.INFO,
             "memory trimmed",
@@ -87,9 +87,9 @@ class MemoryGuard:
                 self.trim()
             case Degrade(step):
                 rss_mb = round(self._use.rss_mb, 1)
-                event(_LOG, logging.WARNING, "above the memory budget", rss_mb=rss_mb, step=step)
+                say(_LOG, logging.WARNING, "above the memory budget", rss_mb=rss_mb, step=step)
                 self._degrader.degrade(step)
             case Restart(reason):
-                event(_LOG, logging.ERROR, "restart wanted", reason=reason)
+                say(_LOG, logging.ERROR, "restart wanted", reason=reason)
                 return action
         return None

@@ -30,13 +30,13 @@ from edge_agent.mqtt.wire.dialer import Dialer
 from edge_agent.mqtt.wire.size_limit import SizeLimit
 from edge_agent.mqtt.wire.status import BrokerStatus
 from edge_agent.system.clock import Clock
-from edge_agent.system.log import RepeatedError, event
+from edge_agent.system.log import RepeatedError, say
 from edge_agent.system.wake import Wake
 
 _STEP_S = 1.0
 _STABLE_S = 5.0  # a connection that lasted so long has recovered; a shorter one is one more failure
 _BROKER = "broker"
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Publisher:
         self._on_status = on_status
         self._mailbox = Mailbox(clock, fresh_s)
         self._backoff = Backoff(config.reconnect_min_s, config.reconnect_max_s, jitter)
-        self._errors = RepeatedError(_log, clock.monotonic_s)
+        self._errors = RepeatedError(_LOG, clock.monotonic_s)
         self._dialer = Dialer(
             config,
             client_id(config, topics.device_id),
@@ -175,7 +175,7 @@ class Publisher:
                 self._pause(self._backoff.next_s())
             except Exception:
                 # A defect here or in paho must not end publishing: the agent runs for months.
-                _log.exception("unexpected error on the broker connection")
+                _LOG.exception("unexpected error on the broker connection")
                 self._stopping.wait(_STEP_S)
 
     def _attempt(self) -> None:
@@ -249,8 +249,8 @@ class Publisher:
         self._change(BrokerStatus(connected=True, protocol=connection.protocol))
         self._connected.set()
         if not self._errors.failures(_BROKER):
-            event(
-                _log,
+            say(
+                _LOG,
                 logging.INFO,
                 "connected to the broker",
                 address=connection.address,

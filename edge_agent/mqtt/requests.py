@@ -17,7 +17,7 @@ from edge_agent.mqtt.contract.message import Incoming, Message
 from edge_agent.mqtt.contract.payloads import SCHEMA, dump, plain
 from edge_agent.mqtt.contract.topics import Topics
 from edge_agent.system.clock import Clock
-from edge_agent.system.log import event
+from edge_agent.system.log import say
 
 ErrorCode = Literal["malformed", "unknown_verb", "too_many_requests", "failed"]
 
@@ -25,7 +25,7 @@ _MAX_PAYLOAD_BYTES = 4096
 _MAX_TRANSACTION = 128
 _MOST_WAITING = 16
 _VERB = re.compile(r"[a-z0-9_-]{1,32}(/[a-z0-9_-]{1,32})?")
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ class Control:
             self._wake()
 
     def _carry_out(self, request: Request) -> None:
-        event(_log, logging.INFO, f"request {request.verb}", transaction=request.transaction)
+        say(_LOG, logging.INFO, f"request {request.verb}", transaction=request.transaction)
         try:
             data = self._actions[request.verb](request)
         except EdgeAgentError as error:
@@ -185,7 +185,7 @@ class Control:
             self._answer(request, {"status": "ok", "data": data})
 
     def _refuse(self, request: Request, code: ErrorCode, message: str) -> None:
-        event(_log, logging.WARNING, f"request refused: {message}", verb=request.verb[:64], code=code)
+        say(_LOG, logging.WARNING, f"request refused: {message}", verb=request.verb[:64], code=code)
         self._answer(request, {"status": "error", "error": {"code": code, "message": message}})
 
     def _answer(self, request: Request, body: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ OFFLINE = b"offline"
 _ASSURED = (Lane.INFO, Lane.STATE, Lane.HEALTH, Lane.REPLY)
 _UNASSURED = (Lane.PREDICTION, Lane.IMAGE)
 _NEVER_SENDABLE = frozenset({0x95, 0x99})  # packet too large, payload format invalid
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)

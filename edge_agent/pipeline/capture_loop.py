@@ -14,7 +14,7 @@ from edge_agent.frame import Frame
 from edge_agent.pipeline.latest import LatestFrame
 from edge_agent.pipeline.pace import Pacer, reopen_pause_s
 from edge_agent.sources import Source, Streaming
-from edge_agent.system.log import RepeatedError, event
+from edge_agent.system.log import RepeatedError, say
 
 _LOG = logging.getLogger(__name__)
 _IDLE_ROUND_S = 1.0
@@ -188,7 +188,7 @@ class CaptureLoop:
         self._close_source()
         self._pending = None
         self._source = source
-        event(_LOG, logging.INFO, f"the source is now {source.description}")
+        say(_LOG, logging.INFO, f"the source is now {source.description}")
         self._errors.recovered(_TROUBLE, "the source that failed was replaced")
         self._status = replace(
             self._status, state="starting", description=source.description, consecutive_failures=0
@@ -214,7 +214,7 @@ class CaptureLoop:
         if frame is None:
             self._close_source()
             self._status = replace(self._status, state="ended")
-            event(_LOG, logging.INFO, f"{self._source.description} has ended", frames=self._status.frames)
+            say(_LOG, logging.INFO, f"{self._source.description} has ended", frames=self._status.frames)
             return False
         self._pacer.taken(self._clock())
         self._count(frame)

@@ -10,7 +10,7 @@ from pathlib import Path
 from edge_agent.errors import SourceError
 from edge_agent.frame import Frame
 from edge_agent.sources.picture import is_picture, read_picture
-from edge_agent.system.log import event
+from edge_agent.system.log import say
 
 _LOG = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class FolderSource:
     def _report_once(self, name: str, error: SourceError) -> None:
         if name not in self._reported:
             self._reported.add(name)
-            event(_LOG, logging.WARNING, f"skipped: {error}")
+            say(_LOG, logging.WARNING, f"skipped: {error}")
 
     def _require_a_readable_picture(self) -> None:
         if self._listed and not self._read_in_round:

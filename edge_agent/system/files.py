@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 
-def write_whole(path: Path, text: str, mode: int = 0o666) -> None:
+def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:
     """Put `text`, as UTF-8, in the place of what is at `path`; its folder is made where there is none.
 
     `mode` is for the new file, before the umask. Raises OSError, and then leaves what was there.

@@ -25,7 +25,7 @@ _PLAIN_WORD_BREAKERS = frozenset(' "=\\')
 _MESSAGES_PER_KEY = 8
 
 
-def event(logger: logging.Logger, level: int, message: str, /, **fields: object) -> None:
+def say(logger: logging.Logger, level: int, message: str, /, **fields: object) -> None:
     """Log `message` with fields: `camera reopened attempts=3`, or members of `fields` in JSON."""
     if logger.isEnabledFor(level):
         logger.log(level, "%s", message, extra={"fields": fields}, stacklevel=2)
@@ -143,7 +143,7 @@ class RepeatedError:
                 trouble.summarised_s = now_s
                 fields |= {"failures": trouble.count, "for_s": round(now_s - trouble.since_s)}
         if is_new or is_due:
-            event(self._logger, level, message, **fields)
+            say(self._logger, level, message, **fields)
 
     def recovered(self, key: str, message: str, level: int = logging.INFO, **fields: object) -> bool:
         """Say that `key` works (again): logged, with what it took, only where trouble had been reported.
@@ -156,7 +156,7 @@ class RepeatedError:
         if trouble is None:
             return False
         took = {"failures": trouble.count, "after_s": round(now_s - trouble.since_s)}
-        event(self._logger, level, message, **fields, **took)
+        say(self._logger, level, message, **fields, **took)
         return True
 
     def failures(self, key: str) -> int:

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.system.files import write_whole
+from edge_agent.system.files import write_atomic
 
 
 def test_the_folder_is_made_and_nothing_else_is_left(tmp_path: Path) -> None:
     path = tmp_path / "state" / "file.json"
-    write_whole(path, "one")
-    write_whole(path, "zwölf")
+    write_atomic(path, "one")
+    write_atomic(path, "zwölf")
     assert path.read_text(encoding="utf-8") == "zwölf"
     assert list(path.parent.iterdir()) == [path]
 
 
 def test_the_mode_is_the_one_asked_for(tmp_path: Path) -> None:
-    write_whole(tmp_path / "secret", "x", mode=0o600)
+    write_atomic(tmp_path / "secret", "x", mode=0o600)
     assert stat.S_IMODE((tmp_path / "secret").stat().st_mode) == 0o600
 
 
@@ -28,12 +28,12 @@ def test_what_cannot_be_written_leaves_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "file"
-    write_whole(path, "old")
+    write_atomic(path, "old")
 
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        write_whole(path, "new")
+        write_atomic(path, "new")
     assert path.read_text(encoding="utf-8") == "old"

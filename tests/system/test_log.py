@@ -21,7 +21,7 @@ from edge_agent.system.log import (
     JsonFormatter,
     PlainFormatter,
     RepeatedError,
-    event,
+    say,
     set_level,
     setup,
     under_journald,
@@ -73,7 +73,7 @@ def logged(form: Literal["auto", "plain", "journal", "json"], level: Any = "info
 
 def test_a_plain_line_has_time_level_place_message_and_fields() -> None:
     stream = logged("plain")
-    event(LOGGER, logging.WARNING, "connection lost", reason="timeout", attempts=3, waited_s=1.5)
+    say(LOGGER, logging.WARNING, "connection lost", reason="timeout", attempts=3, waited_s=1.5)
     date, time, rest = stream.getvalue().split(" ", 2)
     assert (date.count("-"), time.count(":")) == (2, 2)
     assert rest == "warning mqtt.publisher: connection lost reason=timeout attempts=3 waited_s=1.5\n"
@@ -82,7 +82,7 @@ def test_a_plain_line_has_time_level_place_message_and_fields() -> None:
 @pytest.mark.parametrize("level", PRIORITIES)
 def test_a_journal_line_begins_with_its_priority_and_has_no_time(level: str) -> None:
     stream = logged("journal", level="debug")
-    event(LOGGER, logging.getLevelNamesMapping()[level.upper()], "hello")
+    say(LOGGER, logging.getLevelNamesMapping()[level.upper()], "hello")
     assert stream.getvalue() == f"{PRIORITIES[level]}mqtt.publisher: hello\n"
 
 
@@ -100,7 +100,7 @@ def test_every_line_of_a_traceback_has_its_priority_in_the_journal() -> None:
 
 def test_a_json_line_keeps_the_types_of_its_fields() -> None:
     stream = logged("json")
-    event(LOGGER, logging.INFO, "ready", label="cat", fps=2.5, frames=3, ok=True, error=None, level="x")
+    say(LOGGER, logging.INFO, "ready", label="cat", fps=2.5, frames=3, ok=True, error=None, level="x")
     entry = json.loads(stream.getvalue())
     assert entry.pop("ts").endswith("Z")
     assert entry == {
@@ -123,14 +123,14 @@ def test_a_json_line_carries_the_traceback() -> None:
 @pytest.mark.parametrize("form", ["plain", "journal", "json"])
 def test_a_secret_is_masked_in_every_format(form: Literal["plain", "journal", "json"]) -> None:
     stream = logged(form)
-    event(LOGGER, logging.INFO, "connecting", password=Secret("hunter2"))
+    say(LOGGER, logging.INFO, "connecting", password=Secret("hunter2"))
     assert "hunter2" not in stream.getvalue()
     assert "***" in stream.getvalue()
 
 
 def test_values_that_would_read_as_several_are_quoted() -> None:
     stream = logged("journal")
-    event(LOGGER, logging.INFO, "x", a="two words", b='say "hi"', c="k=v", d="", e=Path("/srv/x"))
+    say(LOGGER, logging.INFO, "x", a="two words", b='say "hi"', c="k=v", d="", e=Path("/srv/x"))
     assert stream.getvalue() == '<6>mqtt.publisher: x a="two words" b="say \\"hi\\"" c="k=v" d="" e=/srv/x\n'
 
 
@@ -145,9 +145,9 @@ def test_text_from_outside_never_makes_a_second_line(message: str, value: str) -
 
 def test_the_level_can_be_changed_while_running() -> None:
     stream = logged("journal", level="warning")
-    event(LOGGER, logging.INFO, "before")
+    say(LOGGER, logging.INFO, "before")
     set_level("debug")
-    event(LOGGER, logging.DEBUG, "after")
+    say(LOGGER, logging.DEBUG, "after")
     assert stream.getvalue() == "<7>mqtt.publisher: after\n"
 
 

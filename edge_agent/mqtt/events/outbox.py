@@ -31,7 +31,7 @@ _FLUSH_AT = 200
 _RETRY_S = 30.0  # between attempts to write to a disk that failed
 _LONGEST_DELAY_S = 60.0
 _JOURNAL, _DISK = "outbox journal", "outbox"
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Outbox:
         self._bounds = bounds
         self._clock = clock
         self._boot = boot
-        self._errors = RepeatedError(_log, clock.monotonic_s)
+        self._errors = RepeatedError(_LOG, clock.monotonic_s)
         self._dropped = 0
         self._acknowledged: set[int] = set()
         self._oldest_s: float | None = None

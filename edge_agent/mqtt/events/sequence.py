@@ -7,13 +7,13 @@ import os
 from pathlib import Path
 
 from edge_agent.system.clock import Clock
-from edge_agent.system.log import event
+from edge_agent.system.log import say
 
 BLOCK = 10_000_000
 """Numbers reserved by one write: days of frames, and a crash may skip that many."""
 
 _DIGITS = 20
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 
 class Sequence:
@@ -48,7 +48,7 @@ class Sequence:
         try:
             self._write(self._next)
         except OSError as error:
-            _log.debug("%s: %s", self._path, error)
+            _LOG.debug("%s: %s", self._path, error)
 
     def _reserve(self) -> None:
         try:
@@ -61,7 +61,7 @@ class Sequence:
         """Leave the numbers that a later run might take for unused."""
         self._next = self._reserved = max(least, int(self._clock.time_s() * 1000))
         message = f"sequence numbers cannot be kept on disk ({error}); they go on from the time of day"
-        event(_log, logging.WARNING, message, file=self._path)
+        say(_LOG, logging.WARNING, message, file=self._path)
 
     def _read(self) -> int:
         try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from edge_agent.system.log import event
+from edge_agent.system.log import say
 
 if TYPE_CHECKING:
     import sqlite3
@@ -32,7 +32,7 @@ _MEASURE = (
     f"SELECT count(*), coalesce(sum({ROW_OVERHEAD_BYTES} + length(cast(from_label AS blob))"
     " + length(cast(to_label AS blob))), 0) FROM events"
 )
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +246,7 @@ class SqliteStore:
         message = (
             f"{self.path} is damaged ({damage}), and begun anew; the damaged file is kept as {aside.name}"
         )
-        event(_log, logging.ERROR, message)
+        say(_LOG, logging.ERROR, message)
         try:
             for suffix in ("-wal", "-shm"):
                 self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
