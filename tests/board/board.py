@@ -251,6 +251,14 @@ class Board:
         )
         self._unpack(packed.stdout, directory)
 
+    def push_commit(self, commit: str, directory: str) -> None:
+        """Copy the files of an earlier commit. Raises CalledProcessError where the clone does not reach it."""
+        root = HERE.parent.parent
+        archive = subprocess.run(
+            ["git", "-C", root, "archive", "--format=tar", commit], stdout=subprocess.PIPE, check=True
+        )
+        self._unpack(archive.stdout, directory)
+
     def _unpack(self, packed: bytes, directory: str) -> None:
         """Send an archive over plain TCP: an emulated CPU takes minutes to decipher what ssh would send."""
         with socket.create_server(("127.0.0.1", 0)) as server:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge_agent.tools.demo.bundled import PICTURES_DIR as PICTURES
 from tests.board import materials
 from tests.board.board import CPUS, Board
 
@@ -58,12 +59,19 @@ class Service:
     def bring_materials(self) -> None:
         """Copy the checkout, a wheelhouse, a model and pictures to the board, and write a configuration."""
         self.board.push_checkout(SOURCE)
-        self.board.push([materials.wheelhouse(self.board.suite), self.model], "/root")
-        self.board.run(
-            "mkdir -p /var/lib/pictures &&"
-            f" cp {SOURCE}/edge_agent/tools/demo/pictures/*.jpg /var/lib/pictures/"
-        )
+        self.board.push([materials.wheelhouse(self.board.suite), self.model, PICTURES], "/root")
+        self.board.run("mkdir -p /var/lib/pictures && cp /root/pictures/*.jpg /var/lib/pictures/")
         self.write("/root/board.yaml", materials.config(BUDGET_MB[self.board.cpu]))
+
+    def bring_release(self, commit: str) -> None:
+        """Replace the checkout by the files of an earlier commit."""
+        self.board.run(f"rm -rf {SOURCE}")
+        self.board.push_commit(commit, SOURCE)
+
+    def bring_checkout(self) -> None:
+        """Replace what lies there by this checkout."""
+        self.board.run(f"rm -rf {SOURCE}")
+        self.board.push_checkout(SOURCE)
 
     def install(self, options: str = "", *, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run install.sh from the checkout on the board, without torch and without a network."""
