@@ -252,7 +252,7 @@ class Board:
         self._unpack(packed.stdout, directory)
 
     def push_commit(self, commit: str, directory: str) -> None:
-        """Copy the files of an earlier commit. Raises CalledProcessError where the clone does not reach it."""
+        """Copy the files of an earlier commit. Raises CalledProcessError where the clone lacks it."""
         root = HERE.parent.parent
         archive = subprocess.run(
             ["git", "-C", root, "archive", "--format=tar", commit], stdout=subprocess.PIPE, check=True
