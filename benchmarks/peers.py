@@ -21,7 +21,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.convert import FILE_NAMES
-from edge_agent.commands.calibrate import pictures_of
 from edge_agent.errors import EdgeAgentError
 from edge_agent.inference.host import Host, read_host
 from edge_agent.model.sidecar import read_sidecar
@@ -31,6 +30,7 @@ from edge_agent.tools.bench.report import markdown, table
 from edge_agent.tools.bench.result import BenchResult
 from edge_agent.tools.bench.rows import RowSpec, Setting, engine_row, make_task, torchscript_row
 from edge_agent.tools.bench.run import Bench, run_bench
+from edge_agent.tools.measure.pictures import measured_pictures
 
 _LOADER = "benchmarks.peer_engines:load"
 _LEAN = "lean FP16"
@@ -128,7 +128,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     artifact = read_sidecar(paths.find_model(args.model, os.environ))
     host = read_host()
-    setting = Setting(artifact, pictures_of(args.images), args.frames, args.threads or host.default_threads)
+    setting = Setting(
+        artifact, measured_pictures(args.images), args.frames, args.threads or host.default_threads
+    )
     with tempfile.TemporaryDirectory(prefix="edge-agent-peers-") as directory:
         rows = _all_rows(host, setting, Path(directory))
         created = datetime.now(UTC).replace(microsecond=0)

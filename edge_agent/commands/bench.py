@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edge_agent.commands.calibrate import pictures_of
 from edge_agent.errors import EXIT_OK, UsageError
 from edge_agent.model.sidecar import read_sidecar
 from edge_agent.system import paths
@@ -45,12 +44,13 @@ def run(args: argparse.Namespace) -> int:
     from edge_agent.tools.bench.rows import Setting, standard_rows
     from edge_agent.tools.bench.run import Bench, run_bench
     from edge_agent.tools.bench.torch_rows import weights_file
+    from edge_agent.tools.measure.pictures import measured_pictures
 
     artifact = read_sidecar(paths.find_model(args.model, os.environ))
     host = read_host()
     setting = Setting(
         artifact=artifact,
-        pictures=pictures_of(args.images),
+        pictures=measured_pictures(args.images),
         frames=args.frames,
         threads=args.threads or host.default_threads,
         weights=weights_file(artifact.sidecar, args.weights),

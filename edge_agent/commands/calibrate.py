@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
     from edge_agent.inference.host import read_host
     from edge_agent.memory.limits import BudgetLimits
     from edge_agent.tools import calibrate as calibration
+    from edge_agent.tools.measure.pictures import measured_pictures
 
     artifact = read_sidecar(paths.find_model(args.model, os.environ))
     host = read_host()
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         artifact,
         host,
         calibration.candidates(artifact, host, threads),
-        pictures_of(args.images),
+        measured_pictures(args.images),
         repeats=args.repeats,
         frames=args.frames,
         created=datetime.now(UTC).replace(microsecond=0),
@@ -77,19 +78,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(_table(found), f"\n{chosen}\nevidence: {stored}", sep="\n")
     return EXIT_OK
-
-
-def pictures_of(directory: Path | None) -> tuple[str, ...]:
-    """The pictures of a folder, or the bundled ones. Raises UsageError when there are none."""
-    from edge_agent.tools.demo.bundled import PICTURES_DIR
-    from edge_agent.tools.measure.task import pictures_in
-
-    where = PICTURES_DIR if directory is None else directory
-    if not where.is_dir():
-        raise UsageError(f"--images {where}: there is no such folder")
-    if not (found := pictures_in(where)):
-        raise UsageError(f"--images {where}: there are no JPEG, PNG, WebP or BMP pictures in it")
-    return found
 
 
 def store(found: Calibration, places: Sequence[Path], write: Callable[[Calibration, Path], None]) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edge_agent.errors import SourceError
 from edge_agent.frame import Frame
-from edge_agent.sources.picture import is_picture, read_picture
+from edge_agent.sources.picture import pictures_in, read_picture
 from edge_agent.system.log import say
 
 _LOG = logging.getLogger(__name__)
@@ -65,13 +65,13 @@ class FolderSource:
         self._waiting.clear()
 
     def _begin_round(self) -> None:
-        self._waiting = sorted(self._pictures(), reverse=True)
+        self._waiting = self._pictures()[::-1]
         self._listed = len(self._waiting)
         self._read_in_round = 0
 
     def _pictures(self) -> list[Path]:
         try:
-            pictures = [path for path in self._path.iterdir() if is_picture(path)]
+            pictures = pictures_in(self._path)
         except OSError as error:
             raise SourceError(
                 f"cannot list the folder {self._path}: {error.strerror}; check source.folder.path, and that"

@@ -11,9 +11,6 @@ from PIL import Image, ImageOps
 
 from edge_agent.errors import SourceError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
-"""Of the files that count as pictures, in lower case."""
-
 SHORTER_SIDE_PX = 512
 """Pictures are scaled down early, but their shorter side stays at least this long: twice what networks
 resize to, so that their own antialiased resize still decides what they see."""
@@ -22,6 +19,7 @@ MOST_PIXELS = 24_000_000
 """Of a picture that has to be decoded at full size, where Pillow takes four bytes for each."""
 
 _ORIENTATION, _UPRIGHT = 0x0112, 1  # EXIF 2.3, 4.6.4 A
+_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 _REDUCIBLE_MODES = ("L", "LA", "RGB", "RGBA", "CMYK")
 
@@ -49,9 +47,17 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
         raise SourceError(f"cannot read the picture {path}: {error or type(error).__name__}") from error
 
 
-def is_picture(path: Path) -> bool:
-    """Whether a file counts as a picture: by its suffix, unless its name begins with a dot."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+def pictures_in(folder: Path) -> list[Path]:
+    """Return the pictures of a folder in the order of their names, which may be none.
+
+    The suffix decides, in upper or lower case; files whose names begin with a dot are left out. Raises
+    OSError when the folder cannot be listed.
+    """
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
 
 
 def _decode(picture: Image.Image) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from edge_agent.errors import SourceError
 from edge_agent.sources import picture
-from edge_agent.sources.picture import SHORTER_SIDE_PX, is_picture, read_picture
+from edge_agent.sources.picture import SHORTER_SIDE_PX, pictures_in, read_picture
 from edge_agent.tools.demo.bundled import BUNDLED_PICTURES
 from tests.sources.helpers import BLUE, RED, plain_picture
 
@@ -173,12 +173,13 @@ def test_damaged_bytes_give_a_picture_or_a_source_error(
     assert pixels.shape[2] == 3
 
 
-def test_only_plain_files_with_a_picture_suffix_count(tmp_path: Path) -> None:
+def test_only_plain_files_with_a_picture_suffix_count_in_the_order_of_their_names(tmp_path: Path) -> None:
     (tmp_path / "folder.jpg").mkdir()
-    for name in ("a.jpg", "b.JPEG", "c.txt", ".hidden.jpg", "d.webp", "e", "f.gif"):
+    for name in ("d.webp", "b.JPEG", "c.txt", ".hidden.jpg", "a.jpg", "e", "f.gif", "g.BMP", "h.png"):
         (tmp_path / name).touch()
-    assert sorted(path.name for path in tmp_path.iterdir() if is_picture(path)) == [
-        "a.jpg",
-        "b.JPEG",
-        "d.webp",
-    ]
+    assert [path.name for path in pictures_in(tmp_path)] == ["a.jpg", "b.JPEG", "d.webp", "g.BMP", "h.png"]
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error_of_the_system(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        pictures_in(tmp_path / "absent")

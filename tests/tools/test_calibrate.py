@@ -17,11 +17,11 @@ from edge_agent.inference.host import Host, read_host
 from edge_agent.memory.limits import BudgetLimits
 from edge_agent.model.sidecar import Artifact
 from edge_agent.tools.calibrate import ENGINE_LOADER, Candidate, calibrate, candidates, thread_counts
-from edge_agent.tools.demo.bundled import PICTURES_DIR
+from edge_agent.tools.measure.pictures import measured_pictures
 from edge_agent.tools.measure.runs import run_task
-from edge_agent.tools.measure.task import Reading, Task, pictures_in
+from edge_agent.tools.measure.task import Reading, Task
 
-_PICTURES = pictures_in(PICTURES_DIR)
+_PICTURES = measured_pictures(None)
 PINNED = Candidate("xnnpack", "fp16", 1, (min(os.sched_getaffinity(0)),))
 
 

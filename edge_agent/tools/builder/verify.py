@@ -16,7 +16,7 @@ from edge_agent.inference import Engine, EngineInfo, EngineName, Precision
 from edge_agent.inference.classifier import softmax
 from edge_agent.inference.preprocess import Preprocessor
 from edge_agent.model.sidecar import Artifact
-from edge_agent.sources.picture import is_picture, read_picture
+from edge_agent.sources.picture import pictures_in, read_picture
 from edge_agent.tools.builder.eager import Network, load_network
 
 Logits = NDArray[np.float32]
@@ -141,8 +141,7 @@ class _Comparison:
 def _pictures(images: Path) -> list[Path]:
     if not images.is_dir():
         raise ModelError(f"{images}: not a folder")
-    found = sorted(path for path in images.iterdir() if is_picture(path))
-    if not found:
+    if not (found := pictures_in(images)):
         raise ModelError(f"{images}: has no pictures (JPEG, PNG, WebP or BMP)")
     return found
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Self
 
 
@@ -76,13 +75,3 @@ class Failed:
     """Why a process could not measure."""
 
     reason: str
-
-
-def pictures_in(directory: Path) -> tuple[str, ...]:
-    """The pictures of a folder, by name; empty where there are none."""
-    suffixes = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
-    return tuple(
-        str(path)
-        for path in sorted(directory.iterdir())
-        if path.is_file() and path.suffix.lower() in suffixes
-    )

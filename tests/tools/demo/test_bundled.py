@@ -12,7 +12,7 @@ from edge_agent.frame import Frame
 from edge_agent.inference.classifier import Classifier
 from edge_agent.inference.loading import load_model
 from edge_agent.model.sidecar import Artifact
-from edge_agent.sources.picture import is_picture, read_picture
+from edge_agent.sources.picture import pictures_in, read_picture
 from edge_agent.tools.demo.bundled import BUNDLED_PICTURES, PICTURES_DIR, BundledPicture
 
 NOTICE = Path(__file__).parents[3] / "NOTICE"
@@ -28,7 +28,7 @@ def classifier(lite0: Artifact) -> Iterator[Classifier]:
 
 
 def test_each_picture_of_the_folder_has_its_labels() -> None:
-    in_folder = sorted(path.name for path in PICTURES_DIR.iterdir() if is_picture(path))
+    in_folder = [path.name for path in pictures_in(PICTURES_DIR)]
     assert [picture.name for picture in BUNDLED_PICTURES] == in_folder
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge_agent.tools.measure.runs import agreement, run_task, summarise
-from edge_agent.tools.measure.task import Failed, Reading, Task, pictures_in
+from edge_agent.tools.measure.task import Failed, Reading, Task
 
 
 def _reading(latencies_ms: tuple[float, ...], steady_mb: float) -> Reading:
@@ -46,10 +46,3 @@ def test_a_process_that_fails_says_why(tmp_path: Path) -> None:
 def test_a_process_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     answer = run_task(Task("a:b", str(tmp_path), ("x.jpg",)), timeout_s=0.01)
     assert answer == Failed("took longer than 0 s")
-
-
-def test_only_pictures_are_taken_from_a_folder(tmp_path: Path) -> None:
-    for name in ("b.JPG", "a.png", "notes.txt", "c.webp"):
-        (tmp_path / name).touch()
-    (tmp_path / "folder.jpg").mkdir()
-    assert [Path(path).name for path in pictures_in(tmp_path)] == ["a.png", "b.JPG", "c.webp"]
