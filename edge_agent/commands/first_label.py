@@ -18,8 +18,8 @@ from edge_agent.config.schema import Config
 from edge_agent.errors import EXIT_FAILURE, EXIT_OK, BrokerError, EdgeAgentError
 from edge_agent.mqtt.contract.message import Incoming
 from edge_agent.mqtt.contract.topics import Topics
-from edge_agent.mqtt.wire.connection import BrokerConnectionError, Connection, Protocol
-from edge_agent.mqtt.wire.status import Trouble
+from edge_agent.mqtt.wire.connection import Connection, MqttVersion
+from edge_agent.mqtt.wire.status import BrokerConnectionError, Trouble
 from edge_agent.system.clock import Clock, SystemClock
 
 
@@ -56,7 +56,7 @@ def wait_for_label(config: Config, clock: Clock, timeout_s: float) -> Seen:
 def _connected(config: Config, clock: Clock) -> Connection:
     """Connect in the protocol of the configuration; with `auto`, in the older one where 5 is refused."""
     wanted = config.mqtt.protocol
-    protocols: tuple[Protocol, ...] = ("5", "3.1.1") if wanted == "auto" else (wanted,)
+    protocols: tuple[MqttVersion, ...] = ("5", "3.1.1") if wanted == "auto" else (wanted,)
     for protocol in protocols:
         connection = Connection(config.mqtt, f"edge-agent-install-{os.getpid()}", protocol)
         try:

@@ -19,16 +19,11 @@ from edge_agent.mqtt.events.queue import EventQueue, MemoryEvents
 from edge_agent.mqtt.mailbox import Lane, Mailbox
 from edge_agent.mqtt.session import OFFLINE, Counters, Session, Stock
 from edge_agent.mqtt.wire.backoff import Backoff
-from edge_agent.mqtt.wire.connection import (
-    Ack,
-    BrokerConnectionError,
-    Connection,
-    SubscriptionRefused,
-    client_id,
-)
+from edge_agent.mqtt.wire.connection import Ack, Connection, SubscriptionRefused
+from edge_agent.mqtt.wire.credentials import client_id
 from edge_agent.mqtt.wire.dialer import Dialer
 from edge_agent.mqtt.wire.size_limit import SizeLimit
-from edge_agent.mqtt.wire.status import BrokerStatus
+from edge_agent.mqtt.wire.status import BrokerConnectionError, BrokerStatus
 from edge_agent.system.clock import Clock
 from edge_agent.system.log import RepeatedError, say
 from edge_agent.system.wake import Wake

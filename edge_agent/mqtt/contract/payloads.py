@@ -17,6 +17,9 @@ from edge_agent.system.secret import Secret
 SCHEMA = 1
 """The version of the payloads; a change that could break a subscriber raises it."""
 
+OutboxPlace = Literal["memory", "volatile", "disk"]
+"""Where waiting events are: lost with the process, lost with the power, or safe."""
+
 _SCORE_DIGITS = 4
 _DIGITS_BY_UNIT = {"_ms": 1, "_mb": 1, "_s": 1, "_c": 1, "_percent": 1, "fps": 2}
 
@@ -137,8 +140,7 @@ class MqttHealth:
     queued_events: int
     dropped_events: int
     """Events lost because the outbox was full."""
-    outbox: Literal["memory", "volatile", "disk"]
-    """Where waiting events are: lost with the process, lost with the power, or safe."""
+    outbox: OutboxPlace
     reconnects: int
     last_error: str
 

@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.config.schema import OutboxConfig
-from edge_agent.mqtt.contract.payloads import LabelChanged, utc
+from edge_agent.mqtt.contract.payloads import LabelChanged, OutboxPlace, utc
 from edge_agent.mqtt.events.store import MemoryStore, Row, SqliteStore, Store, StoreError
-from edge_agent.mqtt.wire.status import OutboxPlace
 from edge_agent.system.clock import Clock, boot_id
 from edge_agent.system.log import RepeatedError
 from edge_agent.system.paths import runtime_dir, state_dir

@@ -6,8 +6,7 @@ import threading
 from collections import deque
 from typing import Protocol
 
-from edge_agent.mqtt.contract.payloads import LabelChanged
-from edge_agent.mqtt.wire.status import OutboxPlace
+from edge_agent.mqtt.contract.payloads import LabelChanged, OutboxPlace
 
 
 class EventQueue(Protocol):

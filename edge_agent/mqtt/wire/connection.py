@@ -8,8 +8,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTErrorCode, MQTTProtocolVersion
@@ -18,22 +17,18 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from edge_agent.config.schema import MqttConfig, TlsConfig
-from edge_agent.errors import BrokerError
+from edge_agent.config.schema import MqttConfig
 from edge_agent.mqtt.contract.message import Incoming, Message
-from edge_agent.mqtt.wire.status import REMEDIES, Trouble
+from edge_agent.mqtt.wire.credentials import address, password, port, tls_context
+from edge_agent.mqtt.wire.status import BrokerConnectionError, Trouble, reason
 from edge_agent.system.clock import Clock
 from edge_agent.system.wake import Wake
 
-if TYPE_CHECKING:
-    import ssl
-
-Protocol = Literal["5", "3.1.1"]
+MqttVersion = Literal["5", "3.1.1"]
 
 MAX_INFLIGHT = 20
 """Messages that may wait for the broker's acknowledgement at one time."""
 
-_UNSET = Path()
 _NO_RETAINED = 2  # MQTT 5 retain handling: do not send what was waiting
 _TROUBLE_BY_REASON = {
     132: Trouble.PROTOCOL,
@@ -44,15 +39,6 @@ _TROUBLE_BY_REASON = {
     140: Trouble.CREDENTIALS,  # bad authentication method
     142: Trouble.IDENTITY,  # session taken over
 }
-
-
-class BrokerConnectionError(BrokerError):
-    """There is no connection (any more). `trouble` is the kind, `detail` the fact without the advice."""
-
-    def __init__(self, trouble: Trouble, detail: str) -> None:
-        super().__init__(f"{detail}; {REMEDIES[trouble]}")
-        self.trouble = trouble
-        self.detail = detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +63,7 @@ Arrival = Ack | Incoming | SubscriptionRefused
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class BrokerLimits:
     """What the broker allows on this connection."""
 
     inflight: int = MAX_INFLIGHT
@@ -91,18 +77,17 @@ class Connection:
         self,
         config: MqttConfig,
         client_id: str,
-        protocol: Protocol,
+        protocol: MqttVersion,
         *,
         will: Message | None = None,
         environment: Mapping[str, str] = os.environ,
-        connect_timeout_s: float = 5.0,
     ) -> None:
         """`will` is what the broker publishes should this client vanish.
 
         Raises BrokerConnectionError (LOCAL) when a file of the configuration cannot be read.
         """
         self.protocol = protocol
-        self.limits = Limits()
+        self.limits = BrokerLimits()
         self._config = config
         self._subscribing: dict[int | None, str] = {}
         self._arrived: list[Arrival] = []
@@ -110,7 +95,6 @@ class Connection:
         self._goodbye: ReasonCode | None = None
         self._socket_error = ""
         self._client = self._make_client(client_id, environment)
-        self._client.connect_timeout = connect_timeout_s
         if will is not None:
             self._client.will_set(will.topic, will.payload, will.qos, will.retain)
 
@@ -157,7 +141,7 @@ class Connection:
         """
         sock: Any = self._client.socket()
         if sock is None:
-            raise self._ended()
+            raise self._connection_error()
         pending = bool(sock.pending()) if hasattr(sock, "pending") else False
         reads = [sock] if wake is None else [sock, wake.fd]
         writes = [sock] if self._client.want_write() else []
@@ -196,7 +180,7 @@ class Connection:
             message.topic, message.payload, message.qos, message.retain, properties=properties
         )
         if self._client.socket() is None:
-            raise self._ended()
+            raise self._connection_error()
         return sent.mid
 
     def fits(self, message: Message) -> bool:
@@ -252,7 +236,7 @@ class Connection:
     ) -> None:
         self._connack = reason
         inflight = min(MAX_INFLIGHT, getattr(properties, "ReceiveMaximum", MAX_INFLIGHT))
-        self.limits = Limits(inflight, getattr(properties, "MaximumPacketSize", None))
+        self.limits = BrokerLimits(inflight, getattr(properties, "MaximumPacketSize", None))
 
     def _on_disconnect(
         self, _client: Client, _data: Any, flags: DisconnectFlags, reason: ReasonCode, _properties: Any
@@ -289,9 +273,9 @@ class Connection:
 
     def _check(self, code: MQTTErrorCode) -> None:
         if code != MQTTErrorCode.MQTT_ERR_SUCCESS or self._client.socket() is None:
-            raise self._ended()
+            raise self._connection_error()
 
-    def _ended(self) -> BrokerConnectionError:
+    def _connection_error(self) -> BrokerConnectionError:
         where = self.address
         if self._connack is not None and self._connack.is_failure:
             trouble = _TROUBLE_BY_REASON.get(self._connack.value, Trouble.REJECTED)
@@ -313,72 +297,13 @@ class Connection:
         return BrokerConnectionError(Trouble.LOST, f"the connection to {where} was lost")
 
 
-def port(config: MqttConfig) -> int:
-    """The port to connect to."""
-    return config.port or (8883 if config.tls.enabled else 1883)
-
-
-def address(config: MqttConfig) -> str:
-    """`host:port`, for people."""
-    return f"{config.host}:{port(config)}"
-
-
-def client_id(config: MqttConfig, device_id: str) -> str:
-    """The MQTT client id of the agent on that device."""
-    return config.client_id or f"edge-agent-{device_id}"
-
-
-def password(config: MqttConfig, environment: Mapping[str, str]) -> str:
-    """The password: from `password_file` where that is set, read anew each time, else from the configuration.
-
-    A bare file name is looked up in systemd's $CREDENTIALS_DIRECTORY where there is one. A newline at its
-    end does not count. Raises BrokerConnectionError (LOCAL).
-    """
-    path = config.password_file
-    if path == _UNSET:
-        return str(config.password)
-    credentials = environment.get("CREDENTIALS_DIRECTORY")
-    if credentials and len(path.parts) == 1:
-        path = Path(credentials) / path
-    try:
-        return path.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BrokerConnectionError(Trouble.LOCAL, f"mqtt.password_file {path}: {_reason(error)}") from error
-
-
-def tls_context(config: TlsConfig) -> ssl.SSLContext:
-    """TLS 1.2 or later that checks the broker's certificate and name; there is no way to turn that off.
-
-    Raises BrokerConnectionError (LOCAL) for a file that is missing or no certificate or key.
-    """
-    import ssl  # megabytes of it, and needed by few: see edge_agent.system.lean_imports
-
-    ca_file = None if config.ca_file == _UNSET else config.ca_file
-    try:
-        context = ssl.create_default_context(cafile=ca_file)
-    except OSError as error:
-        raise BrokerConnectionError(Trouble.LOCAL, f"mqtt.tls.ca_file {ca_file}: {_reason(error)}") from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # Python 3.13 would also insist on extensions that the certificates of a home-made authority rarely have.
-    context.verify_flags &= ~ssl.VerifyFlags.VERIFY_X509_STRICT
-    if config.cert_file != _UNSET:
-        key = None if config.key_file == _UNSET else config.key_file
-        try:
-            # An encrypted key would make OpenSSL ask on the terminal: give it an empty passphrase instead.
-            context.load_cert_chain(config.cert_file, key, password="")
-        except OSError as error:
-            files = f"mqtt.tls.cert_file {config.cert_file}, key_file {key or config.cert_file}"
-            raise BrokerConnectionError(Trouble.LOCAL, f"{files}: {_reason(error)}") from error
-    return context
-
-
 def _explain_tls(error: Exception, where: str) -> str | None:
     loaded: Any = sys.modules.get("ssl")
     if loaded is None or not isinstance(error, loaded.SSLError):
         return None
     if isinstance(error, loaded.SSLCertVerificationError):
         return f"the certificate of {where} is not valid: {error.verify_message}"
-    return f"TLS with {where} failed: {_reason(error)}"
+    return f"TLS with {where} failed: {reason(error)}"
 
 
 def explain(error: Exception, where: str) -> tuple[Trouble, str]:
@@ -387,16 +312,12 @@ def explain(error: Exception, where: str) -> tuple[Trouble, str]:
         return Trouble.TLS, of_tls
     match error:
         case socket.gaierror() | UnicodeError():
-            return Trouble.DNS, f"{where}: {_reason(error)}"
+            return Trouble.DNS, f"{where}: {reason(error)}"
         case ConnectionRefusedError():
             return Trouble.REFUSED, f"nothing listens on {where}"
         case TimeoutError():
             return Trouble.UNREACHABLE, f"{where} does not answer"
         case ConnectionError():
-            return Trouble.SILENT, f"{where}: {_reason(error)}"
+            return Trouble.SILENT, f"{where}: {reason(error)}"
         case _:
-            return Trouble.UNREACHABLE, f"{where}: {_reason(error)}"
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or getattr(error, "reason", None) or str(error)
+            return Trouble.UNREACHABLE, f"{where}: {reason(error)}"

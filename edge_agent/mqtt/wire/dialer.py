@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 
 from edge_agent.config.schema import MqttConfig
 from edge_agent.mqtt.contract.message import Message
-from edge_agent.mqtt.wire.connection import BrokerConnectionError, Connection, Protocol
-from edge_agent.mqtt.wire.status import Trouble
+from edge_agent.mqtt.wire.connection import Connection, MqttVersion
+from edge_agent.mqtt.wire.status import BrokerConnectionError, Trouble
 from edge_agent.system.clock import Clock
 from edge_agent.system.wake import Wake
 
 # How brokers that know only MQTT 3.1.1 take an MQTT 5 greeting: some say so, some hang up, some wait.
-_PERHAPS_TOO_OLD = (Trouble.PROTOCOL, Trouble.CLOSED, Trouble.SILENT)
+_MAY_MEAN_MQTT_3 = (Trouble.PROTOCOL, Trouble.CLOSED, Trouble.SILENT)
 
 
 class Dialer:
@@ -35,7 +35,7 @@ class Dialer:
         self._will = will
         self._environment = environment
         self._answer_timeout_s = answer_timeout_s
-        self._speaks: Protocol | None = None if config.protocol == "auto" else config.protocol
+        self._speaks: MqttVersion | None = None if config.protocol == "auto" else config.protocol
 
     def dial(self, wake: Wake | None = None, cancelled: Callable[[], bool] = lambda: False) -> Connection:
         """Return an open connection. Raises BrokerConnectionError (see `Connection.open`)."""
@@ -44,14 +44,14 @@ class Dialer:
         try:
             return self._open("5", wake, cancelled)
         except BrokerConnectionError as error:
-            if error.trouble not in _PERHAPS_TOO_OLD or cancelled():
+            if error.trouble not in _MAY_MEAN_MQTT_3 or cancelled():
                 raise
             connection = self._open("3.1.1", wake, cancelled)
             if error.trouble is Trouble.PROTOCOL:
                 self._speaks = "3.1.1"  # the broker said so, while silence can have other reasons
             return connection
 
-    def _open(self, protocol: Protocol, wake: Wake | None, cancelled: Callable[[], bool]) -> Connection:
+    def _open(self, protocol: MqttVersion, wake: Wake | None, cancelled: Callable[[], bool]) -> Connection:
         connection = Connection(
             self._config, self._client_id, protocol, will=self._will, environment=self._environment
         )

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edge_agent.config.schema import MqttConfig
-from edge_agent.mqtt.wire.connection import BrokerConnectionError, address, client_id
+from edge_agent.mqtt.wire.credentials import address, client_id
 from edge_agent.mqtt.wire.dialer import Dialer
-from edge_agent.mqtt.wire.status import REMEDIES, Trouble
+from edge_agent.mqtt.wire.status import REMEDIES, BrokerConnectionError, Trouble
 from edge_agent.system.clock import Clock
 
 

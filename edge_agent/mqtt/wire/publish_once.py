@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from edge_agent.config.schema import MqttConfig
 from edge_agent.errors import BrokerError
 from edge_agent.mqtt.contract.message import Message
-from edge_agent.mqtt.wire.connection import Ack, Connection, client_id
+from edge_agent.mqtt.wire.connection import Ack, Connection
+from edge_agent.mqtt.wire.credentials import client_id
 from edge_agent.mqtt.wire.dialer import Dialer
 from edge_agent.system.clock import Clock
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Literal
 
-from edge_agent.mqtt.contract.payloads import MqttHealth
-
-OutboxPlace = Literal["memory", "volatile", "disk"]
+from edge_agent.errors import BrokerError
+from edge_agent.mqtt.contract.payloads import MqttHealth, OutboxPlace
 
 
 class Trouble(enum.StrEnum):
@@ -42,6 +40,20 @@ REMEDIES = {
     Trouble.LOST: "see the broker's log; if it recurs, another client may use the same client id",
     Trouble.LOCAL: "check that the file exists and that the agent may read it",
 }
+
+
+class BrokerConnectionError(BrokerError):
+    """There is no connection (any more). `trouble` is the kind, `detail` the fact without the advice."""
+
+    def __init__(self, trouble: Trouble, detail: str) -> None:
+        super().__init__(f"{detail}; {REMEDIES[trouble]}")
+        self.trouble = trouble
+        self.detail = detail
+
+
+def reason(error: Exception) -> str:
+    """What the operating system says about an error, or else the error itself."""
+    return getattr(error, "strerror", None) or getattr(error, "reason", None) or str(error)
 
 
 @dataclass(frozen=True, slots=True)

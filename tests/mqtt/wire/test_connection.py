@@ -14,15 +14,9 @@ import pytest
 
 from edge_agent.config.schema import MqttConfig, TlsConfig
 from edge_agent.mqtt.contract.message import Message
-from edge_agent.mqtt.wire.connection import (
-    BrokerConnectionError,
-    Connection,
-    Protocol,
-    SubscriptionRefused,
-    password,
-    tls_context,
-)
-from edge_agent.mqtt.wire.status import Trouble
+from edge_agent.mqtt.wire.connection import Connection, MqttVersion, SubscriptionRefused
+from edge_agent.mqtt.wire.credentials import password, tls_context
+from edge_agent.mqtt.wire.status import BrokerConnectionError, Trouble
 from edge_agent.system.clock import SystemClock
 from edge_agent.system.secret import Secret
 from edge_agent.tools.demo.broker import embedded_broker
@@ -35,9 +29,9 @@ MakeBroker = Callable[..., Mosquitto]
 
 @contextmanager
 def connected(
-    config: MqttConfig, protocol: Protocol = "5", answer_timeout_s: float = 5.0
+    config: MqttConfig, protocol: MqttVersion = "5", answer_timeout_s: float = 5.0
 ) -> Iterator[Connection]:
-    connection = Connection(config, "test-client", protocol, environment={}, connect_timeout_s=2.0)
+    connection = Connection(config, "test-client", protocol, environment={})
     try:
         connection.open(SystemClock(), answer_timeout_s=answer_timeout_s)
         yield connection
@@ -46,7 +40,7 @@ def connected(
 
 
 def trouble_of(
-    config: MqttConfig, protocol: Protocol = "5", answer_timeout_s: float = 5.0
+    config: MqttConfig, protocol: MqttVersion = "5", answer_timeout_s: float = 5.0
 ) -> tuple[Trouble, str]:
     with pytest.raises(BrokerConnectionError) as raised, connected(config, protocol, answer_timeout_s):
         pass
@@ -54,7 +48,7 @@ def trouble_of(
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
-def test_a_message_is_acknowledged(broker: Mosquitto, protocol: Protocol) -> None:
+def test_a_message_is_acknowledged(broker: Mosquitto, protocol: MqttVersion) -> None:
     with connected(broker_config(broker.port), protocol) as connection:
         mid = connection.send(Message("a/b", b"x"))
         acks = connection.step(5)
@@ -168,7 +162,7 @@ def test_a_broker_that_is_shutting_down() -> None:
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
-def test_a_wrong_password(make_broker: MakeBroker, tmp_path: Path, protocol: Protocol) -> None:
+def test_a_wrong_password(make_broker: MakeBroker, tmp_path: Path, protocol: MqttVersion) -> None:
     broker = make_broker(f"allow_anonymous false\npassword_file {passwords(tmp_path)}\n")
     wrong = broker_config(broker.port, username="agent", password=Secret("wrong"))
     trouble, message = trouble_of(wrong, protocol)

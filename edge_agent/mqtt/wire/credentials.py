@@ -1,0 +1,74 @@
+"""What a connection is made with: address, client id, password and TLS, as the configuration says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_agent.config.schema import MqttConfig, TlsConfig
+from edge_agent.mqtt.wire.status import BrokerConnectionError, Trouble, reason
+
+if TYPE_CHECKING:
+    import ssl
+
+_UNSET = Path()
+
+
+def port(config: MqttConfig) -> int:
+    """The port to connect to."""
+    return config.port or (8883 if config.tls.enabled else 1883)
+
+
+def address(config: MqttConfig) -> str:
+    """`host:port`, for people."""
+    return f"{config.host}:{port(config)}"
+
+
+def client_id(config: MqttConfig, device_id: str) -> str:
+    """The MQTT client id of the agent on that device."""
+    return config.client_id or f"edge-agent-{device_id}"
+
+
+def password(config: MqttConfig, environment: Mapping[str, str]) -> str:
+    """The password: from `password_file` where that is set, read anew each time, else from the configuration.
+
+    A bare file name is looked up in systemd's $CREDENTIALS_DIRECTORY where there is one. A newline at its
+    end does not count. Raises BrokerConnectionError (LOCAL).
+    """
+    path = config.password_file
+    if path == _UNSET:
+        return str(config.password)
+    credentials = environment.get("CREDENTIALS_DIRECTORY")
+    if credentials and len(path.parts) == 1:
+        path = Path(credentials) / path
+    try:
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BrokerConnectionError(Trouble.LOCAL, f"mqtt.password_file {path}: {reason(error)}") from error
+
+
+def tls_context(config: TlsConfig) -> ssl.SSLContext:
+    """TLS 1.2 or later that checks the broker's certificate and name; there is no way to turn that off.
+
+    Raises BrokerConnectionError (LOCAL) for a file that is missing or no certificate or key.
+    """
+    import ssl  # megabytes of it, and needed by few: see edge_agent.system.lean_imports
+
+    ca_file = None if config.ca_file == _UNSET else config.ca_file
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise BrokerConnectionError(Trouble.LOCAL, f"mqtt.tls.ca_file {ca_file}: {reason(error)}") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # Python 3.13 would also insist on extensions that the certificates of a home-made authority rarely have.
+    context.verify_flags &= ~ssl.VerifyFlags.VERIFY_X509_STRICT
+    if config.cert_file != _UNSET:
+        key = None if config.key_file == _UNSET else config.key_file
+        try:
+            # An encrypted key would make OpenSSL ask on the terminal: give it an empty passphrase instead.
+            context.load_cert_chain(config.cert_file, key, password="")
+        except OSError as error:
+            files = f"mqtt.tls.cert_file {config.cert_file}, key_file {key or config.cert_file}"
+            raise BrokerConnectionError(Trouble.LOCAL, f"{files}: {reason(error)}") from error
+    return context
