@@ -1,4 +1,4 @@
-"""Shows a configuration: masked for `info`, as the commented file that ships, and as the table of the manual.
+"""Shows a configuration: as masked JSON, as the commented file that ships, and as the table of the manual.
 
 Run as a module in a checkout, it rewrites the shipped file and the manual's table from the schema.
 """
@@ -18,7 +18,6 @@ from edge_agent.config.tree import Leaf, leaves, members
 from edge_agent.config.values import limits
 from edge_agent.system.secret import Secret
 
-MASK = "***"
 _COMMENT_WIDTH = 100
 _INDENT = "  "
 _TABLE = ("<!-- settings: begin -->\n", "<!-- settings: end -->\n")
@@ -53,28 +52,10 @@ def shown(leaf: Leaf) -> Any:
     """A setting's value as a plain JSON value, masked where it is secret."""
     value = leaf.value
     if isinstance(value, Secret):
-        if not value:
-            return ""
-        return mask_url(value) if leaf.setting.is_url else MASK
+        return value.shown()
     if isinstance(value, Path):
         return _path_text(value)
     return list(value) if isinstance(value, tuple) else value
-
-
-def mask_url(url: str) -> str:
-    """Scheme and host of a URL: `rtsp://***@camera:554/***`.
-
-    Cameras take passwords in the path and the query too, so nothing behind the host is shown. Nor is the host
-    where an `@` comes later than it should: it may well belong to a password.
-    """
-    scheme, separator, rest = url.partition("://")
-    authority = re.split("[/?#]", rest, maxsplit=1)[0]
-    behind = rest[len(authority) :]
-    if not separator or "@" in behind:
-        return f"{scheme}://{MASK}" if separator else MASK
-    credentials, at, host = authority.rpartition("@")
-    path = f"/{MASK}" if len(behind) > 1 else behind
-    return f"{scheme}://{MASK + at if credentials else ''}{host}{path}"
 
 
 def commented_yaml(config: Config) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from edge_agent.config.setting import Apply, section, setting
-from edge_agent.system.secret import Secret
+from edge_agent.system.secret import Secret, SecretUrl
 
 _LIVE, _SOURCE, _BROKER, _RESTART = Apply.LIVE, Apply.SOURCE, Apply.BROKER, Apply.RESTART
 
@@ -67,11 +67,10 @@ class V4l2Config:
 class RtspConfig:
     """A network camera, through OpenCV."""
 
-    url: Secret = setting(
-        Secret(""),
+    url: SecretUrl = setting(
+        SecretUrl(""),
         "rtsp://user:password@host:554/path; masked wherever the configuration is shown.",
         apply=_SOURCE,
-        is_url=True,
     )
     transport: Literal["tcp", "udp"] = setting("tcp", "How the stream is carried.", apply=_SOURCE)
 

@@ -30,8 +30,6 @@ class Setting:
     """A regular expression that the whole string must match."""
     pattern_help: str = ""
     """What `pattern` means, in words: used in the error message."""
-    is_url: bool = False
-    """A secret that is a URL: its scheme and host may be shown, the rest not."""
     keeps_bare_name: bool = False
     """A path without a slash is a name to be looked up elsewhere, not a file beside the configuration."""
 
@@ -45,11 +43,10 @@ def setting(
     at_most: float | None = None,
     pattern: str | None = None,
     pattern_help: str = "",
-    is_url: bool = False,
     keeps_bare_name: bool = False,
 ) -> Any:
     """Declare a field of a configuration dataclass; the parameters are those of `Setting`."""
-    declared = Setting(doc, apply, at_least, at_most, pattern, pattern_help, is_url, keeps_bare_name)
+    declared = Setting(doc, apply, at_least, at_most, pattern, pattern_help, keeps_bare_name)
     if isinstance(default, dict):
         return field(default_factory=lambda: dict(default), metadata={"setting": declared})
     return field(default=default, metadata={"setting": declared})

@@ -40,7 +40,7 @@ class BadValueError(Exception):
 def convert(node: yaml.Node, kind: Any, setting: Setting, base: Path) -> Any:
     """Return the value of type `kind` that `node` holds; paths are taken relative to `base`.
 
-    `kind` is bool, int, float, str, Secret, Path or a Literal of texts. Raises BadValueError.
+    `kind` is bool, int, float, str, a Secret, Path or a Literal of texts. Raises BadValueError.
     """
     if not has_plain_tag(node):
         raise BadValueError("tags such as !!binary are not supported", "remove the tag")
@@ -163,7 +163,7 @@ def _text(node: yaml.Node, kind: Any, setting: Setting, base: Path) -> str | Pat
     if _CONTROL.search(text):
         raise BadValueError("must not hold line breaks or control characters")
     if setting.pattern is not None and not re.fullmatch(setting.pattern, text):
-        shown = "" if kind is Secret else f", not {found(node)}"
+        shown = "" if issubclass(kind, Secret) else f", not {found(node)}"
         raise BadValueError(f"must be {setting.pattern_help}{shown}")
     return _path(text, setting, base) if kind is Path else kind(text)
 

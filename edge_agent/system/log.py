@@ -228,7 +228,7 @@ def _plain_value(value: object) -> str:
 
 def _json_value(value: object) -> str | int | float | bool | None:
     if isinstance(value, Secret):
-        return "***" if value else ""
+        return value.shown()
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if value is None or isinstance(value, (str, int, float, bool)):

@@ -57,13 +57,17 @@ def test_a_script_gets_the_effective_configuration_without_its_secrets(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "edge-agent.yaml"
-    path.write_text("device_id: pi\nmqtt: {username: me, password: hunter2}\n")
+    path.write_text(
+        "device_id: pi\nmqtt: {username: me, password: hunter2}\n"
+        "source: {rtsp: {url: 'rtsp://me:hunter2@cam:554/1'}}\n"
+    )
     assert main(["check-config", "--json", str(path)]) == 0
     output = capsys.readouterr().out
     report = json.loads(output)
     assert (report["ok"], report["problems"]) == (True, [])
     assert report["config"]["device_id"] == "pi"
     assert report["config"]["mqtt"]["password"] == "***"
+    assert report["config"]["source"]["rtsp"]["url"] == "rtsp://***@cam:554/***"
     assert "hunter2" not in output
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from edge_agent.config.rules import RULES
 from edge_agent.config.schema import Config
 from edge_agent.config.tree import Leaf, leaves
-from edge_agent.system.secret import Secret
+from edge_agent.system.secret import Secret, SecretUrl
 
 LEAVES = {leaf.key: leaf for leaf in leaves(Config())}
 
@@ -47,7 +47,7 @@ def _scalars(kind: Any, leaf: Leaf) -> st.SearchStrategy[Any]:
         return st.just(Path()) | st.text("abc/._ -é", min_size=1, max_size=12).map(
             lambda end: Path("/x" + end)
         )
-    if declared.is_url:
+    if kind is SecretUrl:
         return st.sampled_from(("", "rtsp://camera/live", "rtsps://me:secret@10.0.0.2:8554/a?b#c")).map(kind)
     if declared.pattern is not None:
         return st.from_regex(declared.pattern, fullmatch=True, alphabet=_CHARACTERS).map(kind)

@@ -12,7 +12,7 @@ from edge_agent.config.changes import Change, Changes, diff
 from edge_agent.config.schema import Config
 from edge_agent.config.setting import Apply
 from edge_agent.config.tree import Leaf
-from edge_agent.system.secret import Secret
+from edge_agent.system.secret import Secret, SecretUrl
 from tests.config.samples import changed_settings, configs, with_value
 
 
@@ -63,7 +63,7 @@ def test_the_strongest_kind_is_the_one_that_disturbs_most(kinds: set[Apply], str
 
 def test_switching_to_another_source_reopens_it_with_its_own_settings() -> None:
     old = with_value(Config(), "source.type", "v4l2")
-    new = with_value(with_value(Config(), "source.type", "rtsp"), "source.rtsp.url", Secret("rtsp://h/x"))
+    new = with_value(with_value(Config(), "source.type", "rtsp"), "source.rtsp.url", SecretUrl("rtsp://h/x"))
     changes = diff(old, new)
     assert [(change.key, change.apply) for change in changes] == [
         ("source.type", Apply.SOURCE),

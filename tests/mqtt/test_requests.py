@@ -16,13 +16,13 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from edge_agent.config.schema import Config, MqttConfig
+from edge_agent.config.schema import Config, MqttConfig, RtspConfig, SourceConfig
 from edge_agent.errors import ConfigError, SourceError
 from edge_agent.mqtt.contract.message import Incoming, Message
 from edge_agent.mqtt.publisher import Publisher, Subscription
 from edge_agent.mqtt.requests import Control, Reloaded, TokenBucket
 from edge_agent.system.clock import SystemClock
-from edge_agent.system.secret import Secret
+from edge_agent.system.secret import Secret, SecretUrl
 from tests.mqtt.brokers import HOST, Mosquitto, wait_until
 from tests.mqtt.samples import TOPICS, FakeClock, broker_config
 
@@ -54,7 +54,10 @@ class FakeAgent:
         return Reloaded(("source.fps",), restarts=False)
 
     def config(self) -> Config:
-        return Config(mqtt=MqttConfig(password=Secret("hunter2")))
+        return Config(
+            source=SourceConfig(rtsp=RtspConfig(url=SecretUrl("rtsp://me:hunter2@cam/1"))),
+            mqtt=MqttConfig(password=Secret("hunter2")),
+        )
 
 
 class Bench:
@@ -133,6 +136,7 @@ def test_reloading_tells_what_has_changed(bench: Bench) -> None:
 def test_the_configuration_is_given_with_its_secrets_masked(bench: Bench) -> None:
     data = bench.answer("config/get")["data"]
     assert data["config"]["mqtt"]["password"] == "***"
+    assert data["config"]["source"]["rtsp"]["url"] == "rtsp://***@cam/***"
     assert data["config"]["source"]["fps"] == 2.0
     assert "hunter2" not in json.dumps(data)
 

@@ -20,14 +20,14 @@ from edge_agent.config.schema import (
 from edge_agent.errors import ConfigError
 from edge_agent.sources import Source
 from edge_agent.sources.factory import make_source
-from edge_agent.system.secret import Secret
+from edge_agent.system.secret import SecretUrl
 from tests.sources.helpers import plain_picture
 
 ALL = SourceConfig(
     fps=2,
     picamera2=Picamera2Config(camera=1),
     v4l2=V4l2Config(device="3"),
-    rtsp=RtspConfig(url=Secret("rtsp://user:password@camera.lan/stream")),
+    rtsp=RtspConfig(url=SecretUrl("rtsp://user:password@camera.lan/stream")),
     file=FileConfig(path=Path("/srv/video.mp4")),
     folder=FolderConfig(path=Path("/srv/pictures")),
 )

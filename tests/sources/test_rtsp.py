@@ -23,7 +23,7 @@ from edge_agent.pipeline.latest import LatestFrame
 from edge_agent.sources import Source, Streaming
 from edge_agent.sources.opencv import LiveCapture
 from edge_agent.sources.rtsp import rtsp_source
-from edge_agent.system.secret import Secret
+from edge_agent.system.secret import SecretUrl
 from tests.sources.helpers import BLUE, Deaf, open_files
 from tests.sources.rtsp_server import RtspServer
 
@@ -40,7 +40,7 @@ InThread = Callable[[Callable[[], None]], threading.Thread]
 def source_of(
     url: str, transport: Literal["tcp", "udp"] = "tcp", timeout_s: float = TIMEOUT_S
 ) -> LiveCapture:
-    return rtsp_source(RtspConfig(url=Secret(url), transport=transport), timeout_s)
+    return rtsp_source(RtspConfig(url=SecretUrl(url), transport=transport), timeout_s)
 
 
 @pytest.fixture
@@ -208,11 +208,11 @@ def test_opencv_itself_prints_nothing_not_even_the_password(guarded: RtspServer)
     script = (
         "import sys\n"
         "from edge_agent.config.schema import RtspConfig\n"
-        "from edge_agent.system.secret import Secret\n"
+        "from edge_agent.system.secret import SecretUrl\n"
         "from edge_agent.errors import SourceError\n"
         "from edge_agent.sources.rtsp import rtsp_source\n"
         "try:\n"
-        "    rtsp_source(RtspConfig(url=Secret(sys.argv[1])), 2).open()\n"
+        "    rtsp_source(RtspConfig(url=SecretUrl(sys.argv[1])), 2).open()\n"
         "except SourceError as error:\n"
         "    print(error)\n"
     )

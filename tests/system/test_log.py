@@ -26,7 +26,7 @@ from edge_agent.system.log import (
     setup,
     under_journald,
 )
-from edge_agent.system.secret import Secret
+from edge_agent.system.secret import Secret, SecretUrl
 
 LOGGER = logging.getLogger("edge_agent.mqtt.publisher")
 PRIORITIES = {"debug": "<7>", "info": "<6>", "warning": "<4>", "error": "<3>", "critical": "<2>"}
@@ -126,6 +126,12 @@ def test_a_secret_is_masked_in_every_format(form: Literal["plain", "journal", "j
     say(LOGGER, logging.INFO, "connecting", password=Secret("hunter2"))
     assert "hunter2" not in stream.getvalue()
     assert "***" in stream.getvalue()
+
+
+def test_a_masked_address_shows_the_same_as_in_the_configuration() -> None:
+    stream = logged("plain")
+    say(LOGGER, logging.INFO, "opened", url=SecretUrl("rtsp://me:hunter2@cam:554/1"))
+    assert "url=rtsp://***@cam:554/***" in stream.getvalue()
 
 
 def test_values_that_would_read_as_several_are_quoted() -> None:

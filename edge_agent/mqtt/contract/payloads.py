@@ -7,12 +7,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import PurePath
 from typing import Any, Literal
 
+from edge_agent.config.render import masked
 from edge_agent.config.schema import Config
 from edge_agent.inference import EngineInfo, Score
-from edge_agent.system.secret import Secret
 
 SCHEMA = 1
 """The version of the payloads; a change that could break a subscriber raises it."""
@@ -261,28 +260,22 @@ def dump(value: Mapping[str, Any]) -> bytes:
 
 
 def plain(value: Any) -> Any:
-    """A dataclass as JSON's own types: numbers rounded by their unit, secrets masked, times as text."""
+    """A dataclass as JSON's own types: measured numbers rounded by their unit, times as text.
+
+    The configuration is shown as its owner wrote it, with its secrets masked.
+    """
+    if isinstance(value, Config):
+        return masked(value)
     if dataclasses.is_dataclass(value):
         return {
-            part.metadata.get("json", part.name): _shown(part, plain(getattr(value, part.name)))
+            part.metadata.get("json", part.name): _rounded(part.name, plain(getattr(value, part.name)))
             for part in dataclasses.fields(value)
         }
-    if isinstance(value, Secret):
-        return "***" if value else ""
     if isinstance(value, datetime):
         return timestamp(value)
-    if isinstance(value, PurePath):
-        return "" if value == type(value)() else str(value)
     if isinstance(value, (tuple, list)):
         return [plain(item) for item in value]
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
     return value
-
-
-def _shown(part: dataclasses.Field[Any], value: Any) -> Any:
-    """Measured numbers are rounded; settings are shown as their owner wrote them."""
-    return value if "setting" in part.metadata else _rounded(part.name, value)
 
 
 def _rounded(name: str, value: Any) -> Any:

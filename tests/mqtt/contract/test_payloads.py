@@ -38,7 +38,7 @@ from edge_agent.mqtt.contract.payloads import (
     timestamp,
     utc,
 )
-from edge_agent.system.secret import Secret
+from edge_agent.system.secret import Secret, SecretUrl
 from tests.mqtt import samples
 
 SCHEMAS = Path(__file__).parents[3] / "docs" / "schema"
@@ -217,13 +217,14 @@ def test_a_number_that_json_lacks_is_refused(number: float) -> None:
 
 def test_secrets_are_masked_wherever_they_stand() -> None:
     config = Config(
-        source=SourceConfig(rtsp=RtspConfig(url=Secret("rtsp://me:hunter2@cam/1"))),
+        source=SourceConfig(rtsp=RtspConfig(url=SecretUrl("rtsp://me:hunter2@cam/1"))),
         mqtt=MqttConfig(password=Secret("hunter2")),
     )
     encoded = encode(dataclasses.replace(samples.info(), config=config))
     assert b"hunter2" not in encoded
-    decoded = json.loads(encoded)
-    assert decoded["config"]["mqtt"]["password"] == decoded["config"]["source"]["rtsp"]["url"] == "***"
+    shown = json.loads(encoded)["config"]
+    assert shown["mqtt"]["password"] == "***"
+    assert shown["source"]["rtsp"]["url"] == "rtsp://***@cam/***"
 
 
 def test_settings_are_shown_unrounded() -> None:
