@@ -20,6 +20,7 @@ from edge_agent.config.schema import Config
 from edge_agent.config.tree import leaves, members
 
 ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "edge_agent"
 FOLDERS = ("benchmarks", "config", "docs", "edge_agent", "systemd", "tests")
 PATH_SETTINGS = frozenset(leaf.key for leaf in leaves(Config()) if isinstance(leaf.value, Path))
 
@@ -186,6 +187,23 @@ def dotted_name(code: str) -> str:
     return name if is_dotted and Path(name).suffix not in _FILE_SUFFIXES else ""
 
 
+def folders_of_the_package() -> list[Path]:
+    return [path.parent for path in sorted(PACKAGE.rglob("__init__.py"))]
+
+
+def rooms() -> dict[Path, set[str]]:
+    """The folders that the map in docs/ARCHITECTURE.md has a row for, each with the modules that it names."""
+    document = ROOT / "docs/ARCHITECTURE.md"
+    table = prose(document).partition("## The rooms\n")[2].partition("\n\nBeside the package")[0]
+    rows = [row.strip("| ").split(" | ") for row in table.splitlines() if row.startswith("| [")]
+    targets = [_LINK.search(row[0]) for row in rows]
+    return {
+        (document.parent / target[1]).resolve(): set(re.findall(r"`(\w+)`", row[-1]))
+        for target, row in zip(targets, rows, strict=True)
+        if target
+    }
+
+
 @pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_relative_link_leads_somewhere(document: Path) -> None:
     broken = []
@@ -209,6 +227,16 @@ def test_every_document_can_be_reached_from_the_readme() -> None:
         ahead += [(document.parent / link.partition("#")[0]).resolve() for link in links(document)]
     manual = set((ROOT / "docs").rglob("*.md"))
     assert manual - reached == set()
+
+
+@pytest.mark.parametrize("folder", folders_of_the_package(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_map_has_each_folder_of_the_package(folder: Path) -> None:
+    named = rooms().get(folder)
+    assert named is not None, "docs/ARCHITECTURE.md has no row for this folder"
+
+
+def test_the_map_has_no_other_folder() -> None:
+    assert rooms().keys() <= set(folders_of_the_package())
 
 
 def test_every_command_and_option_that_is_named_exists() -> None:
