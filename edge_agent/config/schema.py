@@ -4,60 +4,47 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from edge_agent.config.setting import Apply, section, setting
 from edge_agent.system.secret import Secret, SecretUrl
-
-_LIVE, _SOURCE, _BROKER, _RESTART = Apply.LIVE, Apply.SOURCE, Apply.BROKER, Apply.RESTART
 
 
 @dataclass(frozen=True, slots=True)
 class Picamera2Config:
     """A Raspberry Pi camera."""
 
-    camera: int = setting(
-        0, "Which camera, as `rpicam-hello --list-cameras` numbers them.", apply=_SOURCE, at_least=0
-    )
-    width: int = setting(
-        640, "Width of the `main` stream, in pixels.", apply=_SOURCE, at_least=64, at_most=4608
-    )
-    height: int = setting(
-        480, "Height of the `main` stream, in pixels.", apply=_SOURCE, at_least=64, at_most=3496
-    )
+    APPLY: ClassVar = Apply.SOURCE
+    camera: int = setting(0, "Which camera, as `rpicam-hello --list-cameras` numbers them.", at_least=0)
+    width: int = setting(640, "Width of the `main` stream, in pixels.", at_least=64, at_most=4608)
+    height: int = setting(480, "Height of the `main` stream, in pixels.", at_least=64, at_most=3496)
     lores_width: int = setting(
         320,
         "Width of the `lores` stream that is classified: the camera's own hardware scales it down.",
-        apply=_SOURCE,
         at_least=64,
         at_most=1920,
     )
-    lores_height: int = setting(
-        240, "Height of the `lores` stream, in pixels.", apply=_SOURCE, at_least=64, at_most=1080
-    )
-    hflip: bool = setting(False, "Mirror the picture.", apply=_SOURCE)
-    vflip: bool = setting(False, "Turn the picture upside down.", apply=_SOURCE)
+    lores_height: int = setting(240, "Height of the `lores` stream, in pixels.", at_least=64, at_most=1080)
+    hflip: bool = setting(False, "Mirror the picture.")
+    vflip: bool = setting(False, "Turn the picture upside down.")
 
 
 @dataclass(frozen=True, slots=True)
 class V4l2Config:
     """A USB camera, through OpenCV."""
 
+    APPLY: ClassVar = Apply.SOURCE
     device: str = setting(
         "/dev/video0",
         "The device file, or its number.",
-        apply=_SOURCE,
         pattern="/.+|[0-9]{1,3}",
         pattern_help="a path, beginning with /, or a number",
     )
-    width: int = setting(
-        640, "Requested width; the camera may choose another.", apply=_SOURCE, at_least=64, at_most=7680
-    )
-    height: int = setting(480, "Requested height.", apply=_SOURCE, at_least=64, at_most=4320)
+    width: int = setting(640, "Requested width; the camera may choose another.", at_least=64, at_most=7680)
+    height: int = setting(480, "Requested height.", at_least=64, at_most=4320)
     fourcc: str = setting(
         "",
         "Pixel format to ask for, for instance MJPG or YUYV; empty for the camera's own.",
-        apply=_SOURCE,
         pattern="|[A-Za-z0-9 ]{4}",
         pattern_help="four characters, or empty",
     )
@@ -67,62 +54,57 @@ class V4l2Config:
 class RtspConfig:
     """A network camera, through OpenCV."""
 
+    APPLY: ClassVar = Apply.SOURCE
     url: SecretUrl = setting(
-        SecretUrl(""),
-        "rtsp://user:password@host:554/path; masked wherever the configuration is shown.",
-        apply=_SOURCE,
+        SecretUrl(""), "rtsp://user:password@host:554/path; masked wherever the configuration is shown."
     )
-    transport: Literal["tcp", "udp"] = setting("tcp", "How the stream is carried.", apply=_SOURCE)
+    transport: Literal["tcp", "udp"] = setting("tcp", "How the stream is carried.")
 
 
 @dataclass(frozen=True, slots=True)
 class FileConfig:
     """A video file, through OpenCV."""
 
-    path: Path = setting(Path(), "The video file.", apply=_SOURCE)
-    loop: bool = setting(False, "Start again at its end; otherwise the agent ends there.", apply=_SOURCE)
+    APPLY: ClassVar = Apply.SOURCE
+    path: Path = setting(Path(), "The video file.")
+    loop: bool = setting(False, "Start again at its end; otherwise the agent ends there.")
 
 
 @dataclass(frozen=True, slots=True)
 class FolderConfig:
     """A folder of JPEG, PNG, WebP or BMP pictures, played in the order of their names."""
 
-    path: Path = setting(Path(), "The folder.", apply=_SOURCE)
-    loop: bool = setting(
-        False, "Start again after the last picture; otherwise the agent ends there.", apply=_SOURCE
-    )
+    APPLY: ClassVar = Apply.SOURCE
+    path: Path = setting(Path(), "The folder.")
+    loop: bool = setting(False, "Start again after the last picture; otherwise the agent ends there.")
 
 
 @dataclass(frozen=True, slots=True)
 class SourceConfig:
     """Where frames come from."""
 
+    APPLY: ClassVar = Apply.SOURCE
     type: Literal["picamera2", "v4l2", "rtsp", "file", "folder"] = setting(
-        "picamera2", "Which kind of source; its own settings are in the section of that name.", apply=_SOURCE
+        "picamera2", "Which kind of source; its own settings are in the section of that name."
     )
     fps: float = setting(
         2.0,
         "Frames a second to take. 0: as many as can be classified; a folder or file then drops none.",
-        apply=_SOURCE,
         at_least=0,
         at_most=120,
     )
     timeout_s: float = setting(
-        5.0,
-        "A capture that takes longer has failed: the source is reopened.",
-        apply=_SOURCE,
-        at_least=0.5,
-        at_most=60,
+        5.0, "A capture that takes longer has failed: the source is reopened.", at_least=0.5, at_most=60
     )
     reopen_min_s: float = setting(
         1.0,
         "The first pause before reopening; it doubles up to reopen_max_s.",
-        apply=_LIVE,
+        apply=Apply.LIVE,
         at_least=0.1,
         at_most=60,
     )
     reopen_max_s: float = setting(
-        60.0, "The longest pause between attempts.", apply=_LIVE, at_least=1, at_most=3600
+        60.0, "The longest pause between attempts.", apply=Apply.LIVE, at_least=1, at_most=3600
     )
     picamera2: Picamera2Config = section(Picamera2Config, "A Raspberry Pi camera.")
     v4l2: V4l2Config = section(V4l2Config, "A USB camera.")
@@ -135,24 +117,20 @@ class SourceConfig:
 class ModelConfig:
     """What classifies the frames."""
 
-    path: Path = setting(
-        Path("/var/lib/edge-agent/model"), "A directory made by `edge-agent model build`.", apply=_RESTART
-    )
+    APPLY: ClassVar = Apply.RESTART
+    path: Path = setting(Path("/var/lib/edge-agent/model"), "A directory made by `edge-agent model build`.")
     engine: Literal["auto", "xnnpack", "torchscript"] = setting(
         "auto",
         "What runs the model: xnnpack (lean, NEON) or torchscript (the reference). auto: what"
         " `edge-agent calibrate` measured to be best on this board, or the leanest that is there.",
-        apply=_RESTART,
     )
     precision: Literal["auto", "fp16", "fp32"] = setting(
         "auto",
         "How weights are stored; arithmetic is the fastest that this CPU has and that agrees with FP32.",
-        apply=_RESTART,
     )
     threads: int = setting(
         0,
         "Threads for inference. 0: what `edge-agent calibrate` measured, else one per core, at most 4.",
-        apply=_RESTART,
         at_least=0,
         at_most=64,
     )
@@ -160,7 +138,6 @@ class ModelConfig:
         (),
         "Cores that inference may run on, for instance [2, 3]. Empty: what `edge-agent calibrate` measured"
         " to be best, else all.",
-        apply=_RESTART,
         at_least=0,
         at_most=1023,
     )
@@ -170,44 +147,37 @@ class ModelConfig:
 class MemoryConfig:
     """The resident-memory budget."""
 
+    APPLY: ClassVar = Apply.LIVE
     budget_mb: int = setting(
         128,
         "The agent's resident memory (VmRSS, children included) never stays above this many MB.",
-        apply=_LIVE,
         at_least=32,
         at_most=65536,
     )
     soft_percent: int = setting(
-        90,
-        "Above this share of the budget, memory is given back to the system.",
-        apply=_LIVE,
-        at_least=50,
-        at_most=100,
+        90, "Above this share of the budget, memory is given back to the system.", at_least=50, at_most=100
     )
-    check_interval_s: float = setting(
-        5.0, "How often it is measured.", apply=_LIVE, at_least=0.2, at_most=600
-    )
+    check_interval_s: float = setting(5.0, "How often it is measured.", at_least=0.2, at_most=600)
 
 
 @dataclass(frozen=True, slots=True)
 class ThermalConfig:
     """Fewer frames while the board is hot."""
 
+    APPLY: ClassVar = Apply.LIVE
     enabled: bool = setting(
         True,
         "Take fewer frames while the board is hot, before its firmware lowers the clock (from 80 C on a"
         " Raspberry Pi), and while the firmware says that it has.",
-        apply=_LIVE,
     )
     slow_above_c: float = setting(
         75.0,
         "From this temperature on, the rate falls by 30 % every 10 seconds, to a tenth at the lowest.",
-        apply=_LIVE,
         at_least=30,
         at_most=110,
     )
     calm_below_c: float = setting(
-        70.0, "Below this temperature it rises again, step by step.", apply=_LIVE, at_least=20, at_most=110
+        70.0, "Below this temperature it rises again, step by step.", at_least=20, at_most=110
     )
 
 
@@ -215,30 +185,24 @@ class ThermalConfig:
 class MotionConfig:
     """Inference is skipped while nothing moves."""
 
+    APPLY: ClassVar = Apply.LIVE
     enabled: bool = setting(
         False,
         "Skip inference while the scene is still: the last answer stands, and `health` counts the frames.",
-        apply=_LIVE,
     )
     threshold: float = setting(
         6.0,
         "The picture is seen as 32 x 24 cells; one has changed when its brightness (0 to 255) differs by more"
         " than this from what it was lately. Raise it where a noisy picture passes for motion.",
-        apply=_LIVE,
         at_least=0.5,
         at_most=255,
     )
     area_percent: float = setting(
-        1.0,
-        "It is motion when more than this share of the cells has changed.",
-        apply=_LIVE,
-        at_least=0,
-        at_most=100,
+        1.0, "It is motion when more than this share of the cells has changed.", at_least=0, at_most=100
     )
     max_skip_s: float = setting(
         10.0,
         "A still scene is classified at least this often, and as often as publish.heartbeat_s.",
-        apply=_LIVE,
         at_least=0.1,
         at_most=3600,
     )
@@ -248,16 +212,14 @@ class MotionConfig:
 class LabelsConfig:
     """Which labels are published, and what they are called."""
 
+    APPLY: ClassVar = Apply.LIVE
     map: dict[str, str] = setting(
         {},
         "Renames labels, for instance {tabby: cat, Egyptian cat: cat};"
         " the scores of merged labels are added.",
-        apply=_LIVE,
     )
     allow: tuple[str, ...] = setting(
-        (),
-        "Only these labels (after renaming) are published; empty for all. Anything else is unknown.",
-        apply=_LIVE,
+        (), "Only these labels (after renaming) are published; empty for all. Anything else is unknown."
     )
 
 
@@ -265,134 +227,102 @@ class LabelsConfig:
 class StabilizerConfig:
     """Keeps the published label from flapping."""
 
-    window: int = setting(3, "How many recent frames vote.", apply=_LIVE, at_least=1, at_most=1000)
-    votes: int = setting(
-        2, "How many of them must agree before the label changes.", apply=_LIVE, at_least=1, at_most=1000
-    )
+    APPLY: ClassVar = Apply.LIVE
+    window: int = setting(3, "How many recent frames vote.", at_least=1, at_most=1000)
+    votes: int = setting(2, "How many of them must agree before the label changes.", at_least=1, at_most=1000)
     threshold: float = setting(
         0.3,
         "A label must score at least this to be voted for; below it the frame is unknown.",
-        apply=_LIVE,
         at_least=0,
         at_most=1,
     )
     hysteresis: float = setting(
         0.05,
         "The present label is kept down to threshold minus this, so that a score on the edge does not flap.",
-        apply=_LIVE,
         at_least=0,
         at_most=1,
     )
-    min_hold_s: float = setting(
-        0.0, "A label is kept at least this long.", apply=_LIVE, at_least=0, at_most=3600
-    )
+    min_hold_s: float = setting(0.0, "A label is kept at least this long.", at_least=0, at_most=3600)
 
 
 @dataclass(frozen=True, slots=True)
 class PublishConfig:
     """What is published, and how often."""
 
+    APPLY: ClassVar = Apply.LIVE
     state: Literal["every_frame", "on_change"] = setting(
-        "every_frame",
-        "Publish `state` for each classified frame, or only when the label changes.",
-        apply=_LIVE,
+        "every_frame", "Publish `state` for each classified frame, or only when the label changes."
     )
     heartbeat_s: float = setting(
         60.0,
         "With on_change, and in a still scene (motion.enabled), publish `state` at least this often.",
-        apply=_LIVE,
         at_least=1,
         at_most=86400,
     )
-    health_interval_s: float = setting(
-        60.0, "How often `health` is published.", apply=_LIVE, at_least=1, at_most=86400
-    )
-    prediction: bool = setting(False, "Publish every raw result on `prediction` as well.", apply=_LIVE)
-    image: bool = setting(False, "Publish the classified picture as JPEG on `image`.", apply=_BROKER)
+    health_interval_s: float = setting(60.0, "How often `health` is published.", at_least=1, at_most=86400)
+    prediction: bool = setting(False, "Publish every raw result on `prediction` as well.")
+    image: bool = setting(False, "Publish the classified picture as JPEG on `image`.", apply=Apply.BROKER)
     image_interval_s: float = setting(
-        10.0, "The shortest time between two pictures.", apply=_LIVE, at_least=0.1, at_most=86400
+        10.0, "The shortest time between two pictures.", at_least=0.1, at_most=86400
     )
-    image_quality: int = setting(80, "JPEG quality.", apply=_LIVE, at_least=1, at_most=95)
+    image_quality: int = setting(80, "JPEG quality.", at_least=1, at_most=95)
 
 
 @dataclass(frozen=True, slots=True)
 class TlsConfig:
     """Encryption of the broker connection."""
 
-    enabled: bool = setting(False, "Use TLS; the broker's certificate is always checked.", apply=_RESTART)
-    ca_file: Path = setting(
-        Path(), "The authority that signed it; empty for the system's own list.", apply=_BROKER
+    APPLY: ClassVar = Apply.BROKER
+    enabled: bool = setting(
+        False, "Use TLS; the broker's certificate is always checked.", apply=Apply.RESTART
     )
-    cert_file: Path = setting(
-        Path(), "This client's certificate, where the broker asks for one.", apply=_BROKER
-    )
-    key_file: Path = setting(
-        Path(), "The key of that certificate; empty where cert_file holds it as well.", apply=_BROKER
-    )
+    ca_file: Path = setting(Path(), "The authority that signed it; empty for the system's own list.")
+    cert_file: Path = setting(Path(), "This client's certificate, where the broker asks for one.")
+    key_file: Path = setting(Path(), "The key of that certificate; empty where cert_file holds it as well.")
 
 
 @dataclass(frozen=True, slots=True)
 class MqttConfig:
     """The broker."""
 
+    APPLY: ClassVar = Apply.BROKER
     host: str = setting(
         "localhost",
         "Name or address of the broker.",
-        apply=_BROKER,
         pattern=r"[^\s/@:]{1,253}|[0-9A-Fa-f.]*(:[0-9A-Fa-f.]*){2,7}(%\w+)?",
         pattern_help="a name or address, without scheme and port",
     )
-    port: int = setting(0, "0: 1883, or 8883 with TLS.", apply=_BROKER, at_least=0, at_most=65535)
-    username: str = setting("", "Empty for none.", apply=_BROKER)
-    password: Secret = setting(Secret(""), "Better kept in password_file.", apply=_BROKER)
+    port: int = setting(0, "0: 1883, or 8883 with TLS.", at_least=0, at_most=65535)
+    username: str = setting("", "Empty for none.")
+    password: Secret = setting(Secret(""), "Better kept in password_file.")
     password_file: Path = setting(
         Path(),
         "A file that holds the password; a bare name is looked up among the service's systemd credentials.",
-        apply=_BROKER,
         keeps_bare_name=True,
     )
     client_id: str = setting(
-        "",
-        "Empty: edge-agent-<device_id>.",
-        apply=_BROKER,
-        pattern=".{0,128}",
-        pattern_help="at most 128 characters",
+        "", "Empty: edge-agent-<device_id>.", pattern=".{0,128}", pattern_help="at most 128 characters"
     )
     base_topic: str = setting(
         "edge_agent",
         "Topics begin with <base_topic>/<device_id>/.",
-        apply=_BROKER,
         pattern="[^+#/$][^+#$]{0,127}(?<!/)",
         pattern_help="a topic without +, # or $, and no / at its ends",
     )
     protocol: Literal["auto", "5", "3.1.1"] = setting(
-        "auto", "MQTT version. auto: 5, and 3.1.1 where the broker refuses that.", apply=_BROKER
+        "auto", "MQTT version. auto: 5, and 3.1.1 where the broker refuses that."
     )
-    transport: Literal["tcp", "websockets"] = setting("tcp", "How MQTT is carried.", apply=_BROKER)
+    transport: Literal["tcp", "websockets"] = setting("tcp", "How MQTT is carried.")
     websocket_path: str = setting(
-        "/mqtt",
-        "The path of the websocket.",
-        apply=_BROKER,
-        pattern="/[!-~]*",
-        pattern_help="a path, beginning with /",
+        "/mqtt", "The path of the websocket.", pattern="/[!-~]*", pattern_help="a path, beginning with /"
     )
     keepalive_s: int = setting(
-        30,
-        "After 1.5 times this silence the broker publishes `offline`.",
-        apply=_BROKER,
-        at_least=5,
-        at_most=3600,
+        30, "After 1.5 times this silence the broker publishes `offline`.", at_least=5, at_most=3600
     )
     reconnect_min_s: float = setting(
-        1.0,
-        "The first pause before reconnecting; it doubles, with jitter.",
-        apply=_BROKER,
-        at_least=0.1,
-        at_most=60,
+        1.0, "The first pause before reconnecting; it doubles, with jitter.", at_least=0.1, at_most=60
     )
-    reconnect_max_s: float = setting(
-        120.0, "The longest pause between attempts.", apply=_BROKER, at_least=1, at_most=3600
-    )
+    reconnect_max_s: float = setting(120.0, "The longest pause between attempts.", at_least=1, at_most=3600)
     tls: TlsConfig = section(TlsConfig, "Encryption.")
 
 
@@ -400,36 +330,30 @@ class MqttConfig:
 class OutboxConfig:
     """Events wait here while the broker is down."""
 
-    path: Path = setting(
-        Path(), "The SQLite file; empty: outbox.sqlite3 in the service's state directory.", apply=_RESTART
-    )
+    APPLY: ClassVar = Apply.RESTART
+    path: Path = setting(Path(), "The SQLite file; empty: outbox.sqlite3 in the service's state directory.")
     max_rows: int = setting(
         10000,
         "Beyond this many waiting events the oldest is dropped and counted.",
-        apply=_RESTART,
         at_least=1,
         at_most=10000000,
     )
-    max_mb: int = setting(
-        16, "Beyond this size the oldest is dropped and counted.", apply=_RESTART, at_least=1, at_most=4096
-    )
+    max_mb: int = setting(16, "Beyond this size the oldest is dropped and counted.", at_least=1, at_most=4096)
 
 
 @dataclass(frozen=True, slots=True)
 class HomeAssistantConfig:
     """Home Assistant."""
 
-    enabled: bool = setting(
-        False, "Publish a discovery message, so that the device appears by itself.", apply=_BROKER
-    )
+    APPLY: ClassVar = Apply.BROKER
+    enabled: bool = setting(False, "Publish a discovery message, so that the device appears by itself.")
     discovery_prefix: str = setting(
         "homeassistant",
         "Home Assistant's own discovery prefix.",
-        apply=_BROKER,
         pattern="[^+#/$][^+#$]{0,127}(?<!/)",
         pattern_help="a topic without +, # or $, and no / at its ends",
     )
-    name: str = setting("", "What the device is called there; empty: its device_id.", apply=_BROKER)
+    name: str = setting("", "What the device is called there; empty: its device_id.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -437,10 +361,12 @@ class ControlConfig:
     """Requests over MQTT: pause, resume, snapshot, reload, config/get."""
 
     enabled: bool = setting(
-        False, "Answer requests. Who may send them is for the broker's access list to say.", apply=_BROKER
+        False,
+        "Answer requests. Who may send them is for the broker's access list to say.",
+        apply=Apply.BROKER,
     )
     max_per_minute: int = setting(
-        30, "More requests than this are refused.", apply=_LIVE, at_least=1, at_most=6000
+        30, "More requests than this are refused.", apply=Apply.LIVE, at_least=1, at_most=6000
     )
 
 
@@ -449,10 +375,10 @@ class LogConfig:
     """The log."""
 
     level: Literal["debug", "info", "warning", "error"] = setting(
-        "info", "The least important level that is logged.", apply=_LIVE
+        "info", "The least important level that is logged.", apply=Apply.LIVE
     )
     format: Literal["auto", "plain", "journal", "json"] = setting(
-        "auto", "auto: journal under systemd, plain on a terminal.", apply=_RESTART
+        "auto", "auto: journal under systemd, plain on a terminal.", apply=Apply.RESTART
     )
 
 
@@ -463,7 +389,7 @@ class Config:
     device_id: str = setting(
         "",
         "Names this device in topics; empty: the host's name.",
-        apply=_RESTART,
+        apply=Apply.RESTART,
         pattern="[a-zA-Z0-9_-]{0,64}",
         pattern_help="at most 64 letters, digits, _ and -",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 
@@ -18,7 +19,7 @@ class Apply(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """The declaration of one setting, kept in the metadata of its dataclass field."""
+    """The declaration of one setting."""
 
     doc: str
     """One or two sentences for the owner of the device, shown above the setting in the shipped file."""
@@ -38,18 +39,30 @@ def setting(
     default: Any,
     doc: str,
     *,
-    apply: Apply,
+    apply: Apply | None = None,
     at_least: float | None = None,
     at_most: float | None = None,
     pattern: str | None = None,
     pattern_help: str = "",
     keeps_bare_name: bool = False,
 ) -> Any:
-    """Declare a field of a configuration dataclass; the parameters are those of `Setting`."""
-    declared = Setting(doc, apply, at_least, at_most, pattern, pattern_help, keeps_bare_name)
+    """Declare a field of a configuration dataclass; the parameters are those of `Setting`.
+
+    Without `apply`, that of the class holds: its `APPLY`.
+    """
+    declared = partial(
+        Setting,
+        doc,
+        at_least=at_least,
+        at_most=at_most,
+        pattern=pattern,
+        pattern_help=pattern_help,
+        keeps_bare_name=keeps_bare_name,
+    )
+    metadata = {"setting": declared, "apply": apply}
     if isinstance(default, dict):
-        return field(default_factory=lambda: dict(default), metadata={"setting": declared})
-    return field(default=default, metadata={"setting": declared})
+        return field(default_factory=lambda: dict(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 def section(kind: type, doc: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields
 from functools import cache
 from typing import Any
 
@@ -38,15 +38,14 @@ class Leaf:
 def members(section: type) -> tuple[Member, ...]:
     """The members of a section's dataclass, in order."""
     kinds = typing.get_type_hints(section)
-    return tuple(
-        Member(
-            name=part.name,
-            kind=kinds[part.name],
-            doc=part.metadata["setting"].doc if "setting" in part.metadata else part.metadata["section"],
-            setting=part.metadata.get("setting"),
-        )
-        for part in fields(section)
-    )
+    return tuple(_member(section, part, kinds[part.name]) for part in fields(section))
+
+
+def _member(section: Any, part: Field[Any], kind: Any) -> Member:
+    if "section" in part.metadata:
+        return Member(part.name, kind, part.metadata["section"], None)
+    setting: Setting = part.metadata["setting"](apply=part.metadata["apply"] or section.APPLY)
+    return Member(part.name, kind, setting.doc, setting)
 
 
 def leaves(config: Any, prefix: str = "") -> Iterator[Leaf]:
