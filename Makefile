@@ -26,7 +26,7 @@ soak-test: $(VENV)/.dev
 # With the libraries of Debian 12, the oldest that are supported.
 OLDEST := $(CURDIR)/.cache/oldest
 oldest-test: $(VENV)/.dev
-	$(BIN)/pip install --quiet --no-deps --upgrade --target $(OLDEST) pillow==9.4.0 numpy==1.24.2 pyyaml==6.0.1
+	$(BIN)/pip install --quiet --no-deps --upgrade --target $(OLDEST) pillow==9.4.0 numpy==1.24.2 pyyaml==6.0.1 inotify_simple==1.3.5
 	PYTHONPATH=$(OLDEST) $(BIN)/pytest tests/sources tests/config tests/memory tests/model \
 		tests/inference/test_preprocess.py tests/inference/test_xnnpack.py tests/pipeline/test_inference_loop.py tests/pipeline/test_motion.py
 

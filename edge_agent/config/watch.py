@@ -1,198 +1,186 @@
-"""Notices that the configuration file was saved: inotify says when to look, its status whether it changed."""
+"""Notices that the configuration file was saved: by its status, and by inotify(7) where that can be used."""
 
 from __future__ import annotations
 
-import ctypes
 import os
-import select
-import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-# Constants of inotify(7).
-_IN_MODIFY = 0x002
-_IN_ATTRIB = 0x004
-_IN_CLOSE_WRITE = 0x008
-_IN_MOVED = 0x0C0
-_IN_CREATE = 0x100
-_IN_DELETE = 0x200
-_IN_ONLYDIR = 0x0100_0000
-_MASK = _IN_MODIFY | _IN_ATTRIB | _IN_CLOSE_WRITE | _IN_MOVED | _IN_CREATE | _IN_DELETE | _IN_ONLYDIR
-_EVENT = struct.Struct("iIII")  # wd, mask, cookie, length of the name that follows
-_BUFFER_BYTES = 16 * 1024
-
-_POLL_S = 1.0
+from typing import Any, Protocol
 
 Signature = tuple[int, int, int, int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class FileEvent:
+    """One thing that happened to a file."""
+
+    path: Path
+    is_open: bool
+    """Written to or created, and not closed yet. False: closed by its writer, moved, or deleted."""
+
+
 class Notifier(Protocol):
-    """Waits for something to happen in a few directories."""
+    """Reports what happens to the entries of a few directories."""
 
-    def watch(self, directories: frozenset[Path]) -> None:
-        """Watch these directories and no others; one that does not exist is passed over."""
+    def watch(self, file: Path, directories: frozenset[Path]) -> None:
+        """Watch the content of `file` and the entries of the directories, and nothing else; all these paths
+        are real ones. A path that does not exist is passed over."""
         ...
 
-    def wait(self, timeout_s: float) -> frozenset[str]:
-        """Wait no longer than `timeout_s`; return the names of the entries that were written or moved."""
+    def events(self) -> list[FileEvent]:
+        """Return what has happened since the last call, in order; never waits."""
         ...
 
-    def fileno(self) -> int | None:
-        """A descriptor that becomes readable when `wait` would return at once; None where there is none."""
+    def fileno(self) -> int:
+        """A descriptor that is readable while there are events."""
         ...
 
     def close(self) -> None: ...
 
 
 class Inotify:
-    """The kernel's own notification. Raises OSError where it is not to be had."""
+    """The kernel's notification. Raises ImportError, OSError or AttributeError where it cannot be used."""
 
     def __init__(self) -> None:
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self._fd = self._call("inotify_init1", os.O_NONBLOCK | os.O_CLOEXEC)
-        self._poll = select.poll()
-        self._poll.register(self._fd, select.POLLIN)
+        from inotify_simple import INotify, flags
+
+        self._inotify: Any = INotify(nonblocking=True)
+        self._open = flags.MODIFY | flags.CREATE
+        self._closed = flags.CLOSE_WRITE | flags.MOVED_FROM | flags.MOVED_TO | flags.DELETE
+        # Writing is watched at the file alone: a log beside it may be written a hundred times a second.
+        self._of_file = flags.MODIFY | flags.CLOSE_WRITE
+        self._of_directory = flags.CREATE | self._closed | flags.ONLYDIR
         self._watched: dict[int, Path] = {}
 
-    def watch(self, directories: frozenset[Path]) -> None:
+    def watch(self, file: Path, directories: frozenset[Path]) -> None:
+        wanted = dict.fromkeys(directories, self._of_directory) | {file: self._of_file}
         current: dict[int, Path] = {}
-        for directory in directories:
+        for path, mask in wanted.items():
             try:
-                # The same directory gives the same descriptor; one that was made anew, a new one.
-                current[self._call("inotify_add_watch", self._fd, os.fsencode(directory), _MASK)] = directory
+                # The same inode gives the same number; one that was created again, a new number.
+                current[self._inotify.add_watch(path, mask)] = path
             except OSError:
                 continue
         for gone in self._watched.keys() - current.keys():
-            self._libc.inotify_rm_watch(self._fd, gone)  # fails where the directory itself is gone
+            try:
+                self._inotify.rm_watch(gone)
+            except OSError:  # the kernel forgot it together with the inode
+                continue
         self._watched = current
 
-    def wait(self, timeout_s: float) -> frozenset[str]:
-        readable = self._poll.poll(max(0.0, timeout_s) * 1000)
-        return frozenset(self._names()) if readable else frozenset()
+    def events(self) -> list[FileEvent]:
+        return [
+            FileEvent(self._watched[event.wd] / event.name, bool(event.mask & self._open))
+            for event in self._inotify.read(timeout=0)
+            if event.wd in self._watched and event.mask & (self._open | self._closed)
+        ]
 
-    def fileno(self) -> int | None:
-        return self._fd
-
-    def close(self) -> None:
-        os.close(self._fd)
-
-    def _names(self) -> Iterator[str]:
-        content = os.read(self._fd, _BUFFER_BYTES)
-        offset = 0
-        while offset < len(content):
-            _, _, _, length = _EVENT.unpack_from(content, offset)
-            offset += _EVENT.size
-            yield os.fsdecode(content[offset : offset + length].rstrip(b"\0"))
-            offset += length
-
-    def _call(self, function: str, *arguments: int | bytes) -> int:
-        result: int = getattr(self._libc, function)(*arguments)
-        if result < 0:
-            number = ctypes.get_errno()
-            raise OSError(number, f"{function}: {os.strerror(number)}")
-        return result
-
-
-class Polling:
-    """Looks again every second, where the kernel does not notify."""
-
-    def __init__(self, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._sleep = sleep
-
-    def watch(self, directories: frozenset[Path]) -> None:
-        """Nothing to prepare."""
-
-    def wait(self, timeout_s: float) -> frozenset[str]:
-        self._sleep(max(0.0, min(timeout_s, _POLL_S)))
-        return frozenset()
-
-    def fileno(self) -> int | None:
-        return None
+    def fileno(self) -> int:
+        return int(self._inotify.fileno())
 
     def close(self) -> None:
-        """Nothing to release."""
+        self._inotify.close()
 
 
-def open_notifier() -> Notifier:
-    """Inotify, or polling where the system has none left (fs.inotify.max_user_instances) or none at all."""
+def open_inotify() -> Inotify | None:
+    """Inotify; None where the system has none left (fs.inotify.max_user_instances) or none at all."""
     try:
         return Inotify()
-    except (OSError, AttributeError):
-        return Polling()
+    except (ImportError, OSError, AttributeError):
+        return None
 
 
 class ConfigWatcher:
-    """Tells when a file has changed and has then been left alone for `debounce_s` seconds.
+    """Says when a file has changed, is closed, and has then been left alone for `settle_s` seconds.
 
     An editor may write the file in place, rename a new one over it, or take it away for a moment; a
-    deployment tool may swing a symbolic link to another file. All of that changes what the path's status
-    says, which is looked at after each notification and at least at each `wait`. Make it before reading the
-    file, so that no change falls in between. For one thread at a time.
+    deployment tool may swing a symbolic link to another file. All of that changes the path's status, which
+    every call of `changed` looks at. The notifier adds three things: it wakes the caller, it shows a write
+    within the resolution of the file's times, and it knows that a writer has not finished yet. A writer that
+    keeps the file open for longer than `longest_write_s` is not waited for any more.
+
+    Make it before reading the file, so that no change falls in between. For one thread at a time.
     """
 
     def __init__(
         self,
         path: Path,
-        debounce_s: float = 0.5,
-        notifier: Notifier | None = None,
+        notifier: Notifier | None,
+        *,
+        settle_s: float = 0.5,
+        longest_write_s: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Without a `notifier` the status alone decides. `clock` returns seconds."""
         self._path = path.absolute()
-        self._debounce_s = debounce_s
-        self._notifier = open_notifier() if notifier is None else notifier
+        self._notifier = notifier
+        self._settle_s = settle_s
+        self._longest_write_s = longest_write_s
         self._clock = clock
-        self._unsettled_since_s: float | None = None
+        self._changed_s: float | None = None
+        self._open_since_s: float | None = None
         self._follow()
         self._seen = signature(self._path)
 
     def fileno(self) -> int | None:
-        """For select(): readable when `wait` should be called; None where only polling is possible.
+        """For select(): readable when `changed` should be called; None where only its status is looked at."""
+        return None if self._notifier is None else self._notifier.fileno()
 
-        After a notification the file still has to settle, so call `wait` again `debounce_s` later.
-        """
-        return self._notifier.fileno()
+    def changed(self) -> bool:
+        """Whether the file has changed (or gone) and has settled since; never waits. True once a change."""
+        now_s = self._clock()
+        self._look(now_s)
+        if self._changed_s is None or now_s < self._settled_s(self._changed_s):
+            return False
+        self._changed_s = self._open_since_s = None
+        return True
 
-    def wait(self, timeout_s: float) -> bool:
-        """Wait no longer than `timeout_s`; True when the file has changed (or gone) and has settled."""
-        deadline_s = self._clock() + timeout_s
-        names: frozenset[str] = frozenset()
-        while True:
-            now_s = self._clock()
-            self._look(names, now_s)
-            settled_s = self._settled_at()
-            if settled_s is not None and now_s >= settled_s:
-                self._unsettled_since_s = None
-                return True
-            if now_s >= deadline_s:
-                return False
-            until_s = deadline_s if settled_s is None else min(deadline_s, settled_s)
-            names = self._notifier.wait(until_s - now_s)
+    def due_in_s(self) -> float | None:
+        """Seconds until a change will have settled if nothing else happens; None while there is no change."""
+        if self._changed_s is None:
+            return None
+        return max(0.0, self._settled_s(self._changed_s) - self._clock())
 
     def close(self) -> None:
         """Stop watching."""
-        self._notifier.close()
+        if self._notifier is not None:
+            self._notifier.close()
 
-    def _look(self, names: frozenset[str], now_s: float) -> None:
-        self._follow()
+    def _look(self, now_s: float) -> None:
+        events = [] if self._notifier is None else self._notifier.events()
+        entry, target = self._follow()
+        for event in events:
+            if event.path in (entry, target):
+                self._changed_s = now_s
+                # A link that is created is whole at once: only the file at its end can be open.
+                if not (event.is_open and event.path == target):
+                    self._open_since_s = None
+                elif self._open_since_s is None:
+                    self._open_since_s = now_s
         present = signature(self._path)
-        # A write within the resolution of the file's times shows only in the notification.
-        if present != self._seen or self._path.name in names:
+        if present != self._seen:
             self._seen = present
-            self._unsettled_since_s = now_s
+            self._changed_s = now_s
 
-    def _settled_at(self) -> float | None:
-        return None if self._unsettled_since_s is None else self._unsettled_since_s + self._debounce_s
+    def _settled_s(self, changed_s: float) -> float:
+        settled_s = changed_s + self._settle_s
+        if self._open_since_s is None:
+            return settled_s
+        return max(settled_s, self._open_since_s + self._longest_write_s)
 
-    def _follow(self) -> None:
-        """Watch the directory of the path, and that of the file that it leads to."""
-        target = Path(os.path.realpath(self._path))
-        self._notifier.watch(frozenset((self._path.parent, target.parent)))
+    def _follow(self) -> tuple[Path, Path]:
+        """Watch the path's entry in its directory and the file that it leads to; returns the two."""
+        entry = Path(os.path.realpath(self._path.parent), self._path.name)
+        target = Path(os.path.realpath(entry))
+        if self._notifier is not None:
+            self._notifier.watch(target, frozenset((entry.parent, target.parent)))
+        return entry, target
 
 
 def signature(path: Path) -> Signature | None:
-    """What changes whenever the file that `path` leads to does; None where there is no file."""
+    """Numbers that differ whenever the file that `path` leads to has changed; None where there is no file."""
     try:
         status = path.stat()
     except OSError:

@@ -16,7 +16,7 @@ from edge_agent.config.live import LiveConfig, Veto
 from edge_agent.config.problem import InvalidConfigError
 from edge_agent.config.schema import Config
 from edge_agent.config.setting import Apply
-from edge_agent.config.watch import ConfigWatcher
+from edge_agent.config.watch import ConfigWatcher, open_inotify
 from edge_agent.daemon.degrade import Degradation, possible_steps
 from edge_agent.daemon.restart import take_reason
 from edge_agent.daemon.signals import Signals
@@ -113,7 +113,7 @@ class Agent:
         tune_allocator(SystemLibc())
         notifier = self._close_later(Notifier.from_environment(self._environment))
         signals = self._close_later(Signals(self._wake))
-        watcher = self._close_later(ConfigWatcher(self._config_file))
+        watcher = self._close_later(ConfigWatcher(self._config_file, open_inotify()))
         self._costs.record("python")
         model = self._load_model()
         outbox = self._close_later(open_outbox(self._config.outbox, self._clock, self._environment))

@@ -245,7 +245,8 @@ class Supervisor:
         )
 
     def _config_was_saved(self) -> bool:
-        return self._parts.signals.take_reload() or self._parts.watcher.wait(0.0)
+        was_changed = self._parts.watcher.changed()  # in each round: it empties the descriptor
+        return self._parts.signals.take_reload() or was_changed
 
     def pause(self) -> None:
         """Take no frames until `resume`."""
@@ -336,6 +337,8 @@ class Supervisor:
         due = [self._memory_due, self._health_due, self._status_due, self._cooling_due]
         due += [self._watchdog_due] if self._watchdog_due else []
         timeout_s = min(_LONGEST_WAIT_S, *(every.left_s(now_s) for every in due))
+        if (settled_s := self._parts.watcher.due_in_s()) is not None:
+            timeout_s = min(timeout_s, settled_s)
         watched = [self._parts.wake.fd]
         if (saved := self._parts.watcher.fileno()) is not None:
             watched.append(saved)

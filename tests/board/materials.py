@@ -12,7 +12,10 @@ from tests.board.board import build_image, cache_dir
 
 GUEST_PYTHON = {"trixie": "313", "bookworm": "311"}
 # Dependencies are named, not resolved: pip resolves for this machine, not for the board.
-WHEELS = ("numpy", "pillow", "pyyaml", "paho-mqtt>=2.1,<3", "setuptools", "opencv-python-headless")
+WHEELS = (
+    "numpy", "pillow", "pyyaml", "paho-mqtt>=2.1,<3", "inotify_simple", "setuptools",
+    "opencv-python-headless",
+)  # fmt: skip
 TORCH_WHEELS = (
     "torch==2.9.1", "torchvision==0.24.1", "filelock", "typing-extensions", "sympy", "mpmath<1.4", "networkx",
     "jinja2", "markupsafe", "fsspec",
@@ -65,12 +68,14 @@ def torch_wheelhouse(suite: str) -> Path:
 
 
 def _filled(directory: Path, suite: str, wheels: Sequence[str]) -> Path:
-    if not (directory / ".complete").is_file():
+    complete = directory / ".complete"
+    contents = "\n".join(wheels)
+    if not (complete.is_file() and complete.read_text() == contents):
         shutil.rmtree(directory, ignore_errors=True)
         pip_for_board(suite, "download", "--dest", directory, *wheels)
         for package in sorted((build_image(suite) / "debs").glob("*.deb")):
             shutil.copy(package, directory)
-        (directory / ".complete").touch()
+        complete.write_text(contents)
     return directory
 
 
