@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -32,7 +31,6 @@ from edge_agent.memory.limits import BudgetLimits
 from edge_agent.memory.procfs import read_memory
 from edge_agent.memory.trim import SystemLibc, Trimmer, tune_allocator
 from edge_agent.model.sidecar import read_sidecar
-from edge_agent.mqtt.assembly import make_publisher
 from edge_agent.mqtt.events.outbox import Outbox, open_outbox
 from edge_agent.mqtt.events.sequence import Sequence
 from edge_agent.mqtt.link import BrokerLink
@@ -172,14 +170,13 @@ class Agent:
         return model
 
     def _make_link(self, outbox: Outbox) -> BrokerLink:
-        make = partial(
-            make_publisher,
-            clock=self._clock,
+        link = BrokerLink(
+            self._config,
             events=outbox,
-            on_status=lambda _: self._wake.ring(),
+            clock=self._clock,
+            wake=self._wake.ring,
             environment=self._environment,
         )
-        link = BrokerLink(self._config, make, self._clock, self._wake.ring)
         self._stack.callback(link.stop)
         self._costs.record("mqtt")
         return link

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 
 from edge_agent.config.schema import Config
+from edge_agent.mqtt.contract.homeassistant import Discovery
 from edge_agent.mqtt.contract.message import Message
 from edge_agent.mqtt.contract.payloads import Health, Info, LabelChanged, RawPrediction, State
 from edge_agent.mqtt.contract.topics import Topics
+from edge_agent.mqtt.events.queue import EventQueue
 from edge_agent.mqtt.publisher import Publisher, Subscription
 from edge_agent.mqtt.requests import Commands, Control
 from edge_agent.mqtt.wire.status import BrokerStatus
@@ -15,106 +18,132 @@ from edge_agent.system.clock import Clock
 
 _STOP_S = 0.9
 
-MakePublisher = Callable[[Config, Topics, tuple[Subscription, ...]], Publisher]
-
 
 class BrokerLink:
-    """Passes on what is published to the present publisher, and requests to the agent.
+    """Hands what is published to the present publisher, and requests to the agent.
 
-    What is published may come from any thread; everything else belongs to the main thread. The latest `info`
-    and `state` are kept, so that a new publisher greets its broker with them as well.
+    The `publish` methods may be called from any thread; everything else belongs to the main thread. The
+    latest `info` and `state` are kept, so that a new publisher greets its broker with them.
     """
 
-    def __init__(self, config: Config, make: MakePublisher, clock: Clock, wake: Callable[[], None]) -> None:
-        """`make` returns a publisher that has not been started; `wake` is called when a request has come."""
+    def __init__(
+        self,
+        config: Config,
+        *,
+        events: EventQueue,
+        clock: Clock,
+        wake: Callable[[], None],
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        """Does not connect yet. `events` is where events wait; `wake` is called when a request has come, and
+        when the connection has come or gone.
+        """
         self._config = config
-        self._make = make
+        self._events = events
         self._clock = clock
         self._wake = wake
-        self._publisher: Publisher | None = None
+        self._environment = environment
         self._commands: Commands | None = None
         self._control: Control | None = None
         self._info: Info | None = None
         self._state: State | None = None
+        self._publisher = self._make_publisher()
 
     @property
     def status(self) -> BrokerStatus:
-        return self._publisher.status if self._publisher else BrokerStatus()
+        """The connection at this moment."""
+        return self._publisher.status
 
     def start(self, commands: Commands) -> None:
         """Start connecting, in the background; `commands` is what the agent can be asked to do."""
         self._commands = commands
-        self._open(self._config)
+        self._start()
 
     def stop(self) -> None:
         """Publish `offline` and disconnect; takes no longer than a second."""
-        if self._publisher is not None:
-            self._publisher.stop(_STOP_S)
+        self._publisher.stop(_STOP_S)
 
     def reconnect(self, config: Config) -> None:
-        """Say `offline` to the broker of before, and go on with the one of `config`."""
+        """Publish `offline` to the old broker, then connect to the new one, with all that `config` says."""
         self.stop()
-        self._open(config)
+        self._config = config
+        publisher = self._make_publisher()
+        if self._info is not None:
+            publisher.publish_info(self._info)
+        if self._state is not None:
+            publisher.publish_state(self._state)
+        self._publisher = publisher
+        self._start()
 
     def adopt(self, config: Config) -> None:
-        """Follow settings that take no new connection."""
+        """Follow those settings that take no new connection."""
         self._config = config
         if self._control is not None:
             self._control.limit(config.control.max_per_minute)
 
     def carry_out_requests(self) -> None:
-        """Do what was asked for over MQTT, and answer."""
+        """Do what was requested over MQTT, and answer."""
         if self._control is not None:
             self._control.work()
 
     def publish_state(self, state: State) -> None:
         self._state = state
-        if self._publisher is not None:
-            self._publisher.publish_state(state)
+        self._publisher.publish_state(state)
 
     def publish_health(self, health: Health) -> None:
-        if self._publisher is not None:
-            self._publisher.publish_health(health)
+        self._publisher.publish_health(health)
 
     def publish_info(self, info: Info) -> None:
         self._info = info
-        if self._publisher is not None:
-            self._publisher.publish_info(info)
+        self._publisher.publish_info(info)
 
     def publish_event(self, changed: LabelChanged) -> None:
-        if self._publisher is not None:
-            self._publisher.publish_event(changed)
+        self._publisher.publish_event(changed)
 
     def publish_prediction(self, prediction: RawPrediction) -> None:
-        if self._publisher is not None:
-            self._publisher.publish_prediction(prediction)
+        self._publisher.publish_prediction(prediction)
 
     def publish_image(self, jpeg: bytes) -> None:
-        if self._publisher is not None:
-            self._publisher.publish_image(jpeg)
+        self._publisher.publish_image(jpeg)
 
     def publish(self, message: Message) -> None:
         """Publish any other message: an answer, a discovery message."""
-        if self._publisher is not None:
-            self._publisher.publish(message)
+        self._publisher.publish(message)
 
-    def _open(self, config: Config) -> None:
-        self._config = config
-        topics = Topics(config.mqtt.base_topic, config.device_id)
-        self._control = self._make_control(config, topics)
-        subscriptions = (Subscription(topics.request("#"), self._control.receive),) if self._control else ()
-        publisher = self._make(config, topics, subscriptions)
-        if self._info is not None:
-            publisher.publish_info(self._info)
-        if self._state is not None:
-            publisher.publish_state(self._state)
-        publisher.start()
-        self._publisher = publisher
+    @property
+    def _topics(self) -> Topics:
+        return Topics(self._config.mqtt.base_topic, self._config.device_id)
 
-    def _make_control(self, config: Config, topics: Topics) -> Control | None:
-        if not config.control.enabled or self._commands is None:
+    def _make_publisher(self) -> Publisher:
+        """A publisher that Home Assistant learns of where it is enabled; not started."""
+        config = self._config
+        discovery = Discovery(
+            config.homeassistant, self._topics, control=config.control.enabled, image=config.publish.image
+        )
+        is_announced = config.homeassistant.enabled
+        publisher = Publisher(
+            config.mqtt,
+            self._topics,
+            clock=self._clock,
+            events=self._events,
+            announcements=(discovery.message(),) if is_announced else (),
+            on_status=lambda _: self._wake(),
+            environment=self._environment,
+        )
+        if is_announced:
+            publisher.listen(Subscription(discovery.birth_topic, discovery.on_birth(publisher.publish)))
+        return publisher
+
+    def _start(self) -> None:
+        self._control = self._make_control()
+        if self._control is not None:
+            self._publisher.listen(Subscription(self._topics.request("#"), self._control.receive))
+        self._publisher.start()
+
+    def _make_control(self) -> Control | None:
+        if not self._config.control.enabled or self._commands is None:
             return None
-        limit = config.control.max_per_minute
+        limit = self._config.control.max_per_minute
         return Control(
-            topics, self._commands, self.publish, self._clock, max_per_minute=limit, wake=self._wake
+            self._topics, self._commands, self.publish, self._clock, max_per_minute=limit, wake=self._wake
         )

@@ -15,9 +15,9 @@ from edge_agent.config.schema import MqttConfig
 from edge_agent.mqtt.contract.message import Incoming, Message
 from edge_agent.mqtt.contract.payloads import Health, Info, LabelChanged, RawPrediction, State, encode
 from edge_agent.mqtt.contract.topics import Topics
-from edge_agent.mqtt.events.queue import EventQueue, MemoryEvents
+from edge_agent.mqtt.events.queue import EventQueue
 from edge_agent.mqtt.mailbox import Lane, Mailbox
-from edge_agent.mqtt.session import OFFLINE, Counters, Session, Stock
+from edge_agent.mqtt.session import OFFLINE, Counters, Session, SessionState
 from edge_agent.mqtt.wire.backoff import Backoff
 from edge_agent.mqtt.wire.connection import Ack, Connection, SubscriptionRefused
 from edge_agent.mqtt.wire.credentials import client_id
@@ -36,16 +36,30 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """A topic filter, and who is told of its messages, on the publisher's thread: it must return at once."""
+    """A topic filter and its handler, which runs on the publisher's thread and must not block."""
 
     topic: str
     handler: Callable[[Incoming], None]
 
 
-class Publisher:
-    """Publishes what it is given, by the MQTT contract; connects, and reconnects for ever.
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long the publisher waits for what."""
 
-    The `publish_...` methods never block and never fail for want of a broker: `state`, `health` and `info`
+    fresh_s: float = 120.0
+    """A state or health older than this is not sent again after a reconnect."""
+    answer_timeout_s: float = 10.0
+    """A broker that takes longer to accept a connection is given up."""
+    refused_pause_s: float = 10.0
+    """Events that the broker refuses are tried again this often, one at a time."""
+    jitter: Callable[[], float] = random.random
+    """Returns numbers in [0, 1), which spread the attempts to reconnect."""
+
+
+class Publisher:
+    """Publishes what it is given, by the MQTT contract; connects, and reconnects forever.
+
+    The `publish` methods never block, and never fail for lack of a broker: `state`, `health` and `info`
     are latest-wins, `prediction` and `image` need a connection, and events wait in the event queue. Only the
     publisher's own thread touches the network.
     """
@@ -56,30 +70,23 @@ class Publisher:
         topics: Topics,
         *,
         clock: Clock,
-        events: EventQueue | None = None,
-        subscriptions: Sequence[Subscription] = (),
-        announce: Callable[[], Sequence[Message]] = tuple,
+        events: EventQueue,
+        announcements: Sequence[Message] = (),
         on_status: Callable[[BrokerStatus], None] = lambda _: None,
-        fresh_s: float = 120.0,
-        answer_timeout_s: float = 10.0,
-        refused_pause_s: float = 10.0,
-        jitter: Callable[[], float] = random.random,
+        timing: Timing = Timing(),
         environment: Mapping[str, str] = os.environ,
     ) -> None:
-        """`events`: where events wait (default: in memory). `announce` returns messages to be sent first on
-        each connection. `on_status` is called, on the publisher's thread, when the connection comes or goes.
-        A state or health older than `fresh_s` is not sent again after a reconnect. A broker that takes longer
-        than `answer_timeout_s` to accept a connection is given up. Events that it refuses are tried again
-        every `refused_pause_s`, one at a time. `jitter` returns numbers in [0, 1).
+        """`events` is where events wait; `announcements` are sent first on each connection. `on_status` is
+        called, on the publisher's thread, when the connection comes or goes.
         """
         self._topics = topics
         self._clock = clock
-        self._events: EventQueue = MemoryEvents(1000) if events is None else events
-        self._subscriptions = list(subscriptions)
-        self._announce = announce
+        self._events = events
+        self._subscriptions: list[Subscription] = []
+        self._announcements = announcements
         self._on_status = on_status
-        self._mailbox = Mailbox(clock, fresh_s)
-        self._backoff = Backoff(config.reconnect_min_s, config.reconnect_max_s, jitter)
+        self._mailbox = Mailbox(clock, timing.fresh_s)
+        self._backoff = Backoff(config.reconnect_min_s, config.reconnect_max_s, timing.jitter)
         self._errors = RepeatedError(_LOG, clock.monotonic_s)
         self._dialer = Dialer(
             config,
@@ -87,14 +94,19 @@ class Publisher:
             clock,
             will=Message(topics.availability, OFFLINE, retain=True),
             environment=environment,
-            answer_timeout_s=answer_timeout_s,
+            answer_timeout_s=timing.answer_timeout_s,
         )
-        self._stock = Stock(
-            topics, self._mailbox, self._events, Counters(), self._errors, SizeLimit(clock), refused_pause_s
+        self._session_state = SessionState(
+            topics,
+            self._mailbox,
+            events,
+            Counters(),
+            self._errors,
+            SizeLimit(clock),
+            timing.refused_pause_s,
         )
         self._status = BrokerStatus()
         self._connections = 0
-        self._connected = threading.Event()
         self._stopping = threading.Event()
         self._deadline_s = 0.0
         self._wake = Wake()
@@ -105,8 +117,8 @@ class Publisher:
         """The connection at this moment; may be asked from any thread."""
         return dataclasses.replace(
             self._status,
-            published=self._stock.counters.published,
-            dropped=self._stock.counters.refused + self._mailbox.dropped,
+            published=self._session_state.counters.published,
+            dropped=self._session_state.counters.refused + self._mailbox.dropped,
             queued_events=len(self._events),
             dropped_events=self._events.dropped,
             outbox=self._events.place,
@@ -119,10 +131,6 @@ class Publisher:
     def start(self) -> None:
         """Start connecting, in the background."""
         self._thread.start()
-
-    def wait_connected(self, timeout_s: float) -> bool:
-        """Wait for the first connection; returns whether there has been one."""
-        return self._connected.wait(timeout_s)
 
     def stop(self, timeout_s: float = 1.0) -> None:
         """Publish what waits, then `offline`, and disconnect.
@@ -182,11 +190,11 @@ class Publisher:
 
     def _use(self, connection: Connection) -> None:
         """Send and receive until the publisher is stopped. Raises BrokerConnectionError if it ends before."""
-        session = Session(connection, self._stock, self._clock)
+        session = Session(connection, self._session_state, self._clock)
         since_s = self._clock.monotonic_s()
         try:
             connection.subscribe(*(subscription.topic for subscription in self._subscriptions))
-            session.greet(self._announce())
+            session.greet(self._announcements)
             self._came(connection)
             while not self._stopping.is_set():
                 self._step(connection, session, _STEP_S)
@@ -194,7 +202,7 @@ class Publisher:
                     self._recovered(connection)
             self._finish(connection, session)
         except BrokerConnectionError:
-            self._stock.size_limit.lost()
+            self._session_state.size_limit.lost()
             raise
         finally:
             self._mailbox.close()
@@ -242,7 +250,6 @@ class Publisher:
     def _came(self, connection: Connection) -> None:
         self._connections += 1
         self._change(BrokerStatus(connected=True, protocol=connection.protocol))
-        self._connected.set()
         if not self._errors.failures(_BROKER):
             say(
                 _LOG,

@@ -35,7 +35,7 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True)
-class Stock:
+class SessionState:
     """What one connection hands on to the next: what waits to be sent, and what was learned."""
 
     topics: Topics
@@ -59,19 +59,19 @@ class _Sent:
 class Session:
     """Used by the publisher's thread, from a connection's beginning to its end."""
 
-    def __init__(self, connection: Connection, stock: Stock, clock: Clock) -> None:
+    def __init__(self, connection: Connection, state: SessionState, clock: Clock) -> None:
         self._connection = connection
-        self._topics = stock.topics
-        self._mailbox = stock.mailbox
-        self._events = stock.events
-        self._counters = stock.counters
-        self._errors = stock.errors
-        self._size_limit = stock.size_limit
+        self._topics = state.topics
+        self._mailbox = state.mailbox
+        self._events = state.events
+        self._counters = state.counters
+        self._errors = state.errors
+        self._size_limit = state.size_limit
         self._clock = clock
         self._greeting: deque[Message] = deque()
         self._inflight: dict[int, _Sent] = {}
         self._last_seq = -1
-        self._refused_pause_s = stock.refused_pause_s
+        self._refused_pause_s = state.refused_pause_s
         self._hold_until_s = 0.0
         self._is_refused = False
 
@@ -123,7 +123,7 @@ class Session:
         message = self._mailbox.take(_ASSURED)
         if message is not None:
             return self._send(message, None)
-        if self._must_hold_events():
+        if self._events_paused():
             return False
         changed = self._events.after(self._last_seq)
         if changed is None:
@@ -131,7 +131,7 @@ class Session:
         self._last_seq = changed.seq
         return self._send(Message(self._topics.event, encode(changed)), changed.seq)
 
-    def _must_hold_events(self) -> bool:
+    def _events_paused(self) -> bool:
         """While the broker refuses events, they are tried one at a time, and not too often."""
         if self._clock.monotonic_s() < self._hold_until_s:
             return True

@@ -18,16 +18,16 @@ import pytest
 
 from edge_agent.config.schema import OutboxConfig, TlsConfig
 from edge_agent.mqtt.events.outbox import Outbox, open_outbox
+from edge_agent.mqtt.publisher import Timing
 from edge_agent.mqtt.wire.status import Trouble
 from edge_agent.system.clock import SystemClock
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.mqtt import samples
 from tests.mqtt.brokers import HOST, Mosquitto, collect, free_port, wait_until
 from tests.mqtt.events.durable import DurableSubscriber
+from tests.mqtt.helpers import is_, passwords, publishing, wait_connected
 from tests.mqtt.samples import TOPICS, broker_config, changed
-from tests.mqtt.test_publisher import is_, publishing
 from tests.mqtt.wire.certificates import Authority
-from tests.mqtt.wire.test_connection import passwords
 
 MakeBroker = Callable[..., Mosquitto]
 
@@ -228,7 +228,7 @@ class TestRefused:
             authority.issue("server")
             broker.stop()
             broker.start()
-            assert publisher.wait_connected(10)
+            wait_connected(publisher)
             wait_until(lambda: publisher.status.queued_events == 0)
 
     def test_events_that_the_access_list_forbids(
@@ -244,7 +244,9 @@ class TestRefused:
         broker = make_broker(f"acl_file {access}\n")
         with (
             Subscriber(HOST, broker.port, "#") as subscriber,
-            publishing(broker_config(broker.port), events=outbox, refused_pause_s=0.2) as publisher,
+            publishing(
+                broker_config(broker.port), events=outbox, timing=Timing(refused_pause_s=0.2)
+            ) as publisher,
         ):
             for seq in range(1, 31):
                 publisher.publish_event(changed(seq))

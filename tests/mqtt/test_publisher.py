@@ -8,15 +8,14 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from edge_agent.config.schema import MqttConfig
 from edge_agent.mqtt.contract.message import Incoming, Message
-from edge_agent.mqtt.publisher import Publisher, Subscription
+from edge_agent.mqtt.publisher import Publisher, Subscription, Timing
 from edge_agent.mqtt.wire.connection import Connection
 from edge_agent.mqtt.wire.status import BrokerStatus, Trouble
 from edge_agent.system.clock import SystemClock
@@ -25,33 +24,10 @@ from edge_agent.tools.demo.broker import embedded_broker
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.mqtt import samples
 from tests.mqtt.brokers import HOST, Mosquitto, collect, free_port, wait_until
+from tests.mqtt.helpers import is_, make_publisher, passwords, publishing, wait_connected
 from tests.mqtt.samples import TOPICS, broker_config
-from tests.mqtt.wire.test_connection import passwords
 
 MakeBroker = Callable[..., Mosquitto]
-
-
-@contextmanager
-def publishing(
-    config: MqttConfig,
-    wait: bool = True,
-    subscriptions: Sequence[Subscription] = (),
-    **options: object,
-) -> Iterator[Publisher]:
-    publisher = Publisher(config, TOPICS, clock=SystemClock(), environment={}, **options)  # type: ignore[arg-type]
-    for subscription in subscriptions:
-        publisher.listen(subscription)
-    publisher.start()
-    try:
-        if wait:
-            assert publisher.wait_connected(10)
-        yield publisher
-    finally:
-        publisher.stop()
-
-
-def is_(topic: str, payload: bytes | None = None) -> Callable[[Incoming], bool]:
-    return lambda message: message.topic == topic and payload in (None, message.payload)
 
 
 def interrupt(publisher: Publisher, config: MqttConfig) -> None:
@@ -222,7 +198,7 @@ class TestStoppingInTime:
                 filler.close()
 
     def test_before_it_was_started(self) -> None:
-        publisher = Publisher(broker_config(free_port()), TOPICS, clock=SystemClock())
+        publisher = make_publisher(broker_config(free_port()))
         assert seconds_to_stop(publisher) < self.limit_s
 
 
@@ -286,7 +262,7 @@ class TestTrouble:
         with publishing(config, wait=False) as publisher:
             wait_until(lambda: publisher.status.trouble is Trouble.LOCAL)
             secret.write_text("right\n")
-            assert publisher.wait_connected(10)
+            wait_connected(publisher)
 
 
 def test_on_status_tells_of_every_coming_and_going(broker: Mosquitto) -> None:
@@ -303,9 +279,9 @@ def test_on_status_tells_of_every_coming_and_going(broker: Mosquitto) -> None:
 def test_a_broker_that_knows_only_mqtt_3_is_spoken_to_in_its_own_version() -> None:
     with embedded_broker() as port, Subscriber(HOST, port, "#") as subscriber:
         # amqtt takes an MQTT 5 greeting that has a will for an unfinished packet, and waits for its end.
-        publisher = Publisher(broker_config(port), TOPICS, clock=SystemClock(), answer_timeout_s=2.0)
+        publisher = make_publisher(broker_config(port), timing=Timing(answer_timeout_s=2.0))
         publisher.start()
-        assert publisher.wait_connected(30)
+        wait_connected(publisher, 30)
         assert publisher.status.protocol == "3.1.1"
         publisher.stop()
         collect(subscriber, is_(TOPICS.availability, b"offline"))
@@ -316,7 +292,7 @@ def test_announcements_come_first_and_on_each_connection(broker: Mosquitto) -> N
     discovery = Message("homeassistant/device/porch/config", b"{}", retain=True)
     with (
         Subscriber(HOST, broker.port, "#") as subscriber,
-        publishing(config, announce=lambda: [discovery]) as publisher,
+        publishing(config, announcements=[discovery]) as publisher,
     ):
         online = is_(TOPICS.availability, b"online")
         assert [message.topic for message in collect(subscriber, online)] == [

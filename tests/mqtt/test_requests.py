@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,72 +14,14 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from edge_agent.config.schema import Config, MqttConfig, RtspConfig, SourceConfig
-from edge_agent.errors import ConfigError, SourceError
-from edge_agent.mqtt.contract.message import Incoming, Message
-from edge_agent.mqtt.publisher import Publisher, Subscription
-from edge_agent.mqtt.requests import Control, Reloaded, TokenBucket
+from edge_agent.errors import ConfigError
+from edge_agent.mqtt.contract.message import Incoming
+from edge_agent.mqtt.publisher import Subscription
+from edge_agent.mqtt.requests import Control, TokenBucket
 from edge_agent.system.clock import SystemClock
-from edge_agent.system.secret import Secret, SecretUrl
 from tests.mqtt.brokers import HOST, Mosquitto, wait_until
+from tests.mqtt.helpers import Bench, FakeAgent, make_publisher, wait_connected
 from tests.mqtt.samples import TOPICS, FakeClock, broker_config
-
-SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "schema" / "response.schema.json").read_text())
-
-
-class FakeAgent:
-    """Does what it is asked, and remembers it."""
-
-    def __init__(self) -> None:
-        self.paused = False
-        self.picture: bytes | None = b"\xff\xd8jpeg"
-        self.problem: ConfigError | None = None
-
-    def pause(self) -> None:
-        self.paused = True
-
-    def resume(self) -> None:
-        self.paused = False
-
-    def snapshot(self) -> bytes:
-        if self.picture is None:
-            raise SourceError("no frame has been captured yet")
-        return self.picture
-
-    def reload(self) -> Reloaded:
-        if self.problem is not None:
-            raise self.problem
-        return Reloaded(("source.fps",), restarts=False)
-
-    def config(self) -> Config:
-        return Config(
-            source=SourceConfig(rtsp=RtspConfig(url=SecretUrl("rtsp://me:hunter2@cam/1"))),
-            mqtt=MqttConfig(password=Secret("hunter2")),
-        )
-
-
-class Bench:
-    def __init__(self, max_per_minute: int = 60) -> None:
-        self.agent = FakeAgent()
-        self.clock = FakeClock()
-        self.sent: list[Message] = []
-        self.control = Control(
-            TOPICS, self.agent, self.sent.append, self.clock, max_per_minute=max_per_minute
-        )
-
-    def ask(self, verb: str, payload: bytes = b"", **properties: Any) -> list[Message]:
-        self.sent.clear()
-        self.control.receive(
-            Incoming(TOPICS.request(verb), payload, properties.pop("retained", False), **properties)
-        )
-        self.control.work()
-        return list(self.sent)
-
-    def answer(self, verb: str, payload: bytes = b"", **properties: Any) -> dict[str, Any]:
-        message = self.ask(verb, payload, **properties)[-1]
-        decoded: dict[str, Any] = json.loads(message.payload)
-        jsonschema.Draft202012Validator(SCHEMA).validate(decoded)
-        return decoded
 
 
 @pytest.fixture
@@ -261,7 +201,7 @@ class TestOnARealBroker:
     @pytest.fixture
     def agent(self, broker: Mosquitto) -> Any:
         agent = FakeAgent()
-        publisher = Publisher(broker_config(broker.port), TOPICS, clock=SystemClock())
+        publisher = make_publisher(broker_config(broker.port))
         control = Control(TOPICS, agent, publisher.publish, SystemClock(), max_per_minute=60)
 
         def receive(message: Incoming) -> None:
@@ -270,7 +210,7 @@ class TestOnARealBroker:
 
         publisher.listen(Subscription(TOPICS.request("#"), receive))
         publisher.start()
-        assert publisher.wait_connected(10)
+        wait_connected(publisher)
         yield agent
         publisher.stop()
 

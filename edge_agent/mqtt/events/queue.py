@@ -1,9 +1,7 @@
-"""The queue of events that the publisher sends from: its protocol, and the simplest one, in memory."""
+"""What the publisher needs of the queue that it sends events from."""
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from typing import Protocol
 
 from edge_agent.mqtt.contract.payloads import LabelChanged, OutboxPlace
@@ -37,36 +35,3 @@ class EventQueue(Protocol):
     def tick(self) -> None:
         """Do what is due; called about once a second."""
         ...
-
-
-class MemoryEvents:
-    """Events that last as long as the process."""
-
-    place: OutboxPlace = "memory"
-
-    def __init__(self, max_rows: int) -> None:
-        self.dropped = 0
-        self._max_rows = max_rows
-        self._events: deque[LabelChanged] = deque()
-        self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        return len(self._events)
-
-    def put(self, event: LabelChanged) -> None:
-        with self._lock:
-            if len(self._events) >= self._max_rows:
-                self._events.popleft()
-                self.dropped += 1
-            self._events.append(event)
-
-    def after(self, seq: int) -> LabelChanged | None:
-        with self._lock:
-            return next((event for event in self._events if event.seq > seq), None)
-
-    def remove(self, seq: int) -> None:
-        with self._lock:
-            self._events = deque(event for event in self._events if event.seq != seq)
-
-    def tick(self) -> None:
-        """Nothing is ever due."""

@@ -21,9 +21,8 @@ from edge_agent.tools.demo.subscriber import Subscriber
 from tests.mqtt import samples
 from tests.mqtt.brokers import HOST, Mosquitto, collect, wait_until
 from tests.mqtt.contract import home_assistant_rules as ha
+from tests.mqtt.helpers import Bench, is_, publishing
 from tests.mqtt.samples import TOPICS, broker_config
-from tests.mqtt.test_publisher import is_, publishing
-from tests.mqtt.test_requests import Bench
 
 
 def discovery(
@@ -170,7 +169,7 @@ def test_it_is_published_again_when_home_assistant_starts(broker: Mosquitto) -> 
     with (
         Subscriber(HOST, broker.port, of.topic) as subscriber,
         publishing(
-            broker_config(broker.port), announce=lambda: [of.message()], subscriptions=handlers
+            broker_config(broker.port), announcements=[of.message()], subscriptions=handlers
         ) as publisher,
     ):
         collect(subscriber, is_(of.topic, of.message().payload))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import ssl
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +13,12 @@ import pytest
 from edge_agent.config.schema import MqttConfig, TlsConfig
 from edge_agent.mqtt.contract.message import Message
 from edge_agent.mqtt.wire.connection import Connection, MqttVersion, SubscriptionRefused
-from edge_agent.mqtt.wire.credentials import password, tls_context
 from edge_agent.mqtt.wire.status import BrokerConnectionError, Trouble
 from edge_agent.system.clock import SystemClock
 from edge_agent.system.secret import Secret
 from edge_agent.tools.demo.broker import embedded_broker
 from tests.mqtt.brokers import HOST, Mosquitto, free_port
+from tests.mqtt.helpers import passwords
 from tests.mqtt.samples import broker_config
 from tests.mqtt.wire.certificates import Authority
 
@@ -271,52 +269,3 @@ class TestTls:
     def test_a_plain_client_towards_tls(self, make_broker: MakeBroker, authority: Authority) -> None:
         broker = self.serve(make_broker, authority)
         assert trouble_of(broker_config(broker.port))[0] is Trouble.CLOSED
-
-    def test_the_certificate_is_checked_whatever_the_settings(self, tmp_path: Path) -> None:
-        authority = Authority(tmp_path, "ca")
-        for config in (TlsConfig(enabled=True), TlsConfig(enabled=True, ca_file=authority.file)):
-            context = tls_context(config)
-            assert context.verify_mode is ssl.CERT_REQUIRED
-            assert context.check_hostname
-            assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
-
-    def test_a_file_that_is_missing_or_no_certificate_is_named(self, tmp_path: Path) -> None:
-        junk = tmp_path / "junk.pem"
-        junk.write_text("not a certificate")
-        for broken in (tmp_path / "absent.pem", junk):
-            with pytest.raises(BrokerConnectionError, match=rf"mqtt\.tls\.ca_file {broken}"):
-                tls_context(TlsConfig(enabled=True, ca_file=broken))
-            with pytest.raises(BrokerConnectionError, match=rf"mqtt\.tls\.cert_file {broken}"):
-                tls_context(TlsConfig(enabled=True, cert_file=broken))
-
-
-class TestPassword:
-    """Where the password is taken from."""
-
-    def test_the_configuration_itself(self) -> None:
-        assert password(MqttConfig(password=Secret("a b")), {}) == "a b"
-
-    def test_a_file_comes_first_and_its_last_newline_does_not_count(self, tmp_path: Path) -> None:
-        file = tmp_path / "pw"
-        file.write_text(" s3cret \n")
-        config = MqttConfig(password=Secret("other"), password_file=file)
-        assert password(config, {"CREDENTIALS_DIRECTORY": "/nowhere"}) == " s3cret "
-
-    def test_a_bare_name_is_a_systemd_credential(self, tmp_path: Path) -> None:
-        (tmp_path / "mqtt-password").write_text("s3cret\n")
-        config = MqttConfig(password_file=Path("mqtt-password"))
-        assert password(config, {"CREDENTIALS_DIRECTORY": str(tmp_path)}) == "s3cret"
-
-    def test_a_file_that_cannot_be_read_is_named(self, tmp_path: Path) -> None:
-        with pytest.raises(BrokerConnectionError, match=f"{tmp_path}/absent: No such file") as raised:
-            password(MqttConfig(password_file=tmp_path / "absent"), {})
-        assert raised.value.trouble is Trouble.LOCAL
-
-
-def passwords(directory: Path) -> Path:
-    """A password file with the user `agent`, whose password is `right`."""
-    file = directory / "passwords"
-    file.touch()
-    file.chmod(0o644)
-    subprocess.run(["mosquitto_passwd", "-b", file, "agent", "right"], check=True)
-    return file

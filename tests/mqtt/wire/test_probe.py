@@ -11,9 +11,8 @@ from edge_agent.system.clock import SystemClock
 from edge_agent.system.secret import Secret
 from edge_agent.tools.demo.broker import embedded_broker
 from tests.mqtt.brokers import Mosquitto, free_port
+from tests.mqtt.helpers import passwords, publishing
 from tests.mqtt.samples import broker_config
-from tests.mqtt.test_publisher import publishing
-from tests.mqtt.wire.test_connection import passwords
 
 
 def look(port: int, **changes: object) -> BrokerProbe:

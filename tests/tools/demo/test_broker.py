@@ -17,8 +17,8 @@ from edge_agent.mqtt.contract.topics import Topics
 from edge_agent.tools.demo.broker import embedded_broker
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.mqtt.brokers import answers, free_port, wait_until
+from tests.mqtt.helpers import publishing
 from tests.mqtt.samples import broker_config
-from tests.mqtt.test_publisher import publishing
 
 _HOST = "127.0.0.1"
 

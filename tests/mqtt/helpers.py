@@ -1,0 +1,154 @@
+"""A running publisher, an agent that answers requests, and what else several tests of MQTT use."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from edge_agent.config.schema import Config, MqttConfig, RtspConfig, SourceConfig
+from edge_agent.errors import ConfigError, SourceError
+from edge_agent.mqtt.contract.message import Incoming, Message
+from edge_agent.mqtt.contract.payloads import LabelChanged, OutboxPlace
+from edge_agent.mqtt.link import BrokerLink
+from edge_agent.mqtt.publisher import Publisher, Subscription
+from edge_agent.mqtt.requests import Control, Reloaded
+from edge_agent.system.clock import SystemClock
+from edge_agent.system.secret import Secret, SecretUrl
+from tests.mqtt.brokers import wait_until
+from tests.mqtt.samples import TOPICS, FakeClock
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "schema" / "response.schema.json").read_text())
+
+
+class MemoryEvents:
+    """An EventQueue that lasts as long as the process."""
+
+    place: OutboxPlace = "memory"
+    dropped = 0
+
+    def __init__(self) -> None:
+        self._events: list[LabelChanged] = []
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def put(self, event: LabelChanged) -> None:
+        with self._lock:
+            self._events.append(event)
+
+    def after(self, seq: int) -> LabelChanged | None:
+        with self._lock:
+            return next((event for event in self._events if event.seq > seq), None)
+
+    def remove(self, seq: int) -> None:
+        with self._lock:
+            self._events = [event for event in self._events if event.seq != seq]
+
+    def tick(self) -> None:
+        """Nothing is ever due."""
+
+
+def make_publisher(config: MqttConfig, **options: Any) -> Publisher:
+    """A publisher that has not been started; its events wait in memory unless `options` say otherwise."""
+    settings: dict[str, Any] = {"clock": SystemClock(), "events": MemoryEvents(), "environment": {}} | options
+    return Publisher(config, TOPICS, **settings)
+
+
+@contextmanager
+def publishing(
+    config: MqttConfig, wait: bool = True, subscriptions: Sequence[Subscription] = (), **options: Any
+) -> Iterator[Publisher]:
+    """A publisher that runs; with `wait` it is connected."""
+    publisher = make_publisher(config, **options)
+    for subscription in subscriptions:
+        publisher.listen(subscription)
+    publisher.start()
+    try:
+        if wait:
+            wait_connected(publisher)
+        yield publisher
+    finally:
+        publisher.stop()
+
+
+def wait_connected(publisher: Publisher | BrokerLink, timeout_s: float = 10.0) -> None:
+    wait_until(lambda: publisher.status.connected, timeout_s)
+
+
+def is_(topic: str, payload: bytes | None = None) -> Callable[[Incoming], bool]:
+    """Whether a message is on that topic, with that payload where one is given."""
+    return lambda message: message.topic == topic and payload in (None, message.payload)
+
+
+def passwords(directory: Path) -> Path:
+    """A password file with the user `agent`, whose password is `right`."""
+    file = directory / "passwords"
+    file.touch()
+    file.chmod(0o644)
+    subprocess.run(["mosquitto_passwd", "-b", file, "agent", "right"], check=True)
+    return file
+
+
+class FakeAgent:
+    """Does what it is asked, and remembers it."""
+
+    def __init__(self) -> None:
+        self.paused = False
+        self.picture: bytes | None = b"\xff\xd8jpeg"
+        self.problem: ConfigError | None = None
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+
+    def snapshot(self) -> bytes:
+        if self.picture is None:
+            raise SourceError("no frame has been captured yet")
+        return self.picture
+
+    def reload(self) -> Reloaded:
+        if self.problem is not None:
+            raise self.problem
+        return Reloaded(("source.fps",), restarts=False)
+
+    def config(self) -> Config:
+        return Config(
+            source=SourceConfig(rtsp=RtspConfig(url=SecretUrl("rtsp://me:hunter2@cam/1"))),
+            mqtt=MqttConfig(password=Secret("hunter2")),
+        )
+
+
+class Bench:
+    """Requests to a FakeAgent without a broker; each answer is checked against its schema."""
+
+    def __init__(self, max_per_minute: int = 60) -> None:
+        self.agent = FakeAgent()
+        self.clock = FakeClock()
+        self.sent: list[Message] = []
+        self.control = Control(
+            TOPICS, self.agent, self.sent.append, self.clock, max_per_minute=max_per_minute
+        )
+
+    def ask(self, verb: str, payload: bytes = b"", **properties: Any) -> list[Message]:
+        self.sent.clear()
+        self.control.receive(
+            Incoming(TOPICS.request(verb), payload, properties.pop("retained", False), **properties)
+        )
+        self.control.work()
+        return list(self.sent)
+
+    def answer(self, verb: str, payload: bytes = b"", **properties: Any) -> dict[str, Any]:
+        message = self.ask(verb, payload, **properties)[-1]
+        decoded: dict[str, Any] = json.loads(message.payload)
+        jsonschema.Draft202012Validator(SCHEMA).validate(decoded)
+        return decoded

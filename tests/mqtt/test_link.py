@@ -1,0 +1,132 @@
+"""The link to a real broker: what Home Assistant gets, requests, and the change to another broker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from edge_agent.config.schema import Config, ControlConfig, HomeAssistantConfig
+from edge_agent.mqtt.contract.message import Message
+from edge_agent.mqtt.link import BrokerLink
+from edge_agent.mqtt.wire.connection import Connection
+from edge_agent.system.clock import SystemClock
+from edge_agent.system.wake import Wake
+from edge_agent.tools.demo.subscriber import Subscriber
+from tests.mqtt import samples
+from tests.mqtt.brokers import HOST, Mosquitto, collect, wait_until
+from tests.mqtt.helpers import FakeAgent, MemoryEvents, is_, wait_connected
+from tests.mqtt.samples import TOPICS, broker_config
+
+DISCOVERY = "homeassistant/device/porch/config"
+
+
+def make_link(config: Config) -> BrokerLink:
+    return BrokerLink(config, events=MemoryEvents(), clock=SystemClock(), wake=Wake().ring, environment={})
+
+
+@contextmanager
+def linked(config: Config, agent: FakeAgent | None = None) -> Iterator[BrokerLink]:
+    link = make_link(config)
+    link.start(agent or FakeAgent())
+    try:
+        wait_connected(link)
+        yield link
+    finally:
+        link.stop()
+
+
+@pytest.fixture
+def other(broker: Mosquitto) -> Iterator[Connection]:
+    """Another client of the broker: a user's, or Home Assistant."""
+    connection = Connection(broker_config(broker.port), "other", "5", environment={})
+    connection.open(SystemClock())
+    yield connection
+    connection.close(goodbye=True)
+
+
+def config(broker: Mosquitto, *, control: bool, homeassistant: bool) -> Config:
+    return Config(
+        device_id="porch",
+        mqtt=broker_config(broker.port),
+        control=ControlConfig(enabled=control),
+        homeassistant=HomeAssistantConfig(enabled=homeassistant),
+    )
+
+
+def test_by_default_nothing_is_announced(broker: Mosquitto, other: Connection) -> None:
+    with (
+        Subscriber(HOST, broker.port, "#") as subscriber,
+        linked(config(broker, control=False, homeassistant=False)),
+    ):
+        messages = collect(subscriber, is_(TOPICS.availability, b"online"))
+        other.send(Message("homeassistant/status", b"online"))
+        other.send(Message("the/end", b""))
+        messages += collect(subscriber, is_("the/end"))
+    assert DISCOVERY not in {message.topic for message in messages}
+
+
+@pytest.mark.parametrize("control", [True, False])
+def test_home_assistant_gets_the_device_and_gets_it_again_when_it_starts(
+    broker: Mosquitto, other: Connection, control: bool
+) -> None:
+    agent = FakeAgent()
+    with (
+        Subscriber(HOST, broker.port, DISCOVERY) as subscriber,
+        linked(config(broker, control=control, homeassistant=True), agent) as link,
+    ):
+        (first,) = collect(subscriber, is_(DISCOVERY))
+        other.send(Message(TOPICS.request("pause"), b""))
+        other.send(Message("homeassistant/status", b"online"))
+        collect(subscriber, is_(DISCOVERY, first.payload))
+        link.carry_out_requests()
+    assert ("command_topic" in json.loads(first.payload)["components"]["pause"]) is control
+    assert agent.paused is control
+
+
+def test_another_broker_is_greeted_with_what_is_known_and_the_old_one_told_goodbye(
+    make_broker: Callable[..., Mosquitto],
+) -> None:
+    old, new = make_broker(), make_broker()
+    settings = config(old, control=True, homeassistant=False)
+    with (
+        Subscriber(HOST, old.port, TOPICS.availability) as left,
+        Subscriber(HOST, new.port, "#") as found,
+        linked(settings) as link,
+    ):
+        link.publish_info(samples.info())
+        link.publish_state(samples.state(7))
+        link.reconnect(replace(settings, mqtt=broker_config(new.port)))
+        collect(left, is_(TOPICS.availability, b"offline"))
+        greeting = collect(found, is_(TOPICS.availability, b"online"))
+    assert [message.topic for message in greeting] == [TOPICS.info, TOPICS.state, TOPICS.availability]
+
+
+def test_requests_can_be_allowed_later(broker: Mosquitto, other: Connection) -> None:
+    agent = FakeAgent()
+    closed = config(broker, control=False, homeassistant=False)
+    with linked(closed, agent) as link:
+        link.reconnect(config(broker, control=True, homeassistant=False))
+        wait_connected(link)
+        other.send(Message(TOPICS.request("pause"), b""))
+
+        def is_paused() -> bool:
+            link.carry_out_requests()
+            return agent.paused
+
+        wait_until(is_paused)
+
+
+def test_what_is_published_before_the_start_waits_for_it(broker: Mosquitto) -> None:
+    link = make_link(config(broker, control=False, homeassistant=False))
+    link.publish_state(samples.state(1))
+    link.publish_event(samples.changed(2))
+    assert (link.status.connected, link.status.queued_events) == (False, 1)
+    with Subscriber(HOST, broker.port, "#") as subscriber:
+        link.start(FakeAgent())
+        messages = collect(subscriber, is_(TOPICS.event))
+    link.stop()
+    assert [message.topic for message in messages] == [TOPICS.state, TOPICS.availability, TOPICS.event]

@@ -1,0 +1,58 @@
+"""What a connection is made with: where the password comes from, and that TLS is always checked."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import pytest
+
+from edge_agent.config.schema import MqttConfig, TlsConfig
+from edge_agent.mqtt.wire.credentials import password, tls_context
+from edge_agent.mqtt.wire.status import BrokerConnectionError, Trouble
+from edge_agent.system.secret import Secret
+from tests.mqtt.wire.certificates import Authority
+
+
+class TestTlsContext:
+    """No setting turns the checks off."""
+
+    def test_the_certificate_is_checked_whatever_the_settings(self, tmp_path: Path) -> None:
+        authority = Authority(tmp_path, "ca")
+        for config in (TlsConfig(enabled=True), TlsConfig(enabled=True, ca_file=authority.file)):
+            context = tls_context(config)
+            assert context.verify_mode is ssl.CERT_REQUIRED
+            assert context.check_hostname
+            assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+
+    def test_a_file_that_is_missing_or_no_certificate_is_named(self, tmp_path: Path) -> None:
+        junk = tmp_path / "junk.pem"
+        junk.write_text("not a certificate")
+        for broken in (tmp_path / "absent.pem", junk):
+            with pytest.raises(BrokerConnectionError, match=rf"mqtt\.tls\.ca_file {broken}"):
+                tls_context(TlsConfig(enabled=True, ca_file=broken))
+            with pytest.raises(BrokerConnectionError, match=rf"mqtt\.tls\.cert_file {broken}"):
+                tls_context(TlsConfig(enabled=True, cert_file=broken))
+
+
+class TestPassword:
+    """Where the password is taken from."""
+
+    def test_the_configuration_itself(self) -> None:
+        assert password(MqttConfig(password=Secret("a b")), {}) == "a b"
+
+    def test_a_file_comes_first_and_its_last_newline_does_not_count(self, tmp_path: Path) -> None:
+        file = tmp_path / "pw"
+        file.write_text(" s3cret \n")
+        config = MqttConfig(password=Secret("other"), password_file=file)
+        assert password(config, {"CREDENTIALS_DIRECTORY": "/nowhere"}) == " s3cret "
+
+    def test_a_bare_name_is_a_systemd_credential(self, tmp_path: Path) -> None:
+        (tmp_path / "mqtt-password").write_text("s3cret\n")
+        config = MqttConfig(password_file=Path("mqtt-password"))
+        assert password(config, {"CREDENTIALS_DIRECTORY": str(tmp_path)}) == "s3cret"
+
+    def test_a_file_that_cannot_be_read_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(BrokerConnectionError, match=f"{tmp_path}/absent: No such file") as raised:
+            password(MqttConfig(password_file=tmp_path / "absent"), {})
+        assert raised.value.trouble is Trouble.LOCAL
