@@ -518,7 +518,7 @@ go_live() {
 report_first_label() {
     say "Waiting for a label from the broker"
     local label
-    if label=$(CREDENTIALS_DIRECTORY=$etc "$release/bin/python" -m edge_agent.commands.first_label --config "$etc/edge-agent.yaml" --timeout "$wait_s"); then
+    if label=$(CREDENTIALS_DIRECTORY=$etc "$release/bin/edge-agent" first-label --config "$etc/edge-agent.yaml" --timeout "$wait_s"); then
         say "The service is running. First label: $label"
     else
         say "The service is running and classifies, but no label could be received (see above): it publishes as soon as the broker can be reached"

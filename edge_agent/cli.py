@@ -46,6 +46,7 @@ COMMANDS = (
     Command("bench", "measure memory and speed: the comparison table"),
     Command("check-config", "print every error of a configuration file"),
     Command("doctor", "find what on this board would stop or slow the agent"),
+    Command("first-label", "wait for the running service's next label"),
     Command("ha", "remove the device from Home Assistant"),
 )
 

@@ -1,6 +1,8 @@
-"""Waits until the running service's next label arrives from the broker, as any subscriber would receive it.
+"""Wait for the running service's next label, as any subscriber receives it: install.sh ends with this.
 
-install.sh ends with it: `python -m edge_agent.commands.first_label --config FILE --timeout SECONDS`.
+  edge-agent first-label --config /etc/edge-agent/edge-agent.yaml --timeout 120
+
+Labels that the broker has kept from before do not count. Exit code 1 when none arrives in time.
 """
 
 from __future__ import annotations
@@ -8,23 +10,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.config.loader import load
 from edge_agent.config.schema import Config
-from edge_agent.errors import EXIT_FAILURE, EXIT_OK, BrokerError, EdgeAgentError
+from edge_agent.errors import EXIT_OK, BrokerError
 from edge_agent.mqtt.contract.message import Incoming
 from edge_agent.mqtt.contract.topics import Topics
-from edge_agent.mqtt.wire.connection import Connection, MqttVersion
-from edge_agent.mqtt.wire.status import BrokerConnectionError, Trouble
+from edge_agent.mqtt.wire.dialer import Dialer
 from edge_agent.system.clock import Clock, SystemClock
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ReceivedState:
     """A `state` message that arrived."""
 
     label: str
@@ -33,56 +32,37 @@ class Seen:
     broker: str
 
 
-def wait_for_label(config: Config, clock: Clock, timeout_s: float) -> Seen:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", metavar="FILE", type=Path, required=True, help="the service's configuration"
+    )
+    parser.add_argument(
+        "--timeout", metavar="SECONDS", type=float, default=120.0, help="how long to wait (default: 120)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the label, and where it came from. Raises ConfigError or BrokerError."""
+    state = wait_for_label(load(args.config), SystemClock(), args.timeout)
+    print(f"{state.label} ({state.score:.2f}) on {state.topic} at {state.broker}")
+    return EXIT_OK
+
+
+def wait_for_label(config: Config, clock: Clock, timeout_s: float) -> ReceivedState:
     """Return the first `state` that is published from now on; what the broker had retained does not count.
 
     Raises BrokerError when the broker cannot be reached, or when none arrives within `timeout_s`.
     """
     topic = Topics(config.mqtt.base_topic, config.device_id).state
     deadline_s = clock.monotonic_s() + timeout_s
-    connection = _connected(config, clock)
-    connection.subscribe(topic)
+    connection = Dialer(config.mqtt, f"edge-agent-install-{os.getpid()}", clock).dial()
     try:
+        connection.subscribe(topic)
         while (left_s := deadline_s - clock.monotonic_s()) > 0:
             for arrived in connection.step(min(left_s, config.mqtt.keepalive_s / 2)):
                 if isinstance(arrived, Incoming) and not arrived.retained:
                     state = json.loads(arrived.payload)
-                    return Seen(state["label"], state["score"], topic, connection.address)
+                    return ReceivedState(state["label"], state["score"], topic, connection.address)
     finally:
         connection.close(goodbye=True)
     raise BrokerError(f"no label arrived on {topic} at {connection.address} within {timeout_s:.0f} s")
-
-
-def _connected(config: Config, clock: Clock) -> Connection:
-    """Connect in the protocol of the configuration; with `auto`, in the older one where 5 is refused."""
-    wanted = config.mqtt.protocol
-    protocols: tuple[MqttVersion, ...] = ("5", "3.1.1") if wanted == "auto" else (wanted,)
-    for protocol in protocols:
-        connection = Connection(config.mqtt, f"edge-agent-install-{os.getpid()}", protocol)
-        try:
-            connection.open(clock)
-        except BrokerConnectionError as error:
-            if error.trouble is Trouble.PROTOCOL and protocol != protocols[-1]:
-                continue
-            raise
-        return connection
-    raise AssertionError("unreachable: the last protocol returns or raises")
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Print the label, or why there is none; returns 0 or 1."""
-    parser = argparse.ArgumentParser(prog="python -m edge_agent.commands.first_label", description=__doc__)
-    parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--timeout", type=float, default=120.0, metavar="SECONDS")
-    args = parser.parse_args(argv)
-    try:
-        seen = wait_for_label(load(args.config), SystemClock(), args.timeout)
-    except EdgeAgentError as error:
-        print(error, file=sys.stderr)
-        return EXIT_FAILURE
-    print(f"{seen.label} ({seen.score:.2f}) on {seen.topic} at {seen.broker}")
-    return EXIT_OK
-
-
-if __name__ == "__main__":
-    sys.exit(main())

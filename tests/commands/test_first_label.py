@@ -1,4 +1,4 @@
-"""What install.sh ends with: the next label, received from a real broker."""
+"""`edge-agent first-label`, with which install.sh ends: the next label, received from a real broker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.commands.first_label import main, wait_for_label
+from edge_agent.cli import main
+from edge_agent.commands.first_label import wait_for_label
 from edge_agent.config.schema import Config
 from edge_agent.errors import BrokerError
 from edge_agent.system.clock import SystemClock
@@ -62,9 +63,9 @@ class Publishing:
 
 def test_the_next_label_is_returned_with_where_it_came_from(broker: Mosquitto) -> None:
     with Publishing(broker, "tabby"):
-        seen = wait_for_label(config(broker), SystemClock(), 30)
-    assert (seen.label, seen.score, seen.topic) == ("tabby", 0.5, TOPIC)
-    assert str(broker.port) in seen.broker
+        state = wait_for_label(config(broker), SystemClock(), 30)
+    assert (state.label, state.score, state.topic) == ("tabby", 0.5, TOPIC)
+    assert str(broker.port) in state.broker
 
 
 def test_a_retained_label_of_an_earlier_run_does_not_count(broker: Mosquitto) -> None:
@@ -85,7 +86,7 @@ def test_the_command_prints_the_label(
     file = tmp_path / "edge-agent.yaml"
     file.write_text(f"device_id: porch\nmqtt:\n  host: 127.0.0.1\n  port: {broker.port}\n")
     with Publishing(broker, "tabby"):
-        assert main(["--config", str(file), "--timeout", "30"]) == 0
+        assert main(["first-label", "--config", str(file), "--timeout", "30"]) == 0
     assert capsys.readouterr().out == f"tabby (0.50) on {TOPIC} at 127.0.0.1:{broker.port}\n"
 
 
@@ -94,5 +95,5 @@ def test_the_command_says_why_there_is_no_label(
 ) -> None:
     file = tmp_path / "edge-agent.yaml"
     file.write_text(f"device_id: porch\nmqtt:\n  host: 127.0.0.1\n  port: {broker.port}\n")
-    assert main(["--config", str(file), "--timeout", "0.2"]) == 1
+    assert main(["first-label", "--config", str(file), "--timeout", "0.2"]) == 1
     assert "no label arrived" in capsys.readouterr().err
