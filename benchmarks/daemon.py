@@ -22,12 +22,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median_low as median
 
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_agent.memory.procfs import MemoryUse, read_memory
-from edge_agent.percentile import median
 from edge_agent.system import paths
 from edge_agent.tools.demo.bundled import PICTURES_DIR
 

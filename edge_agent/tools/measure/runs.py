@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -12,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.percentile import median, percentile
 from edge_agent.tools.measure.task import Failed, Reading, Task
 
 _LONGEST_REASON = 300
@@ -126,8 +126,8 @@ def summarise(readings: Sequence[Reading]) -> Summary:
         threads=readings[0].threads,
         runs=len(readings),
         load_s=_spread([r.load_s for r in readings]),
-        latency_p50_ms=_spread([median(r.latencies_ms) for r in readings]),
-        latency_p95_ms=_spread([percentile(r.latencies_ms, 0.95) for r in readings]),
+        latency_p50_ms=_spread([statistics.median_low(r.latencies_ms) for r in readings]),
+        latency_p95_ms=_spread([_p95(r.latencies_ms) for r in readings]),
         steady_mb=_spread([r.steady_mb for r in readings]),
         untrimmed_mb=_spread([r.untrimmed_mb for r in readings]),
         anon_mb=_spread([r.anon_mb for r in readings]),
@@ -146,7 +146,12 @@ def agreement(found: Probabilities, reference: Probabilities) -> Agreement:
 
 
 def _spread(values: Sequence[float]) -> Spread:
-    return Spread(median(values), min(values), max(values))
+    return Spread(statistics.median_low(values), min(values), max(values))
+
+
+def _p95(values: Sequence[float]) -> float:
+    """The smallest value that at least 95 % of `values` do not exceed."""
+    return float(np.percentile(values, 95, method="inverted_cdf"))
 
 
 def _reason(returncode: int, stderr: str) -> str:
