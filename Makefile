@@ -46,7 +46,7 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/pip
 	touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/pip
-	$(BIN)/pip install --quiet --editable '.[torch,opencv,demo,dev]'
+	$(BIN)/pip install --quiet --editable '.[torch,opencv,demo,bench,dev]'
 	# Its source alone: the fake camera of the tests is held to the real signatures.
 	$(BIN)/pip download --quiet --no-deps --dest .cache picamera2==0.3.38
 	touch $@

@@ -1,6 +1,6 @@
 """Runs ONNX Runtime, ncnn and LiteRT beside the agent's engines: same weights, same pictures, same rounds.
 
-  pip install -e '.[torch,peers]'
+  pip install -e '.[torch,peers,bench]'
   python -m benchmarks.peers --model DIR [--images DIR] [--json FILE] [--svg FILE]
 
 Each library is measured with its default options and with its leanest, and also trimmed from outside in the
@@ -25,7 +25,7 @@ from edge_agent.errors import EdgeAgentError
 from edge_agent.inference.host import Host, read_host
 from edge_agent.model.sidecar import read_sidecar
 from edge_agent.system import paths
-from edge_agent.tools.bench.chart import svg
+from edge_agent.tools.bench import chart
 from edge_agent.tools.bench.report import markdown, table
 from edge_agent.tools.bench.result import BenchResult
 from edge_agent.tools.bench.rows import RowSpec, Setting, engine_row, make_task, torchscript_row
@@ -126,6 +126,8 @@ def ratios(result: BenchResult) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
+    if args.svg:
+        chart.require_matplotlib()
     artifact = read_sidecar(paths.find_model(args.model, os.environ))
     host = read_host()
     setting = Setting(
@@ -139,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.json:
         args.json.write_text(result.to_json(), encoding="utf-8")
     if args.svg:
-        args.svg.write_text(svg(result), encoding="utf-8")
+        args.svg.write_text(chart.svg(result), encoding="utf-8")
     return 0
 
 

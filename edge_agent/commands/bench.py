@@ -33,19 +33,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--threads", metavar="N", type=int, help="threads (default: one per core, at most 4)")
     add("--row", metavar="NAME", action="append", help="only rows whose name contains this; may be repeated")
     add("--json", metavar="FILE", type=Path, help="write all figures as JSON")
-    add("--svg", metavar="FILE", type=Path, help="write a chart")
+    add("--svg", metavar="FILE", type=Path, help="write a chart (needs the extra `bench`)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print the table, and write the files asked for."""
     from edge_agent.inference.host import read_host
-    from edge_agent.tools.bench.chart import svg
+    from edge_agent.tools.bench import chart
     from edge_agent.tools.bench.report import markdown
     from edge_agent.tools.bench.rows import Setting, standard_rows
     from edge_agent.tools.bench.run import Bench, run_bench
     from edge_agent.tools.bench.torch_rows import weights_file
     from edge_agent.tools.measure.pictures import measured_pictures
 
+    if args.svg:
+        chart.require_matplotlib()
     artifact = read_sidecar(paths.find_model(args.model, os.environ))
     host = read_host()
     setting = Setting(
@@ -61,8 +63,10 @@ def run(args: argparse.Namespace) -> int:
     bench = Bench(rows, setting, args.repeats)
     result = run_bench(bench, host, datetime.now(UTC).replace(microsecond=0), _report)
     print(markdown(result), end="")
-    _write(args.json, result.to_json())
-    _write(args.svg, svg(result))
+    if args.json:
+        _write(args.json, result.to_json())
+    if args.svg:
+        _write(args.svg, chart.svg(result))
     return EXIT_OK
 
 
@@ -75,9 +79,7 @@ def _report(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _write(path: Path | None, content: str) -> None:
-    if path is None:
-        return
+def _write(path: Path, content: str) -> None:
     try:
         path.write_text(content, encoding="utf-8")
     except OSError as error:

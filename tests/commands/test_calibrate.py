@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,7 +77,18 @@ def test_bench_keeps_rows_that_cannot_run_and_writes_its_files(
     assert "the model has no torchscript-fp16 files" in rows["FP16 weights, TorchScript"]["absent"]
     assert list(rows) == ["FP16 weights, TorchScript", "lean FP32", "lean FP16"]
     assert all(name in shown for name in rows)
-    assert (tmp_path / "b.svg").read_text().startswith("<svg")
+    drawn = ET.parse(tmp_path / "b.svg").getroot().itertext()
+    assert {"lean FP32", "lean FP16"} <= set(drawn)
+
+
+def test_a_chart_that_cannot_be_drawn_is_refused_before_anything_is_measured(
+    lean_model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["bench", "--model", str(lean_model), "--svg", "bench.svg"]) == 2
+    printed = capsys.readouterr()
+    assert "pip install 'edge-agent[bench]'" in printed.err
+    assert (printed.out, "round" in printed.err) == ("", False)
 
 
 def test_a_row_that_does_not_exist_is_refused(lean_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
