@@ -55,8 +55,6 @@ class BuildOptions:
     """One label a line; None for ImageNet's."""
     name: str = ""
     """What the model is called in messages; empty for the architecture's name."""
-    cache: Path | None = None
-    """Where downloaded weights are kept; None for the user's cache directory."""
 
 
 def build(
@@ -69,7 +67,7 @@ def build(
     WeightsUnavailable when the architecture's own weights cannot be had.
     """
     check_replaceable(options.output)
-    network = load_network(options.arch, options.weights, report, options.cache)
+    network = load_network(options.arch, options.weights, report)
     labels = _labels(options, network)
     report(_introduction(network))
     with staged(options.output) as directory:

@@ -37,20 +37,15 @@ class Network:
         return (1, crop, crop, 3)
 
 
-def load_network(
-    arch: str, weights: Path | None, report: Callable[[str], None], cache: Path | None = None
-) -> Network:
+def load_network(arch: str, weights: Path | None, report: Callable[[str], None]) -> Network:
     """Return the network of that architecture with the weights of a file, or with its own.
 
-    `cache` is where downloads are kept. Raises ModelError when the architecture is unknown or the weights do
-    not fit it, and WeightsUnavailable when its own cannot be had.
+    Downloads are kept in `default_cache()`. Raises ModelError when the architecture is unknown or the weights
+    do not fit it, and WeightsUnavailable when its own cannot be had.
     """
     require_torch()
     architecture = find_architecture(arch)
-    if weights is None:
-        found = obtain(architecture.pretrained, cache or default_cache(), report)
-    else:
-        found = given(weights)
+    found = given(weights) if weights else obtain(architecture.pretrained, default_cache(), report)
     state = read_state_dict(found.path)
     classes = class_count(architecture, state)
     module = architecture.make(classes).eval()

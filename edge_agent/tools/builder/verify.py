@@ -69,18 +69,17 @@ def verify(
     report: Callable[[str], None],
     *,
     weights: Path | None = None,
-    cache: Path | None = None,
     threads: int = 1,
 ) -> VerifyReport:
     """Run each picture of the folder `images` through the eager network and every engine that runs here.
 
     All of them see the same input tensors, so that the differences are the engines'. The eager network is
-    made from `weights`, or from the architecture's own (downloads are kept in `cache`); they must be the ones
-    that the model was built from. Raises ModelError when they are not, there are no pictures, or no engine
-    runs; SourceError for a picture that cannot be read; ArtifactError for a damaged file.
+    made from `weights`, or from the architecture's own; they must be the ones that the model was built from.
+    Raises ModelError when they are not, there are no pictures, or no engine runs; SourceError for a picture
+    that cannot be read; ArtifactError for a damaged file.
     """
     pictures = _pictures(images)
-    network = _reference(artifact, weights, report, cache)
+    network = _reference(artifact, weights, report)
     with _engines(artifact, threads) as (engines, not_run):
         for missing in not_run:
             report(f"{missing.engine} {missing.precision}: not run: {missing.reason}")
@@ -146,11 +145,9 @@ def _pictures(images: Path) -> list[Path]:
     return found
 
 
-def _reference(
-    artifact: Artifact, weights: Path | None, report: Callable[[str], None], cache: Path | None
-) -> Network:
+def _reference(artifact: Artifact, weights: Path | None, report: Callable[[str], None]) -> Network:
     built_from = artifact.sidecar.weights
-    network = load_network(artifact.sidecar.arch, weights, report, cache)
+    network = load_network(artifact.sidecar.arch, weights, report)
     if network.origin.sha256 != built_from.sha256:
         raise ModelError(
             f"{network.origin.source}: not the weights that the model was built from, which were"

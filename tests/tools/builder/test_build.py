@@ -194,9 +194,10 @@ def test_unreachable_weights_are_told_apart_so_that_another_network_can_step_in(
         import torchvision  # noqa: F401
     except (ImportError, RuntimeError) as error:
         pytest.skip(f"torchvision cannot be imported: {error}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")  # where nobody listens
     with pytest.raises(WeightsUnavailable, match=r"--weights FILE.*--arch efficientnet_lite0"):
-        build(BuildOptions(tmp_path / "model", cache=tmp_path / "cache"), silent)
+        build(BuildOptions(tmp_path / "model"), silent)
 
 
 def test_building_says_nothing_of_torchs_plans(fruit: Path, tmp_path: Path) -> None:
