@@ -53,8 +53,8 @@ def shown(leaf: Leaf) -> Any:
     value = leaf.value
     if isinstance(value, Secret):
         return value.shown()
-    if isinstance(value, Path):
-        return _path_text(value)
+    if isinstance(value, Path | None):
+        return str(value or "")
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -129,14 +129,10 @@ def _yaml(value: Any) -> str:
         return f"[{', '.join(_yaml(item) for item in value)}]"
     if isinstance(value, dict):
         return f"{{{', '.join(f'{_yaml(name)}: {_yaml(item)}' for name, item in value.items())}}}"
-    text = _path_text(value) if isinstance(value, Path) else str(value)
+    text = str(value or "")
     if _BARE.fullmatch(text) and text.lower() not in _NOT_BARE:
         return text
     return json.dumps(text, ensure_ascii=False)
-
-
-def _path_text(path: Path) -> str:
-    return "" if path == Path() else str(path)
 
 
 def _table_row(leaf: Leaf) -> str:

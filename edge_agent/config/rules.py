@@ -8,8 +8,6 @@ from pathlib import Path
 
 from edge_agent.config.schema import Config
 
-UNSET = Path()
-"""The value of a path setting that was left empty."""
 UNKNOWN = "unknown"
 
 
@@ -55,12 +53,6 @@ def rtsp_url_is_usable(config: Config) -> Iterator[Violation]:
         yield Violation(("source.rtsp.url",), "has something other than a port number behind its host", hint)
 
 
-def model_is_named(config: Config) -> Iterator[Violation]:
-    """There is a model to look for; whether it is there is for the agent to find out."""
-    if config.model.path == UNSET:
-        yield Violation(("model.path",), "must be set", "the directory that `edge-agent model build` made")
-
-
 def sizes_agree(config: Config) -> Iterator[Violation]:
     """libcamera's `lores` stream cannot be larger than `main`."""
     camera = config.source.picamera2
@@ -102,13 +94,14 @@ def labels_can_appear(config: Config) -> Iterator[Violation]:
 def credentials_are_complete(config: Config) -> Iterator[Violation]:
     """One password, and a name to go with it."""
     mqtt = config.mqtt
-    if mqtt.password and mqtt.password_file != UNSET:
+    if mqtt.password and mqtt.password_file:
         keys = ("mqtt.password", "mqtt.password_file")
         yield Violation(keys, "is set, and so is mqtt.password_file", "keep only the file")
     given = "mqtt.password" if mqtt.password else "mqtt.password_file"
-    if (mqtt.password or mqtt.password_file != UNSET) and not mqtt.username:
+    if (mqtt.password or mqtt.password_file) and not mqtt.username:
         yield Violation(("mqtt.username", given), f"must be set, since {given} is")
-    if len(mqtt.password_file.parts) > 1:  # a bare name is a credential of the service, unknown to a shell
+    # A bare name is a credential of the service, which a shell does not see.
+    if mqtt.password_file and len(mqtt.password_file.parts) > 1:
         yield from _readable("mqtt.password_file", mqtt.password_file)
 
 
@@ -117,15 +110,15 @@ def tls_files_are_usable(config: Config) -> Iterator[Violation]:
     tls = config.mqtt.tls
     files = {"ca_file": tls.ca_file, "cert_file": tls.cert_file, "key_file": tls.key_file}
     for name, path in files.items():
-        if path != UNSET:
+        if path:
             yield from _readable(f"mqtt.tls.{name}", path)
-    given = next((name for name, path in files.items() if path != UNSET), None)
+    given = next((name for name, path in files.items() if path), None)
     if given and not tls.enabled:
         keys = ("mqtt.tls.enabled", f"mqtt.tls.{given}")
         yield Violation(keys, f"is false, although mqtt.tls.{given} is set", "write `enabled: true`")
-    if tls.key_file != UNSET and tls.cert_file == UNSET:
+    if tls.key_file and not tls.cert_file:
         yield Violation(("mqtt.tls.cert_file", "mqtt.tls.key_file"), "must be set, since key_file is")
-    if tls.cert_file != UNSET and tls.key_file == UNSET and not _holds_key(tls.cert_file):
+    if tls.cert_file and not tls.key_file and not _holds_key(tls.cert_file):
         keys = ("mqtt.tls.key_file", "mqtt.tls.cert_file")
         yield Violation(keys, "must be set, since cert_file holds no key")
 
@@ -133,7 +126,6 @@ def tls_files_are_usable(config: Config) -> Iterator[Violation]:
 RULES: tuple[Rule, ...] = (
     source_is_complete,
     rtsp_url_is_usable,
-    model_is_named,
     sizes_agree,
     ranges_agree,
     labels_can_appear,
@@ -157,8 +149,10 @@ def _not_above(keys: tuple[str, str], lower: float, upper: float) -> Iterator[Vi
         yield Violation(keys, f"must not be above {keys[1].rpartition('.')[2]} ({lower} > {upper})")
 
 
-def _required_path(key: str, path: Path, exists: Callable[[Path], bool], kind: str) -> Iterator[Violation]:
-    if path == UNSET:
+def _required_path(
+    key: str, path: Path | None, exists: Callable[[Path], bool], kind: str
+) -> Iterator[Violation]:
+    if path is None:
         yield Violation((key, "source.type"), f"must be set, since source.type is {kind}")
     elif not exists(path):
         yield Violation((key,), f"{path} is not a {kind}" if path.exists() else f"{path} does not exist")

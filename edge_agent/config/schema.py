@@ -66,7 +66,7 @@ class FileConfig:
     """A video file, through OpenCV."""
 
     APPLY: ClassVar = Apply.SOURCE
-    path: Path = setting(Path(), "The video file.")
+    path: Path | None = setting(None, "The video file.")
     loop: bool = setting(False, "Start again at its end; otherwise the agent ends there.")
 
 
@@ -75,7 +75,7 @@ class FolderConfig:
     """A folder of JPEG, PNG, WebP or BMP pictures, played in the order of their names."""
 
     APPLY: ClassVar = Apply.SOURCE
-    path: Path = setting(Path(), "The folder.")
+    path: Path | None = setting(None, "The folder.")
     loop: bool = setting(False, "Start again after the last picture; otherwise the agent ends there.")
 
 
@@ -276,9 +276,11 @@ class TlsConfig:
     enabled: bool = setting(
         False, "Use TLS; the broker's certificate is always checked.", apply=Apply.RESTART
     )
-    ca_file: Path = setting(Path(), "The authority that signed it; empty for the system's own list.")
-    cert_file: Path = setting(Path(), "This client's certificate, where the broker asks for one.")
-    key_file: Path = setting(Path(), "The key of that certificate; empty where cert_file holds it as well.")
+    ca_file: Path | None = setting(None, "The authority that signed it; empty for the system's own list.")
+    cert_file: Path | None = setting(None, "This client's certificate, where the broker asks for one.")
+    key_file: Path | None = setting(
+        None, "The key of that certificate; empty where cert_file holds it as well."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,8 +297,8 @@ class MqttConfig:
     port: int = setting(0, "0: 1883, or 8883 with TLS.", at_least=0, at_most=65535)
     username: str = setting("", "Empty for none.")
     password: Secret = setting(Secret(""), "Better kept in password_file.")
-    password_file: Path = setting(
-        Path(),
+    password_file: Path | None = setting(
+        None,
         "A file that holds the password; a bare name is looked up among the service's systemd credentials.",
         keeps_bare_name=True,
     )
@@ -331,7 +333,9 @@ class OutboxConfig:
     """Events wait here while the broker is down."""
 
     APPLY: ClassVar = Apply.RESTART
-    path: Path = setting(Path(), "The SQLite file; empty: outbox.sqlite3 in the service's state directory.")
+    path: Path | None = setting(
+        None, "The SQLite file; empty: outbox.sqlite3 in the service's state directory."
+    )
     max_rows: int = setting(
         10000,
         "Beyond this many waiting events the oldest is dropped and counted.",

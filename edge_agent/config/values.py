@@ -40,7 +40,8 @@ class BadValueError(Exception):
 def convert(node: yaml.Node, kind: Any, setting: Setting, base: Path) -> Any:
     """Return the value of type `kind` that `node` holds; paths are taken relative to `base`.
 
-    `kind` is bool, int, float, str, a Secret, Path or a Literal of texts. Raises BadValueError.
+    `kind` is bool, int, float, str, a Secret, Path, `Path | None` or a Literal of texts. Raises
+    BadValueError.
     """
     if not has_plain_tag(node):
         raise BadValueError("tags such as !!binary are not supported", "remove the tag")
@@ -155,7 +156,7 @@ def _plain(number: float) -> str:
     return str(int(number)) if number == int(number) else str(number)
 
 
-def _text(node: yaml.Node, kind: Any, setting: Setting, base: Path) -> str | Path:
+def _text(node: yaml.Node, kind: Any, setting: Setting, base: Path) -> str | Path | None:
     if not isinstance(node, yaml.ScalarNode):
         raise BadValueError(f"must be a text, not {found(node)}")
     # The text as written: `0123`, `1.10` and `on` are fine passwords and names.
@@ -165,12 +166,16 @@ def _text(node: yaml.Node, kind: Any, setting: Setting, base: Path) -> str | Pat
     if setting.pattern is not None and not re.fullmatch(setting.pattern, text):
         shown = "" if issubclass(kind, Secret) else f", not {found(node)}"
         raise BadValueError(f"must be {setting.pattern_help}{shown}")
+    if kind == Path | None:
+        return _path(text, setting, base) if text else None
     return _path(text, setting, base) if kind is Path else kind(text)
 
 
 def _path(text: str, setting: Setting, base: Path) -> Path:
+    if not text:
+        raise BadValueError("must be set", setting.doc.rstrip("."))
     if text.startswith("~"):
         raise BadValueError("~ is not expanded here", "write the whole path")
-    if not text or (setting.keeps_bare_name and "/" not in text):
+    if setting.keeps_bare_name and "/" not in text:
         return Path(text)
     return base / text

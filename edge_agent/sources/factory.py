@@ -31,14 +31,15 @@ def make_source(config: SourceConfig, clock: Callable[[], float] = time.monotoni
     if config.type == "file":
         from edge_agent.sources.video import VideoFileSource
 
-        _require(config.file.path, "source.file.path")
-        return VideoFileSource(config.file, config.fps, clock)
+        video = _required(config.file.path, "source.file.path")
+        return VideoFileSource(video, loop=config.file.loop, fps=config.fps, clock=clock)
     from edge_agent.sources.folder import FolderSource
 
-    _require(config.folder.path, "source.folder.path")
-    return FolderSource(config.folder.path, loop=config.folder.loop, live=config.fps > 0, clock=clock)
+    folder = _required(config.folder.path, "source.folder.path")
+    return FolderSource(folder, loop=config.folder.loop, live=config.fps > 0, clock=clock)
 
 
-def _require(path: Path, key: str) -> None:
-    if path == Path():
+def _required(path: Path | None, key: str) -> Path:
+    if path is None:
         raise ConfigError(f"{key} is not set; it says what to play")
+    return path

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.config.schema import FileConfig
 from edge_agent.errors import SourceError
 from edge_agent.frame import Frame
 from edge_agent.sources.opencv import import_cv2, to_rgb
@@ -19,10 +19,12 @@ from edge_agent.sources.opencv import import_cv2, to_rgb
 class VideoFileSource:
     """A video file, played once or in a loop: all of its frames, or `fps` for each of its seconds."""
 
-    def __init__(self, config: FileConfig, fps: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, path: Path, *, loop: bool, fps: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """`fps`: frames to take of each second of the video; 0 for all of them."""
-        self._path = config.path
-        self._loop = config.loop
+        self._path = path
+        self._loop = loop
         self._fps = fps
         self._clock = clock
         self._capture: Any = None

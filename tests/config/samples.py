@@ -43,10 +43,9 @@ def _scalars(kind: Any, leaf: Leaf) -> st.SearchStrategy[Any]:
         return st.integers(int(declared.at_least), 10**9 if most is None else most)
     if kind is float:
         return st.floats(declared.at_least, declared.at_most)
-    if kind is Path:
-        return st.just(Path()) | st.text("abc/._ -é", min_size=1, max_size=12).map(
-            lambda end: Path("/x" + end)
-        )
+    if kind in (Path, Path | None):
+        paths = st.text("abc/._ -é", min_size=1, max_size=12).map(lambda end: Path("/x" + end))
+        return paths if kind is Path else st.none() | paths
     if kind is SecretUrl:
         return st.sampled_from(("", "rtsp://camera/live", "rtsps://me:secret@10.0.0.2:8554/a?b#c")).map(kind)
     if declared.pattern is not None:

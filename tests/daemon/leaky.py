@@ -25,6 +25,7 @@ class LeakySource(FolderSource):
     """A folder whose reader keeps memory with each picture, up to a limit."""
 
     def __init__(self, config: SourceConfig) -> None:
+        assert config.folder.path is not None
         super().__init__(config.folder.path, loop=True)
         self._leak_bytes = int(float(os.environ["LEAK_MB"]) * _MB)
         self._kept: list[bytearray] = []

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_agent.config.schema import FileConfig
 from edge_agent.errors import SourceError
 from edge_agent.frame import Frame
 from edge_agent.sources.opencv import to_rgb
@@ -32,7 +31,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def opened(path: Path, *, loop: bool = False, fps: float = 0) -> VideoFileSource:
-    source = VideoFileSource(FileConfig(path=path, loop=loop), fps)
+    source = VideoFileSource(path, loop=loop, fps=fps)
     source.open()
     return source
 
@@ -86,7 +85,7 @@ def test_a_loop_starts_again_and_numbers_on(video: Path) -> None:
 
 def test_frames_are_timed(video: Path) -> None:
     ticks = iter([5.0, 5.5])
-    source = VideoFileSource(FileConfig(path=video), 0, clock=lambda: next(ticks))
+    source = VideoFileSource(video, loop=False, fps=0, clock=lambda: next(ticks))
     source.open()
     frame = read(source)
     assert (frame.captured_s, frame.capture_ms) == (5.5, 500)

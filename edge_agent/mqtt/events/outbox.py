@@ -13,7 +13,6 @@ import threading
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from edge_agent.config.schema import OutboxConfig
 from edge_agent.mqtt.contract.payloads import LabelChanged, OutboxPlace, utc
@@ -296,7 +295,7 @@ def open_outbox(config: OutboxConfig, clock: Clock, environment: Mapping[str, st
 
     Its journal is in the service's runtime directory; where there is none, beside the outbox itself.
     """
-    path = state_dir(environment) / "outbox.sqlite3" if config.path == Path() else config.path
+    path = config.path or state_dir(environment) / "outbox.sqlite3"
     name = f"outbox-{zlib.crc32(bytes(path.absolute())):08x}.sqlite3"
     journal = (runtime_dir(environment) or path.parent) / name
     return Outbox(

@@ -12,8 +12,6 @@ from edge_agent.mqtt.wire.status import BrokerConnectionError, Trouble, reason
 if TYPE_CHECKING:
     import ssl
 
-_UNSET = Path()
-
 
 def port(config: MqttConfig) -> int:
     """The port to connect to."""
@@ -37,7 +35,7 @@ def password(config: MqttConfig, environment: Mapping[str, str]) -> str:
     end does not count. Raises BrokerConnectionError (LOCAL).
     """
     path = config.password_file
-    if path == _UNSET:
+    if path is None:
         return str(config.password)
     credentials = environment.get("CREDENTIALS_DIRECTORY")
     if credentials and len(path.parts) == 1:
@@ -55,20 +53,20 @@ def tls_context(config: TlsConfig) -> ssl.SSLContext:
     """
     import ssl  # megabytes of it, and needed by few: see edge_agent.system.lean_imports
 
-    ca_file = None if config.ca_file == _UNSET else config.ca_file
     try:
-        context = ssl.create_default_context(cafile=ca_file)
+        context = ssl.create_default_context(cafile=config.ca_file)
     except OSError as error:
-        raise BrokerConnectionError(Trouble.LOCAL, f"mqtt.tls.ca_file {ca_file}: {reason(error)}") from error
+        raise BrokerConnectionError(
+            Trouble.LOCAL, f"mqtt.tls.ca_file {config.ca_file}: {reason(error)}"
+        ) from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # Python 3.13 would also insist on extensions that the certificates of a home-made authority rarely have.
     context.verify_flags &= ~ssl.VerifyFlags.VERIFY_X509_STRICT
-    if config.cert_file != _UNSET:
-        key = None if config.key_file == _UNSET else config.key_file
+    if config.cert_file:
         try:
             # An encrypted key would make OpenSSL ask on the terminal: give it an empty passphrase instead.
-            context.load_cert_chain(config.cert_file, key, password="")
+            context.load_cert_chain(config.cert_file, config.key_file, password="")
         except OSError as error:
-            files = f"mqtt.tls.cert_file {config.cert_file}, key_file {key or config.cert_file}"
+            files = f"mqtt.tls.cert_file {config.cert_file}, key_file {config.key_file or config.cert_file}"
             raise BrokerConnectionError(Trouble.LOCAL, f"{files}: {reason(error)}") from error
     return context
