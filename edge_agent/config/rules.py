@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_agent.config.address import RtspUrlError, rtsp_address
 from edge_agent.config.schema import Config
 
 UNKNOWN = "unknown"
@@ -37,20 +38,12 @@ def source_is_complete(config: Config) -> Iterator[Violation]:
 
 
 def rtsp_url_is_usable(config: Config) -> Iterator[Violation]:
-    """The URL is one of RTSP. Its text is never shown: it may hold a password."""
-    url = str(config.source.rtsp.url)
-    if not url:
-        return
-    scheme, separator, rest = url.partition("://")
-    if not separator or scheme.lower() not in ("rtsp", "rtsps"):
-        yield Violation(("source.rtsp.url",), "must begin with rtsp:// or rtsps://")
-        return
-    host, port = _host_and_port(rest)
-    if not host:
-        yield Violation(("source.rtsp.url",), "names no host", "rtsp://host:554/path")
-    elif not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
-        hint = "in a user name or password, write %2F for /, %40 for @ and %3A for :"
-        yield Violation(("source.rtsp.url",), "has something other than a port number behind its host", hint)
+    """The URL is one of RTSP."""
+    try:
+        if url := config.source.rtsp.url:
+            rtsp_address(url)
+    except RtspUrlError as error:
+        yield Violation(("source.rtsp.url",), error.problem, error.hint)
 
 
 def sizes_agree(config: Config) -> Iterator[Violation]:
@@ -132,16 +125,6 @@ RULES: tuple[Rule, ...] = (
     credentials_are_complete,
     tls_files_are_usable,
 )
-
-
-def _host_and_port(behind_scheme: str) -> tuple[str, str]:
-    """The host (an IPv6 address in its brackets) and the port, 554 where none is given."""
-    authority = behind_scheme.partition("/")[0].rpartition("@")[2]
-    address, bracket, port = authority.rpartition("]")
-    if bracket:
-        return address + bracket, port.removeprefix(":") or "554"
-    host, colon, port = authority.partition(":")
-    return host, port if colon else "554"
 
 
 def _not_above(keys: tuple[str, str], lower: float, upper: float) -> Iterator[Violation]:

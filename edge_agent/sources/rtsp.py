@@ -9,24 +9,23 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
 
+from edge_agent.config.address import rtsp_address
 from edge_agent.config.schema import RtspConfig
-from edge_agent.errors import ConfigError, SourceError
+from edge_agent.errors import SourceError
 from edge_agent.sources.opencv import LiveCapture, import_cv2
 
-_DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322}
 _FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 
 
 def rtsp_source(
     config: RtspConfig, timeout_s: float, clock: Callable[[], float] = time.monotonic
 ) -> LiveCapture:
-    """Return the camera as a source. Raises ConfigError where the URL is none of RTSP.
+    """Return the camera as a source. Raises RtspUrlError.
 
     Of the URL only host and port are ever shown: a password can be in its user part, its path or its query.
     """
-    host, port = _host_and_port(config.url)
+    host, port = rtsp_address(config.url)
     address = f"{host}:{port}"
 
     def connect() -> Any:
@@ -68,14 +67,3 @@ def _require_reachable(host: str, port: int, timeout_s: float) -> None:
             f"cannot reach the RTSP server at {host}:{port}: {error.strerror or error}; check the network,"
             " the camera and source.rtsp.url"
         ) from error
-
-
-def _host_and_port(url: str) -> tuple[str, int]:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:  # it quotes the URL, so it must not be shown, not even as a cause
-        parts, port = SplitResult("", "", "", "", ""), None
-    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
-        raise ConfigError("source.rtsp.url is no RTSP address: write rtsp://user:password@host:554/path")
-    return parts.hostname, port or _DEFAULT_PORTS[parts.scheme]
