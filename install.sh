@@ -2,12 +2,12 @@
 # Installs edge-agent as a system service, upgrades it, or removes it: see --help and docs/installation.md.
 #
 # How it stays safe: everything is checked before anything is changed; each release is a directory of its own,
-# and `current` is a symbolic link to the one in use, switched at once and switched back when the new release
-# does not become healthy; every step finds out what is there already. So an interrupted run is simply repeated.
+# and `current` is a symbolic link to the one in use, switched in one step, and switched back when the new release
+# does not become healthy. Every step looks first at what is there already, so an interrupted run can be repeated.
 set -euo pipefail
 
 readonly SERVICE=edge-agent
-readonly KEEP_RELEASES=2 # the one in use, and the one to go back to
+readonly KEEP_RELEASES=2 # the one in use, and the one before it
 readonly LEAN_MB=250 TORCH_MB=2500 TORCH_RAM_MB=900
 
 usage() {
@@ -42,7 +42,7 @@ note() { printf '    %s\n' "$*"; }
 die() { printf 'install.sh: %s\n' "$*" >&2; exit 1; }
 usage_error() { printf 'install.sh: %s (see --help)\n' "$*" >&2; exit 2; }
 
-# Carry out a command, or in a dry run only print it.
+# Run a command; in a dry run only print it.
 act() {
     if ((dry_run)); then
         printf '    would run:'
@@ -194,7 +194,7 @@ check_space() {
         problem "$ram_mb MB of memory are too little to build a model with torch: build it elsewhere, and use --lean"
 }
 
-# Lean where asked for; an upgrade keeps what is there.
+# Lean if asked for; an upgrade keeps the kind that is installed.
 is_lean() {
     [[ -n $lean ]] && return 0
     ((upgrade)) && [[ -f $opt/current/share/edge-agent/lean ]]
@@ -204,12 +204,12 @@ is_lean() {
 
 installed() { dpkg-query --show --showformat='${db:Status-Status}\n' "$1" 2>/dev/null | grep -qx installed; }
 
-# The names of Debian's packages that are needed and not installed.
+# Print the names of the Debian packages that are needed and not installed.
 missing_packages() {
     local name
-    # ensurepip is what Debian moves out of python3 into python3-venv.
+    # Debian moves ensurepip out of python3 into python3-venv.
     python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
-    # XNNPACK's package is named after the date of its release: any will do, the newest is taken.
+    # XNNPACK's package is named after the date of its release. Any installed one will do; else the newest is taken.
     name=$(dpkg-query --show --showformat='${Package} ${db:Status-Status}\n' 'libxnnpack0*' 2>/dev/null |
         awk '$2 == "installed" { print $1; exit }' || true)
     [[ -n $name ]] || xnnpack_package
@@ -226,7 +226,7 @@ xnnpack_package() {
     echo "${name:-libxnnpack0}"
 }
 
-# The file of a package in the wheelhouse.
+# Print the path of a package's .deb file in the wheelhouse; nothing where there is none.
 offline_package() { find "$offline" -maxdepth 1 -name "$1_*.deb" -print -quit; }
 
 install_packages() {
@@ -235,7 +235,7 @@ install_packages() {
     if ((${#missing[@]} == 0)); then return; fi
     say "Debian packages: ${missing[*]}"
     if [[ -n $offline ]]; then
-        # All of them: they may depend on each other. Those that are installed already stay as they are.
+        # Name every .deb, since they may depend on each other. Packages that are installed already stay as they are.
         local files=() file
         while read -r file; do files+=("$file"); done < <(find "$(cd "$offline" && pwd)" -maxdepth 1 -name '*.deb')
         act env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --option Dpkg::Use-Pty=0 --no-install-recommends "${files[@]}"
@@ -249,7 +249,7 @@ install_packages() {
 
 # --- the release: a virtual environment beside the one in use ------------------------------------------------
 
-# What a release is made from: the same digest is the same program.
+# Print a digest of everything that a release is made from: an equal digest means the same program.
 source_digest() {
     (
         cd "$source_dir"
@@ -260,7 +260,7 @@ source_digest() {
     ) | sha256sum | cut -c 1-12
 }
 
-# The finished release made from the same source, if there is one: an interrupted run need not make it again.
+# Print the finished release that was made from the same source, if there is one, so that it is not made again.
 find_release() {
     local digest=$1 file path
     for file in "$opt"/releases/*/share/edge-agent/digest; do
@@ -280,10 +280,10 @@ make_release() {
         note "would run: pip install edge-agent$(extras)$([[ -z $offline ]] || echo " from $offline")"
         return
     fi
-    # What an interrupted run left half done.
+    # Remove what an interrupted run left unfinished.
     for mark in "$opt"/releases/*.unfinished; do rm -rf "${mark%.unfinished}" "$mark"; done
-    # Marked as unfinished by a file beside it, since a virtual environment cannot be renamed: its programs know
-    # where they are.
+    # A file beside the release marks it as unfinished. The usual way, to rename it when it is finished, is not
+    # possible: the programs of a virtual environment contain its path.
     : >"$release.unfinished"
     python3 -m venv --system-site-packages "$release"
     pip_install "$release" "edge-agent$(extras) @ file://$(copy_of_source)"
@@ -297,10 +297,10 @@ make_release() {
 
 extras() { if is_lean; then echo; else echo '[torch]'; fi; }
 
-# pip writes into the source that it builds: it gets a copy, so that the checkout stays its owner's.
+# pip writes into the source that it builds, so it gets a copy, and root leaves no files in the checkout.
 copy_of_source() {
     local entry
-    for entry in edge_agent pyproject.toml README.md LICENSE NOTICE MANIFEST.in; do
+    for entry in edge_agent pyproject.toml README.md LICENSE NOTICE; do
         if [[ -e $source_dir/$entry ]]; then cp -R "$source_dir/$entry" "$work/"; fi
     done
     echo "$work"
@@ -315,7 +315,7 @@ pip_install() {
     "$venv/bin/python" -m pip install "${options[@]}" "$@"
 }
 
-# V4L2, RTSP and video files are read through OpenCV; nothing else needs its memory.
+# V4L2, RTSP and video files are read through OpenCV. Other sources do not need it.
 add_opencv_where_needed() {
     case $(setting source.type) in
     v4l2 | rtsp | file) ;;
@@ -361,7 +361,7 @@ install_config() {
         die "the configuration cannot be used; the service was not touched. Correct it, and run this again"
 }
 
-# One effective setting, by its dotted name.
+# Print the effective value of a setting, by its dotted name.
 setting() {
     "$release/bin/edge-agent" check-config --json "$etc/edge-agent.yaml" | "$release/bin/python" -c '
 import functools, json, sys
@@ -376,7 +376,7 @@ owned() { if [[ -z $root ]]; then chown "$@"; fi; }
 install_model() {
     act install -d -m 755 "$state" "$state/models"
     if ((dry_run)); then
-        if [[ -n $lean ]]; then say "Model: $lean"; else say "Model: built here, unless there is one"; fi
+        if [[ -n $lean ]]; then say "Model: $lean"; else say "Model: built here, unless one is installed"; fi
         return
     fi
     owned edge-agent:edge-agent "$state"
@@ -407,7 +407,7 @@ install_model() {
     point "models/${made##*/}" "$state/model"
 }
 
-# Make a symbolic link, or turn it around, in one step.
+# Make or replace a symbolic link in one step: `point TARGET LINK`.
 point() {
     ln -sfn "$1" "$2.new"
     mv -T "$2.new" "$2"
@@ -437,7 +437,7 @@ create_user() {
     fi
 }
 
-# The unit of the release in use, and drop-ins that fit this system and this configuration.
+# Install the unit of the release in use, and the drop-ins that this system and this configuration need.
 install_units() {
     local from=$opt/current/share/edge-agent/systemd
     local drop_ins=$units/$SERVICE.service.d
@@ -448,9 +448,10 @@ install_units() {
     local budget_mb
     budget_mb=$(setting memory.budget_mb)
     cat >"$drop_ins/20-memory.conf.new" <<MEMORY
-# Written by install.sh from memory.budget_mb: $budget_mb. The agent keeps its budget by itself; this is for the day on
-# which it does not. Loading a model takes more for a moment, and the page cache counts here: hence the room.
-# On a kernel without the memory controller it does nothing; \`edge-agent doctor\` says whether it is live.
+# Written by install.sh from memory.budget_mb: $budget_mb. The agent keeps within its budget itself; these limits are a
+# second line of defence. They leave room because loading a model takes more for a moment, and because the page cache
+# counts here.
+# On a kernel without the memory controller they do nothing; \`edge-agent doctor\` says whether they are live.
 [Service]
 MemoryHigh=$((budget_mb * 3 / 2))M
 MemoryMax=$((budget_mb * 2))M
@@ -460,7 +461,7 @@ MEMORY
 }
 
 switch_to() {
-    # A power cut from here on must find the new release whole.
+    # After a power cut from here on, the new release must be complete on the disk.
     sync
     point "$1" "$opt/current"
     install_units
@@ -470,9 +471,9 @@ switch_to() {
 
 property() { systemctl show --property="$1" --value "$SERVICE.service"; }
 
-# Start the service anew and wait until it has classified a frame; says what it waits for.
+# Restart the service and wait until it has classified a frame; print what it waits for.
 start_and_wait() {
-    local deadline=$((SECONDS + wait_s)) told='' status
+    local deadline=$((SECONDS + wait_s)) shown='' status
     systemctl reset-failed "$SERVICE.service" 2>/dev/null || true
     systemctl enable --quiet "$SERVICE.service"
     systemctl restart --no-block "$SERVICE.service"
@@ -480,16 +481,16 @@ start_and_wait() {
         sleep 1
         case $(property ActiveState) in
         active)
-            # A process that was just told to stop is still active.
+            # A process that is about to stop still counts as active: wait until no job is queued.
             if [[ -z $(property Job) ]]; then return 0; fi
             ;;
         failed) return 1 ;;
         esac
         if (($(property NRestarts) >= 2)); then return 1; fi
         status=$(property StatusText)
-        if [[ -n $status && $status != "$told" ]]; then
+        if [[ -n $status && $status != "$shown" ]]; then
             note "$status"
-            told=$status
+            shown=$status
         fi
     done
     return 1
@@ -505,7 +506,7 @@ go_live() {
     if start_and_wait; then return; fi
     complain
     if [[ -z $old_release || $old_release == "${release#"$opt/"}" ]] && [[ -z $old_model || $old_model == "$(current_model)" ]]; then
-        die "the service stays installed and tries on: \`journalctl -u $SERVICE\` and \`edge-agent doctor\` tell more"
+        die "the service stays installed and keeps trying: \`journalctl -u $SERVICE\` and \`edge-agent doctor\` say more"
     fi
     say "Going back to ${old_release##*/}"
     if [[ -n $old_model ]]; then point "$old_model" "$state/model"; fi
@@ -573,7 +574,7 @@ uninstall_all() {
         act systemctl disable --quiet --now "$SERVICE.service" || true
         act systemctl reset-failed "$SERVICE.service" 2>/dev/null || true
     fi
-    # Only what this program put there: drop-ins of the owner's own stay.
+    # Remove only what this program installed: the owner's own drop-ins stay.
     act rm -f "$units/$SERVICE.service" "$units/$SERVICE.service.d/"{10-systemd-254,20-memory}.conf
     act rmdir --ignore-fail-on-non-empty "$units/$SERVICE.service.d" 2>/dev/null || true
     if ((managed)); then act systemctl daemon-reload; fi
@@ -591,7 +592,7 @@ uninstall_all() {
 main() {
     parse_arguments "$@"
     set_paths
-    # Never two of these at a time.
+    # Let no second install.sh run at the same time.
     if ((!dry_run)) && [[ -w $(dirname "$lock") ]]; then
         exec 9>"$lock"
         flock --nonblock 9 || die "another install.sh is running"
