@@ -22,7 +22,7 @@ from edge_agent.config.tree import leaves, members
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "edge_agent"
 FOLDERS = ("benchmarks", "config", "docs", "edge_agent", "systemd", "tests")
-PATH_SETTINGS = frozenset(leaf.key for leaf in leaves(Config()) if isinstance(leaf.value, Path))
+PATH_SETTINGS = frozenset(leaf.key for leaf in leaves(Config()) if leaf.kind in (Path, Path | None))
 
 _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>[\w-]*)[^\n]*\n(?P<text>.*?)^(?P=indent)```$", re.M | re.S
