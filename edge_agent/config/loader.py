@@ -21,12 +21,12 @@ from edge_agent.config.tree import Member, members
 from edge_agent.config.values import (
     BadValueError,
     convert,
-    did_you_mean,
     found,
     has_plain_tag,
     is_null,
     shorten,
 )
+from edge_agent.system.suggest import did_you_mean
 
 
 def load(path: Path, *, hostname: str | None = None) -> Config:

@@ -12,6 +12,7 @@ import yaml
 
 from edge_agent.config.setting import Setting
 from edge_agent.system.secret import Secret
+from edge_agent.system.suggest import did_you_mean
 
 _YAML = "tag:yaml.org,2002:"
 _NULL, _BOOL, _INT, _FLOAT = _YAML + "null", _YAML + "bool", _YAML + "int", _YAML + "float"
@@ -85,15 +86,6 @@ def shorten(text: str) -> str:
     """A text from the file, fit for one line of an error message."""
     visible = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:_LONGEST_SHOWN])
     return visible + ("..." if len(text) > _LONGEST_SHOWN else "")
-
-
-def did_you_mean(word: str, known: typing.Iterable[str]) -> str:
-    """`did you mean 'votes'?`, or nothing where no known word is close."""
-    from difflib import get_close_matches  # only where there is an error: the running agent has no use for it
-
-    by_form = {name.lower(): name for name in known}
-    close = get_close_matches(word.lower().replace("-", "_"), by_form, n=1)
-    return f"did you mean '{by_form[close[0]]}'?" if close else ""
 
 
 def _choice(node: yaml.Node, choices: tuple[str, ...]) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import ConfigError
 from edge_agent.inference import Score
+from edge_agent.system.suggest import did_you_mean
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,6 +85,5 @@ def _unknown(key: str, wanted: Iterable[str], known: Sequence[str]) -> list[str]
 
 
 def _hint(name: str, known: Sequence[str]) -> str:
-    by_lower = {label.lower(): label for label in known}
-    close = get_close_matches(name.lower(), by_lower, n=1)
-    return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
+    hint = did_you_mean(name, known)
+    return f"; {hint}" if hint else ""

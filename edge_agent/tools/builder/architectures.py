@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.metadata
 import warnings
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from edge_agent.errors import ModelError
 from edge_agent.model.sidecar import Preprocessing
+from edge_agent.system.suggest import closest
 from edge_agent.tools.builder.pretrained import Pretrained, WeightsUnavailable
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def find_architecture(name: str) -> Architecture:
     models = _torchvision_models(name)
     names = models.list_models(module=models)
     if name not in names:
-        close = difflib.get_close_matches(name, [*names, EFFICIENTNET_LITE0], n=3)
+        close = closest(name, [*names, EFFICIENTNET_LITE0], most=3)
         hint = f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(names)}"
         raise ModelError(f"--arch {name}: no such architecture; {hint}")
     return _torchvision(models, name)
