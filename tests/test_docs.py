@@ -1,4 +1,4 @@
-"""The documents: links lead somewhere, commands and settings are the program's, nothing is of one machine."""
+"""The documents: links lead somewhere, commands, settings and modules exist, no path is of one machine."""
 
 from __future__ import annotations
 
@@ -48,25 +48,25 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A use of `edge-agent` in a document, its words behind that name."""
+    """A use of `edge-agent` in a document, with the words after that name."""
 
     document: Path
     words: tuple[str, ...]
     is_in_block: bool
-    """In a block it is to be typed as it stands; in running text it may be shortened, or have [brackets]."""
+    """Whether it can be typed as it stands; in running text a call may be shortened, or have [brackets]."""
 
     def __str__(self) -> str:
         return f"{self.document.relative_to(ROOT)}: edge-agent {shlex.join(self.words)}"
 
 
 def documents() -> list[Path]:
-    """Every Markdown file of the repository, and of nothing that was installed into its folder."""
+    """Every Markdown file of the repository, without those that were installed into its folder."""
     found = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md")]
     return sorted(ROOT.glob("*.md")) + sorted(found)
 
 
 def fences(document: Path) -> list[Fence]:
-    """Its blocks of code, of which those that are merely indented count as shell."""
+    """The blocks of code of a document; those that are merely indented count as shell."""
     text = document.read_text(encoding="utf-8")
     fenced = [Fence(document, match["language"], match["text"]) for match in _FENCE.finditer(text)]
     indented = [Fence(document, "sh", match[0]) for match in _INDENTED.finditer(_FENCE.sub("", text))]
@@ -86,7 +86,7 @@ def links(document: Path) -> Iterator[str]:
 
 
 def anchors(document: Path) -> set[str]:
-    """What GitHub calls the headings: lower case, punctuation gone, spaces as hyphens."""
+    """The anchors that GitHub gives the headings: lower case, no punctuation, hyphens for spaces."""
     headings = (
         re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", match[1]) for match in _HEADING.finditer(prose(document))
     )
@@ -94,7 +94,7 @@ def anchors(document: Path) -> set[str]:
 
 
 def commands_in(text: str, *, has_prompt: bool) -> Iterator[list[str]]:
-    """The words of each command in a piece of shell; with `has_prompt`, only lines with one are commands."""
+    """The words of each command in a piece of shell; with `has_prompt`, only lines with one count."""
     joined = text.replace("\\\n", " ")
     for line in joined.splitlines():
         typed = line.strip()
@@ -110,7 +110,7 @@ def commands_in(text: str, *, has_prompt: bool) -> Iterator[list[str]]:
 
 
 def agent_words(command: list[str]) -> list[str] | None:
-    """What stands behind `edge-agent` where that is what the command runs, also by sudo; None elsewhere."""
+    """The words after `edge-agent` if the command runs it, also through sudo; None otherwise."""
     words = list(command)
     while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
         del words[0]
@@ -169,19 +169,19 @@ def agent_settings() -> Iterator[Fence]:
     for document in documents():
         for fence in fences(document):
             if fence.language == "yaml":
-                root = yaml.compose(fence.text)  # not loaded: another program's tags are none of ours
+                root = yaml.compose(fence.text)  # not loaded: it may have another program's tags
                 if isinstance(root, yaml.MappingNode) and any(key.value in sections for key, _ in root.value):
                     yield fence
 
 
 def is_missing_file(problem: Problem) -> bool:
-    """Whether it is only that the reader's own file is not here."""
+    """Whether the problem is only that the reader's own file is not here."""
     is_missing = "does not exist" in problem.message or "No such file" in problem.message
     return problem.key in PATH_SETTINGS and is_missing
 
 
 def dotted_name(code: str) -> str:
-    """The `mqtt.port` of `mqtt.port` and of `mqtt.port: 1883`; empty for anything else, as for file names."""
+    """`mqtt.port` for `mqtt.port` and `mqtt.port: 1883`; empty for anything else, such as a file name."""
     name = code.partition(":")[0]
     is_dotted = re.fullmatch(r"[a-z0-9_]+(\.[a-z0-9_]+)+", name) is not None
     return name if is_dotted and Path(name).suffix not in _FILE_SUFFIXES else ""
