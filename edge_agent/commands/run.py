@@ -38,16 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from edge_agent.config.last_good import LastGood
-    from edge_agent.system.lean_imports import leave_out_openssl
+    from edge_agent.system.lean_imports import import_paho
 
     last_good = LastGood(args.last_good, args.config) if args.last_good else None
     config, refused = _usable(args.config, last_good)
     log.setup(config.log.level, config.log.format)
     if refused:
         refused.tell("the configuration cannot be used, starting with the last good one")
-    if not config.mqtt.tls.enabled:
-        leave_out_openssl()
-    # Only now: what these import is what the line above keeps out.
+    import_paho(os.environ, tls=config.mqtt.tls.enabled)
+    # Import these after it: they would load all of paho.
     from edge_agent.daemon.agent import run_agent
     from edge_agent.system.clock import SystemClock
 
