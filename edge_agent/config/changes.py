@@ -11,8 +11,6 @@ from edge_agent.config.schema import Config
 from edge_agent.config.setting import Apply
 from edge_agent.config.tree import Leaf, leaves
 
-_BY_STRENGTH = (Apply.RESTART, Apply.BROKER, Apply.SOURCE, Apply.LIVE)
-
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -42,11 +40,6 @@ class Changes:
     def kinds(self) -> frozenset[Apply]:
         """Everything that has to be done. After a RESTART the others need not."""
         return frozenset(change.apply for change in self.changed)
-
-    @property
-    def strongest(self) -> Apply | None:
-        """The one of `kinds` that disturbs most; None where nothing differs."""
-        return next((kind for kind in _BY_STRENGTH if kind in self.kinds), None)
 
     def touches(self, prefix: str) -> bool:
         """Whether the setting `prefix`, or one in the section of that name, differs."""

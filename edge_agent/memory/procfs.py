@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edge_agent.system.files import read_or_empty
+
 KB_PER_MB = 1024
 PROC = Path("/proc")
 _MOST_DIGITS = 20  # what 64 bits can need; longer words are not the kernel's
@@ -92,31 +94,24 @@ def read_memory(pid: int | None = None, proc: Path = PROC) -> MemoryUse:
 
     Raises ProcessLookupError when there is no such process.
     """
-    root = _read(proc / _name(pid) / "status")
-    if root is None:
+    root = read_or_empty(proc / _name(pid) / "status")
+    if not root:
         raise ProcessLookupError(f"there is no process {_name(pid)} in {proc}")
     uses = [parse_status(root)]
     for child in _descendants(_name(pid), proc):
-        status = _read(proc / str(child) / "status")
-        if status is not None:  # it may have ended since it was listed
+        status = read_or_empty(proc / str(child) / "status")
+        if status:  # it may have ended since it was listed
             uses.append(parse_status(status))
     return _total(uses)
 
 
 def read_smaps(proc: Path = PROC) -> tuple[Mapping, ...]:
     """Return the mappings of this process; empty where the kernel has no smaps."""
-    return parse_smaps(_read(proc / "self" / "smaps") or "")
+    return parse_smaps(read_or_empty(proc / "self" / "smaps"))
 
 
 def _name(pid: int | None) -> str:
     return "self" if pid is None else str(pid)
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return None
 
 
 def _descendants(name: str, proc: Path) -> Iterator[int]:
@@ -127,10 +122,9 @@ def _descendants(name: str, proc: Path) -> Iterator[int]:
 
 def _children(name: str, proc: Path) -> tuple[int, ...]:
     # Kernels built with CONFIG_PROC_CHILDREN list them, per thread; with others every process is asked.
-    lists = [_read(task / "children") for task in _tasks(proc / name / "task")]
-    known = [text for text in lists if text is not None]
-    if known:
-        return tuple(pid for text in known for pid in parse_children(text))
+    lists = [path for task in _tasks(proc / name / "task") if (path := task / "children").exists()]
+    if lists:
+        return tuple(pid for path in lists for pid in parse_children(read_or_empty(path)))
     return tuple(_children_by_parent(name, proc))
 
 
@@ -142,15 +136,12 @@ def _tasks(directory: Path) -> list[Path]:
 
 
 def _children_by_parent(name: str, proc: Path) -> Iterator[int]:
-    status = _read(proc / name / "status")
-    own_id = _field(status or "", "Pid")
+    own_id = _field(read_or_empty(proc / name / "status"), "Pid")
     if not _is_number(own_id):
         return
     for entry in proc.iterdir():
-        if _is_number(entry.name):
-            other = _read(entry / "status")
-            if other is not None and parse_parent(other) == int(own_id):
-                yield int(entry.name)
+        if _is_number(entry.name) and parse_parent(read_or_empty(entry / "status")) == int(own_id):
+            yield int(entry.name)
 
 
 def _total(uses: list[MemoryUse]) -> MemoryUse:

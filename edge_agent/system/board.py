@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from edge_agent.system.files import read_or_empty
+
 _MB = 1 << 20
 _CGROUP1_UNLIMITED = 1 << 60  # version 1 says "no limit" by a number near 2^63
 _VCGENCMD = "usr/bin/vcgencmd"
@@ -139,7 +141,7 @@ class Board:
     def throttling(self) -> Throttling | None:
         """What the Raspberry Pi's firmware says; None on another board, or where it may not be asked."""
         for path in sorted((self._root / "sys/devices/platform").glob("soc*/*firmware*/get_throttled")):
-            if (known := parse_throttled(_read(path))) is not None:
+            if (known := parse_throttled(read_or_empty(path))) is not None:
                 return known
         return self._ask_firmware()
 
@@ -168,11 +170,11 @@ class Board:
     def _zones(self) -> Iterator[tuple[str, float]]:
         for zone in sorted((self._root / "sys/class/thermal").glob("thermal_zone*")):
             try:
-                degrees_c = int(_read(zone / "temp")) / 1000
+                degrees_c = int(read_or_empty(zone / "temp")) / 1000
             except ValueError:  # a sensor that is off
                 continue
             if abs(degrees_c) < _HOTTEST_BELIEVABLE_C:
-                yield _read(zone / "type").strip(), degrees_c
+                yield read_or_empty(zone / "type").strip(), degrees_c
 
     def _ask_firmware(self) -> Throttling | None:
         program = self._root / _VCGENCMD
@@ -186,30 +188,23 @@ class Board:
     def _limit(self, hierarchy: str, path: str, name: str) -> float | None:
         top = self._root / "sys/fs/cgroup" / hierarchy
         inner = PurePosixPath(path.lstrip("/"))
-        limits = (_limit_mb(_read(top / level / name)) for level in (inner, *inner.parents))
+        limits = (_limit_mb(read_or_empty(top / level / name)) for level in (inner, *inner.parents))
         return min((limit for limit in limits if limit is not None), default=None)
 
     def _read(self, name: str) -> str:
-        return _read(self._root / name)
+        return read_or_empty(self._root / name)
 
 
 def _speed(core: Path) -> int:
     """What the kernel thinks of a core's speed, in a unit of its own: above all its scheduler's measure."""
     for name in ("cpu_capacity", "cpufreq/cpuinfo_max_freq"):
-        if (text := _read(core / name).strip()).isdecimal():
+        if (text := read_or_empty(core / name).strip()).isdecimal():
             return int(text)
     return 0
 
 
 def _has(bits: int, bit: int) -> bool:
     return bool(bits >> bit & 1)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
 
 
 def _limit_mb(text: str) -> float | None:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from edge_agent.system.files import read_or_empty
+
 TIMESYNCD_MARK = Path("/run/systemd/timesync/synchronized")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -60,8 +62,5 @@ def kernel_synced() -> bool | None:
 
 
 def boot_id(path: Path = BOOT_ID) -> str:
-    """What names this boot of the machine; empty where the kernel does not tell."""
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
+    """The kernel's name for this boot of the machine; empty where there is none."""
+    return read_or_empty(path).strip()

@@ -1,4 +1,4 @@
-"""Writes small files whole or not at all, also when the power fails meanwhile."""
+"""Small files: read where there is one, written whole or not at all, even if the power fails meanwhile."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ import os
 from pathlib import Path
 
 
+def read_or_empty(path: Path) -> str:
+    """The text of a file; empty where it cannot be read."""
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
 def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:
-    """Put `text`, as UTF-8, in the place of what is at `path`; its folder is made where there is none.
+    """Replace what is at `path` by `text`, as UTF-8; its folder is made where there is none.
 
     `mode` is for the new file, before the umask. Raises OSError, and then leaves what was there.
     """

@@ -145,19 +145,14 @@ class RepeatedError:
         if is_new or is_due:
             say(self._logger, level, message, **fields)
 
-    def recovered(self, key: str, message: str, level: int = logging.INFO, **fields: object) -> bool:
-        """Say that `key` works (again): logged, with what it took, only where trouble had been reported.
-
-        Returns whether there had been trouble.
-        """
+    def recovered(self, key: str, message: str, level: int = logging.INFO, **fields: object) -> None:
+        """Say that `key` works (again): logged, with what it took, only where trouble had been reported."""
         with self._lock:
             trouble = self._troubles.pop(key, None)
             now_s = self._clock()
-        if trouble is None:
-            return False
-        took = {"failures": trouble.count, "after_s": round(now_s - trouble.since_s)}
-        say(self._logger, level, message, **fields, **took)
-        return True
+        if trouble is not None:
+            took = {"failures": trouble.count, "after_s": round(now_s - trouble.since_s)}
+            say(self._logger, level, message, **fields, **took)
 
     def failures(self, key: str) -> int:
         """How often `key` has failed since it last worked."""

@@ -1,15 +1,13 @@
-"""The agent as a systemd service: readiness, status, watchdog and credentials, without a library."""
+"""The agent as a systemd service: readiness, status and watchdog, without a library."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Self
-
-from edge_agent.errors import ConfigError
 
 _SEND_TIMEOUT_S = 1.0  # the manager's queue can be full for a moment; the agent must not wait on it for long
 
@@ -44,34 +42,29 @@ class Notifier:
             return "\0" + address[1:]
         return address if address.startswith("/") else ""
 
-    @property
-    def active(self) -> bool:
-        """Whether there is a manager to tell."""
-        return self._socket is not None
+    def ready(self, status: str = "") -> None:
+        """Start-up, or a reload that `reloading` announced, is complete."""
+        self._send(["READY=1", *self._status_line(status)])
 
-    def ready(self, status: str = "") -> bool:
-        """Start-up, or a reload that `reloading` announced, is complete. True when the message was sent."""
-        return self._send(["READY=1", *self._status_line(status)])
-
-    def status(self, text: str) -> bool:
+    def status(self, text: str) -> None:
         """Set the line that `systemctl status` shows."""
-        return self._send(self._status_line(text))
+        self._send(self._status_line(text))
 
-    def watchdog(self) -> bool:
+    def watchdog(self) -> None:
         """Put off the watchdog by another WatchdogSec=."""
-        return self._send(["WATCHDOG=1"])
+        self._send(["WATCHDOG=1"])
 
-    def reloading(self, status: str = "") -> bool:
-        """The configuration is being read anew; `ready` must follow, however that ends."""
-        return self._send(["RELOADING=1", f"MONOTONIC_USEC={self._clock_us()}", *self._status_line(status)])
+    def reloading(self, status: str = "") -> None:
+        """The configuration is being read again; `ready` must follow, whatever comes of it."""
+        self._send(["RELOADING=1", f"MONOTONIC_USEC={self._clock_us()}", *self._status_line(status)])
 
-    def stopping(self, status: str = "") -> bool:
+    def stopping(self, status: str = "") -> None:
         """Shutdown has begun."""
-        return self._send(["STOPPING=1", *self._status_line(status)])
+        self._send(["STOPPING=1", *self._status_line(status)])
 
-    def extend_timeout(self, seconds: float) -> bool:
+    def extend_timeout(self, seconds: float) -> None:
         """Start-up or shutdown may take this many seconds from now; to be repeated while it goes on."""
-        return self._send([f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}"])
+        self._send([f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}"])
 
     def close(self) -> None:
         """Drop the socket; later messages go nowhere."""
@@ -84,14 +77,10 @@ class Notifier:
         # A newline would begin another assignment.
         return [f"STATUS={' '.join(text.split())}"] if text else []
 
-    def _send(self, assignments: list[str]) -> bool:
-        if self._socket is None or not assignments:
-            return False
-        try:
-            self._socket.sendto("\n".join(assignments).encode(), self._address)
-        except OSError:
-            return False
-        return True
+    def _send(self, assignments: list[str]) -> None:
+        if self._socket is not None and assignments:
+            with contextlib.suppress(OSError):
+                self._socket.sendto("\n".join(assignments).encode(), self._address)
 
 
 def watchdog_interval_s(environment: Mapping[str, str], pid: int | None = None) -> float | None:
@@ -156,17 +145,3 @@ class WatchdogGate:
         fed = self._progress or (self._idle and not self._waiting)
         self._progress = self._idle = False
         return fed
-
-
-def credential_path(name: str, environment: Mapping[str, str]) -> Path | None:
-    """Where systemd put the credential `name` (LoadCredential=), or None where there is none.
-
-    Raises ConfigError for a name that is not a plain file name.
-    """
-    if not name or "/" in name or name in (".", ".."):
-        raise ConfigError(f"{name!r} is no name of a credential: it must be a plain file name")
-    directory = environment.get("CREDENTIALS_DIRECTORY", "")
-    if not directory:
-        return None
-    path = Path(directory) / name
-    return path if path.is_file() else None

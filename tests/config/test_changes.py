@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +19,7 @@ from tests.config.samples import changed_settings, configs, with_value
 def test_a_configuration_does_not_differ_from_itself(config: Config) -> None:
     changes = diff(config, config)
     assert not changes
-    assert (changes.kinds, changes.strongest) == (frozenset(), None)
+    assert changes.kinds == frozenset()
 
 
 @given(configs().flatmap(lambda config: st.tuples(st.just(config), changed_settings(config))))
@@ -44,21 +43,6 @@ def test_a_difference_is_the_same_both_ways_round(one: Config, other: Config) ->
     ]
     assert there.kinds == back.kinds
     assert (one == other) == (not there)
-
-
-@pytest.mark.parametrize(
-    ("kinds", "strongest"),
-    [
-        ({Apply.LIVE}, Apply.LIVE),
-        ({Apply.LIVE, Apply.SOURCE}, Apply.SOURCE),
-        ({Apply.LIVE, Apply.SOURCE, Apply.BROKER}, Apply.BROKER),
-        (set(Apply), Apply.RESTART),
-    ],
-)
-def test_the_strongest_kind_is_the_one_that_disturbs_most(kinds: set[Apply], strongest: Apply) -> None:
-    changes = Changes(tuple(Change("key", 1, 2, kind) for kind in sorted(kinds, key=lambda kind: kind.name)))
-    assert changes.kinds == kinds
-    assert changes.strongest is strongest
 
 
 def test_switching_to_another_source_reopens_it_with_its_own_settings() -> None:

@@ -1,4 +1,4 @@
-"""Small files, written whole or not at all."""
+"""Small files: read where there is one, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.system.files import write_atomic
+from edge_agent.system.files import read_or_empty, write_atomic
 
 
 def test_the_folder_is_made_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -37,3 +37,10 @@ def test_what_cannot_be_written_leaves_what_was_there(
     with pytest.raises(OSError, match="No space left"):
         write_atomic(path, "new")
     assert path.read_text(encoding="utf-8") == "old"
+
+
+def test_a_file_that_cannot_be_read_is_empty(tmp_path: Path) -> None:
+    assert read_or_empty(tmp_path / "none") == ""
+    assert read_or_empty(tmp_path) == ""
+    (tmp_path / "file").write_bytes(b"caf\xe9")
+    assert read_or_empty(tmp_path / "file") == "caf�"
