@@ -1,4 +1,25 @@
-"""The errors that a user can do something about; each knows the exit code it ends a command with."""
+"""The errors that a user can do something about; each knows the exit code that it ends a command with.
+
+EdgeAgentError              1, where nothing else is said
+  ConfigError               2
+    InvalidConfigError      in config/problem.py: the file, with each problem's line
+    RtspUrlError            in config/address.py
+  UsageError                2
+  ArtifactError
+    PlanError               in model/plan.py
+  ModelError
+    LoweringError           in tools/builder/lowering/plan_builder.py
+    WeightsUnavailable      in tools/builder/pretrained.py
+  EngineError
+    UnavailableError        in inference/xnnpack/library.py
+    XnnpackError            in inference/xnnpack/library.py
+  EvidenceError             in inference/evidence.py
+  SourceError
+  BudgetError               2
+  BrokerError
+    BrokerConnectionError   in mqtt/wire/status.py
+  DemoError                 in tools/demo/session.py
+"""
 
 from __future__ import annotations
 
@@ -7,7 +28,7 @@ from typing import ClassVar
 EXIT_OK = 0
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
-EXIT_RESTART = 75  # EX_TEMPFAIL of sysexits.h: the service manager should start the agent anew
+EXIT_RESTART = 75  # EX_TEMPFAIL of sysexits.h: the service manager should start the agent again
 
 
 class EdgeAgentError(Exception):
