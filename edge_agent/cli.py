@@ -1,4 +1,4 @@
-"""The `edge-agent` command: loads the one subcommand that is asked for and turns errors into exit codes."""
+"""The `edge-agent` command: loads the one subcommand that was asked for and turns errors into exit codes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 class CommandModule(Protocol):
-    """What each module of `edge_agent.commands` offers."""
+    """The interface of each module of `edge_agent.commands`."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
 
@@ -39,13 +39,13 @@ class Command:
 
 COMMANDS = (
     Command("run", "run the agent in the foreground"),
-    Command("demo", "see the whole path at work, with bundled pictures and no hardware"),
+    Command("demo", "show the whole path at work, with bundled pictures and no hardware"),
     Command("model", "build, inspect or verify a model"),
     Command("classify", "print the top labels of pictures"),
     Command("calibrate", "measure which engine and precision suit this CPU, and keep the evidence"),
     Command("bench", "measure memory and speed: the comparison table"),
     Command("check-config", "print every error of a configuration file"),
-    Command("doctor", "find what on this board would stop or slow the agent"),
+    Command("doctor", "find what would stop or slow the agent on this board"),
     Command("first-label", "wait for the running service's next label"),
     Command("ha", "remove the device from Home Assistant"),
 )
@@ -54,7 +54,7 @@ COMMANDS = (
 def parser_for(argv: Sequence[str]) -> argparse.ArgumentParser:
     """Return a parser in which only the subcommand named in `argv` is filled in.
 
-    The others are listed with their help line alone: the daemon must not pay memory for commands that it
+    The others are listed with their help line alone: the daemon must not spend memory on commands that it
     does not run.
     """
     parser = argparse.ArgumentParser(

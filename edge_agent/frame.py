@@ -1,4 +1,4 @@
-"""A frame, the one thing that sources make and classifiers take."""
+"""A frame: what sources produce and classifiers consume."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Frame:
     """
 
     id: int
-    """Counts the frames that the source has captured since it was first opened, from 1, dropped ones too."""
+    """Counts the frames captured since the source was first opened, from 1, dropped ones included."""
     captured_s: float
     """When the capture ended, in seconds of `time.monotonic()`."""
     capture_ms: float
     """How long the capture took, decoding included."""
     pixels: NDArray[np.uint8]
     name: str = ""
-    """What the picture is called where it came from (a file name); empty for a camera."""
+    """The file name of a picture; empty for a camera."""

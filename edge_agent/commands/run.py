@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     config, refused = _usable(args.config, last_good)
     log.setup(config.log.level, config.log.format)
     if refused:
-        refused.tell("the configuration cannot be used, starting with the last good one")
+        refused.log("the configuration cannot be used, starting with the last good one")
     import_paho(os.environ, tls=config.mqtt.tls.enabled)
     # Import these after it: they would load all of paho.
     from edge_agent.daemon.agent import run_agent

@@ -1,4 +1,4 @@
-"""What differs between two configurations, and what the running agent has to do about it."""
+"""Compares two configurations, and says what the running agent must do about each difference."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Change:
     """Dotted: `mqtt.port`."""
     old: Any
     new: Any
-    """Both as plain JSON values, and masked where they are secret."""
+    """Both as plain JSON values; secrets are masked."""
     apply: Apply
 
 
@@ -38,7 +38,7 @@ class Changes:
 
     @property
     def kinds(self) -> frozenset[Apply]:
-        """Everything that has to be done. After a RESTART the others need not."""
+        """Everything that has to be done; a RESTART covers the rest."""
         return frozenset(change.apply for change in self.changed)
 
     def touches(self, prefix: str) -> bool:
@@ -51,7 +51,7 @@ class Changes:
 
 
 def diff(old: Config, new: Config) -> Changes:
-    """What differs in `new`. Settings of a kind of source that neither uses take no reopening."""
+    """Return what differs in `new`. A change to a kind of source that neither uses reopens nothing."""
     used: set[str] = {old.source.type, new.source.type}
     return Changes(
         tuple(

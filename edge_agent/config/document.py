@@ -1,4 +1,4 @@
-"""Reads a YAML file into nodes that know their line; refuses what a settings file has no use for."""
+"""Reads a YAML file into nodes that know their line; refuses what a settings file never needs."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ def compose(text: str, name: str) -> yaml.MappingNode:
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes nodes without aliases: settings can do without, and a hostile file could grow by them."""
+    """Composes nodes without aliases: settings do not need them, and a hostile file could use them to
+    expand without bound."""
 
     _depth = 0
 
@@ -102,7 +103,7 @@ def _syntax_problem(error: yaml.MarkedYAMLError) -> Problem:
 
 
 def _position(before: str) -> tuple[int, int]:
-    """Line and column, from 1, of what follows the text `before`."""
+    """The line and column, from 1, at which the text `before` ends."""
     return before.count("\n") + 1, len(before) - before.rfind("\n")
 
 

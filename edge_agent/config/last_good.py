@@ -1,4 +1,4 @@
-"""Keeps a copy of the configuration that last worked, for a start at which the file itself is no good."""
+"""Keeps a copy of the configuration that last worked, to start from when the file cannot be used."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class LastGood:
         self._config_file = config_file
 
     def load(self) -> Config | None:
-        """Return the configuration in the copy; None where there is none that could be used."""
+        """Return the configuration in the copy; None where there is no usable one."""
         try:
             return self._parse(read_text(self._copy))
         except InvalidConfigError:
             return None
 
     def keep(self, config: Config) -> None:
-        """Copy the file, if it says what `config` does; where the copy is the same, nothing is written.
+        """Copy the file, provided that it means `config`. A copy that is the same is left as it is.
 
         The copy may hold passwords: only its owner can read it.
         """
@@ -47,5 +47,5 @@ class LastGood:
             say(_LOG, logging.WARNING, "the good configuration could not be kept", error=str(error))
 
     def _parse(self, text: str) -> Config:
-        # Relative paths are meant from where the file is, not from where its copy is.
+        # Resolve relative paths against the original file's folder.
         return parse(text, str(self._copy), base=self._config_file.absolute().parent)

@@ -1,4 +1,4 @@
-"""The configuration of a running agent: an edit of its file is taken over whole, or refused whole."""
+"""The configuration of a running agent: an edit of its file takes effect as a whole, or not at all."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from edge_agent.errors import EdgeAgentError
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The file was good: its configuration is the current one now."""
+    """The file is good: its configuration is now the current one."""
 
     config: Config
     changes: Changes
-    """Against the one before; may be empty."""
+    """Compared with the previous one; may be empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The file was not good: the configuration stays what it was."""
+    """The file is not good: the configuration stays as it was."""
 
     error: InvalidConfigError
     """Lists each problem with its line; `error.summary` is short enough for a status line."""
@@ -39,7 +39,7 @@ def no_veto(config: Config, changes: Changes) -> None:
 
 
 class LiveConfig:
-    """Holds the last good configuration, and why the file on disk is not it. For one thread at a time."""
+    """Holds the last good configuration, and why the file differs from it. For one thread at a time."""
 
     def __init__(
         self,
@@ -50,8 +50,8 @@ class LiveConfig:
         error: InvalidConfigError | None = None,
     ) -> None:
         """`veto` raises EdgeAgentError for a valid configuration that this agent could not run with, for
-        instance one whose model is not there: a restart with it would be the agent's end. `error`: why the
-        file is not `current`, where that is so from the start."""
+        instance one whose model is missing: the agent would not survive a restart with it. `error` says why
+        the file is not `current`, if it is not so from the start."""
         self._path = path
         self._current = current
         self._veto = veto
@@ -65,11 +65,11 @@ class LiveConfig:
 
     @property
     def error(self) -> InvalidConfigError | None:
-        """Why the file as it stands was refused; None while it is the current configuration."""
+        """Why the present file was refused; None while it is the current configuration."""
         return self._error
 
     def reload(self) -> ReloadResult:
-        """Read the file anew, and make it the current configuration if it is good."""
+        """Read the file again, and make it the current configuration if it is good."""
         try:
             config = self._read(self._path)
             changes = diff(self._current, config)

@@ -1,4 +1,4 @@
-"""Reads the configuration file into a `Config`, or finds everything that is wrong with it at once."""
+"""Reads the configuration file into a `Config`, or lists everything that is wrong with it."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from edge_agent.system.suggest import did_you_mean
 def load(path: Path, *, hostname: str | None = None) -> Config:
     """Read, parse and check the file at `path`; paths in it are relative to its folder.
 
-    An empty `device_id` is filled in from `hostname` (default: this host's name). Raises InvalidConfigError
-    with every problem found.
+    An empty `device_id` is filled in from `hostname` (default: the name of this host).
+    Raises InvalidConfigError with every problem found.
     """
     return parse(read_text(path), str(path), base=path.absolute().parent, hostname=hostname)
 
@@ -44,25 +44,25 @@ def parse(text: str, name: str, *, base: Path | None = None, hostname: str | Non
     Paths in it are relative to `base` (default: the current directory). Raises InvalidConfigError.
     """
     root = compose(text, name)
-    walk = _Walk(Path.cwd() if base is None else base)
-    config = typing.cast(Config, walk.section(Config, root, ""))
+    reader = _Reader(Path.cwd() if base is None else base)
+    config = typing.cast(Config, reader.section(Config, root, ""))
     for rule in RULES:
-        walk.apply(rule, config)
-    if walk.problems:
-        raise InvalidConfigError(name, tuple(walk.problems))
+        reader.apply(rule, config)
+    if reader.problems:
+        raise InvalidConfigError(name, tuple(reader.problems))
     if config.device_id:
         return config
     return replace(config, device_id=device_id_from(os.uname().nodename if hostname is None else hostname))
 
 
 def device_id_from(hostname: str) -> str:
-    """A device id made of the first part of a host's name: `Küche 2.local` becomes `K-che-2`."""
+    """Make a device id of the first part of a host's name: `Küche 2.local` becomes `K-che-2`."""
     usable = re.sub(r"[^a-zA-Z0-9_-]+", "-", hostname.partition(".")[0]).strip("-")
     return usable[:64] or "edge-agent"
 
 
-class _Walk:
-    """Follows the YAML nodes along the schema, and notes every problem with its place."""
+class _Reader:
+    """Reads YAML nodes by the schema, and notes every problem with its place."""
 
     def __init__(self, base: Path) -> None:
         self.problems: list[Problem] = []
@@ -71,7 +71,7 @@ class _Walk:
         self._bad: set[str] = set()
 
     def section(self, kind: type, node: yaml.Node, prefix: str) -> Any:
-        """Return a section's dataclass; what is missing or wrong keeps its default."""
+        """Return a section's dataclass. Settings that are missing or wrong keep their default."""
         if is_null(node):
             return kind()
         if not isinstance(node, yaml.MappingNode) or not has_plain_tag(node):
@@ -93,7 +93,7 @@ class _Walk:
         return kind(**values)
 
     def apply(self, rule: Rule, config: Config) -> None:
-        """Note where `config` breaks a rule between settings that are right each for itself."""
+        """Note where `config` breaks a rule between settings that are valid on their own."""
         for violation in rule(config):
             if self._bad.isdisjoint(violation.keys):
                 node = self._nearest(violation.keys)
@@ -138,7 +138,7 @@ class _Walk:
             return None
 
     def _entries(self, node: yaml.MappingNode, prefix: str) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
-        """The pairs of a mapping whose keys are texts, each key once."""
+        """Yield the pairs of a mapping whose keys are texts, each key once."""
         lines: dict[str, int] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode) or not has_plain_tag(key_node):
@@ -153,11 +153,11 @@ class _Walk:
             yield name, key_node, value_node
 
     def _nearest(self, keys: tuple[str, ...]) -> yaml.Node | None:
-        """Where in the file the first of `keys` is that is given there."""
+        """The node of the first of `keys` that the file gives."""
         return next((self._given[key] for key in keys if key in self._given), None)
 
     def _refuse(self, node: yaml.Node, key: str, message: str, hint: str = "") -> None:
-        """Note a value that cannot be used: rules about it would only add confusion."""
+        """Note a value that cannot be used, and skip the rules about it, which would only confuse."""
         self._note(node, key, message, hint)
         self._bad.add(key)
 
@@ -168,7 +168,7 @@ class _Walk:
 
 
 def _suggest(name: str, siblings: list[str], prefix: str) -> str:
-    """The setting that was probably meant: one of that name in another section, else a similar one here."""
+    """Name the setting that was probably meant: the same name in another section, else a similar one here."""
     elsewhere = [key for key in _all_keys(Config, "") if key.rpartition(".")[2] == name]
     if elsewhere:
         nearest = sorted(elsewhere, key=lambda key: not key.startswith(prefix))[:2]

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration file, and where: a list of problems, raised as one error."""
+"""The problems of a configuration file, each with its place, raised as one error."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One thing that its owner has to change."""
+    """One thing that the owner of the file has to change."""
 
     line: int
-    """From 1; 0 where the whole file is meant."""
+    """From 1; 0 for the file as a whole."""
     column: int
-    """From 1; 0 where the whole file is meant."""
+    """From 1; 0 for the file as a whole."""
     key: str
-    """The setting's dotted key, for instance `mqtt.port`; empty where no setting is meant."""
+    """The setting's dotted key, for instance `mqtt.port`; empty where it is not about one setting."""
     message: str
     hint: str = ""
-    """What could be done, for instance "did you mean 'votes'?"; may be empty."""
+    """A remedy, for instance "did you mean 'votes'?"; may be empty."""
 
     def describe(self, file: str) -> str:
         """One line: `edge-agent.yaml:12: mqtt.port: must be 0 to 65535 (found 70000)`."""
@@ -46,8 +46,8 @@ class InvalidConfigError(ConfigError):
         more = len(self.problems) - 1
         return f"{first}, and {more} more" if more else first
 
-    def tell(self, consequence: str) -> None:
-        """Log what follows from the problems, and each of them."""
+    def log(self, consequence: str) -> None:
+        """Log `consequence`, then each problem on a line."""
         _LOG.error("%s", consequence)
         for line in str(self).splitlines():
             _LOG.error("%s", line)

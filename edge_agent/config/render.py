@@ -31,13 +31,13 @@ _HEADER = """\
 # Relative paths are relative to this file's folder.
 """
 
-# What YAML reads as the text that it looks like; anything else is quoted.
+# Text that YAML reads as it stands; anything else is quoted.
 _BARE = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
 _NOT_BARE = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null"))
 
 
 def masked(config: Config) -> dict[str, Any]:
-    """The configuration as plain JSON values, nested as in the file; no secret in it can be read."""
+    """Return the configuration as plain JSON values, nested as in the file, with its secrets masked."""
     plain: dict[str, Any] = {}
     for leaf in leaves(config):
         *sections, name = leaf.key.split(".")
@@ -49,7 +49,7 @@ def masked(config: Config) -> dict[str, Any]:
 
 
 def shown(leaf: Leaf) -> Any:
-    """A setting's value as a plain JSON value, masked where it is secret."""
+    """Return a setting's value as a plain JSON value; a secret is masked."""
     value = leaf.value
     if isinstance(value, Secret):
         return value.shown()
@@ -59,21 +59,21 @@ def shown(leaf: Leaf) -> Any:
 
 
 def commented_yaml(config: Config) -> str:
-    """The configuration as a YAML file for its owner to edit: every setting, explained.
+    """Return the configuration as a YAML file for its owner to edit, with every setting explained.
 
-    Secrets stand in it as they are, since the file is what keeps them.
+    Secrets are not masked, since this file is where they are kept.
     """
     return "\n".join([_HEADER.rstrip("\n"), *_section_lines(config, "")]) + "\n"
 
 
 def settings_table(config: Config) -> str:
-    """A Markdown table of every setting, for the manual; `config` gives the defaults."""
+    """Return a Markdown table of every setting, for the manual; `config` gives the defaults."""
     head = "| setting | default | values | a change | |\n|---|---|---|---|---|\n"
     return head + "".join(_table_row(leaf) for leaf in leaves(config))
 
 
 def with_settings_table(manual: str, config: Config) -> str:
-    """The manual's text with the settings table between its two marks replaced by a current one."""
+    """Return the manual's text with the settings table between its two marks brought up to date."""
     begin, end = _TABLE
     before, rest = manual.split(begin)
     _, after = rest.split(end)
@@ -81,7 +81,7 @@ def with_settings_table(manual: str, config: Config) -> str:
 
 
 def describe_values(kind: Any, setting: Setting) -> str:
-    """What may be written: `one of tcp, udp`, `0 to 65535`, `true or false`; empty for any text."""
+    """Say which values are allowed: `one of tcp, udp`, `0 to 65535`, `true or false`; empty for any text."""
     if typing.get_origin(kind) is Literal:
         return f"one of {', '.join(typing.get_args(kind))}"
     if kind is bool:

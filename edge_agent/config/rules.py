@@ -1,4 +1,4 @@
-"""Rules between settings, and about the files that they name: what the type and limits of one cannot say."""
+"""Checks that settings go together and that the files they name can be used."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def sizes_agree(config: Config) -> Iterator[Violation]:
 
 
 def ranges_agree(config: Config) -> Iterator[Violation]:
-    """A least value is not above its greatest."""
+    """No lower limit is above its upper one."""
     source, mqtt, stabilizer = config.source, config.mqtt, config.stabilizer
     keys = ("source.reopen_min_s", "source.reopen_max_s")
     yield from _not_above(keys, source.reopen_min_s, source.reopen_max_s)
@@ -85,7 +85,7 @@ def labels_can_appear(config: Config) -> Iterator[Violation]:
 
 
 def credentials_are_complete(config: Config) -> Iterator[Violation]:
-    """One password, and a name to go with it."""
+    """There is at most one password, and a user name with it."""
     mqtt = config.mqtt
     if mqtt.password and mqtt.password_file:
         keys = ("mqtt.password", "mqtt.password_file")
@@ -99,7 +99,7 @@ def credentials_are_complete(config: Config) -> Iterator[Violation]:
 
 
 def tls_files_are_usable(config: Config) -> Iterator[Violation]:
-    """Certificates are readable and come with their keys; and none is given for nothing."""
+    """Certificates are readable and come with their keys, and TLS is on where there are any."""
     tls = config.mqtt.tls
     files = {"ca_file": tls.ca_file, "cert_file": tls.cert_file, "key_file": tls.key_file}
     for name, path in files.items():

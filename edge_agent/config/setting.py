@@ -1,4 +1,4 @@
-"""How one setting is declared: its default, its documentation, its limits, and what a change of it takes."""
+"""How a setting is declared: default, documentation, limits, and what the agent does when it changes."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Setting:
     apply: Apply
     at_least: float | None = None
     at_most: float | None = None
-    """Both limits belong to the range; in a list they hold for each member."""
+    """Both limits belong to the range; in a list they apply to each member."""
     pattern: str | None = None
     """A regular expression that the whole string must match."""
     pattern_help: str = ""
     """What `pattern` means, in words: used in the error message."""
     keeps_bare_name: bool = False
-    """A path without a slash is a name to be looked up elsewhere, not a file beside the configuration."""
+    """A path without a slash is a name to look up elsewhere, not a file beside the configuration."""
 
 
 def setting(

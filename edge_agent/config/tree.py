@@ -49,7 +49,7 @@ def _member(section: Any, part: Field[Any], kind: Any) -> Member:
 
 
 def leaves(config: Any, prefix: str = "") -> Iterator[Leaf]:
-    """Every setting of a configuration (or section), in the order of the schema."""
+    """Yield every setting of a configuration (or section), in the order of the schema."""
     section: Any = type(config)
     for member in members(section):
         value = getattr(config, member.name)

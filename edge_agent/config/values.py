@@ -1,4 +1,4 @@
-"""Turns one YAML scalar into the value of a setting, or says what was expected and what was found."""
+"""Turns one YAML scalar into the value of a setting, or says what it expected and what it found."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ def has_plain_tag(node: yaml.Node) -> bool:
 
 
 def is_null(node: yaml.Node) -> bool:
-    """Whether nothing stands behind the colon."""
+    """Whether the value is empty (YAML null)."""
     return isinstance(node, yaml.ScalarNode) and node.tag == _NULL
 
 
 def found(node: yaml.Node) -> str:
-    """What stands in the file, in words: `the text 'ten'`."""
+    """Describe a value of the file in words: `the text 'ten'`."""
     if isinstance(node, yaml.SequenceNode):
         return "a list"
     if isinstance(node, yaml.MappingNode):
@@ -83,13 +83,13 @@ def found(node: yaml.Node) -> str:
 
 
 def shorten(text: str) -> str:
-    """A text from the file, fit for one line of an error message."""
+    """Cut a text from the file, and escape what cannot be printed, so that it fits one line of a message."""
     visible = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:_LONGEST_SHOWN])
     return visible + ("..." if len(text) > _LONGEST_SHOWN else "")
 
 
 def _choice(node: yaml.Node, choices: tuple[str, ...]) -> str:
-    # The text as written: YAML 1.1 would read 5 as a number and `on` as true.
+    # Take the text as written: YAML 1.1 would read 5 as a number and `on` as true.
     if isinstance(node, yaml.ScalarNode) and node.value in choices:
         return str(node.value)
     word = node.value if isinstance(node, yaml.ScalarNode) else ""
@@ -151,7 +151,7 @@ def _plain(number: float) -> str:
 def _text(node: yaml.Node, kind: Any, setting: Setting, base: Path) -> str | Path | None:
     if not isinstance(node, yaml.ScalarNode):
         raise BadValueError(f"must be a text, not {found(node)}")
-    # The text as written: `0123`, `1.10` and `on` are fine passwords and names.
+    # Take the text as written: `0123`, `1.10` and `on` are fine passwords and names.
     text = "" if is_null(node) else str(node.value)
     if _CONTROL.search(text):
         raise BadValueError("must not hold line breaks or control characters")

@@ -286,7 +286,7 @@ class Supervisor:
         try:
             self.reload()
         except InvalidConfigError as error:
-            error.tell("the edited configuration is refused, the last good one stays in force")
+            error.log("the edited configuration is refused, the last good one stays in force")
 
     def _take_over(self, result: ReloadResult) -> Reloaded:
         if isinstance(result, Refused):

@@ -12,8 +12,8 @@ class Source(Protocol):
 
     @property
     def live(self) -> bool:
-        """True where time does not wait: frames that nobody took in time are dropped. False for a folder or a
-        file played as fast as its pictures are taken."""
+        """True for a source that does not wait: frames that nobody took in time are dropped. False for a
+        folder or file that is played as fast as its pictures are taken."""
         ...
 
     @property

@@ -18,7 +18,7 @@ _LOG = logging.getLogger(__name__)
 class FolderSource:
     """The JPEG, PNG, WebP and BMP files of one folder; those that cannot be read are skipped.
 
-    With `loop` the folder is listed anew for each round, so pictures may come and go while it plays.
+    With `loop` the folder is listed again for each round, so pictures may come and go while it plays.
     """
 
     def __init__(

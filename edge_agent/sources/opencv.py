@@ -1,4 +1,4 @@
-"""What the sources share that are read through OpenCV, which is imported when one of them is opened."""
+"""Shared by the sources that read through OpenCV, which is imported when one of them is opened."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def import_cv2(timeout_s: float = 10.0) -> Any:
 
     Raises SourceError where OpenCV is not installed.
     """
-    # OpenCV reads these when it is loaded. It is silent unless the owner wants otherwise: what fails is
-    # reported by the capture loop, and once.
+    # OpenCV reads these when it is loaded. Keep it silent unless the owner set otherwise: the capture
+    # loop reports each failure, and once.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(math.ceil(timeout_s)))
@@ -99,9 +99,10 @@ def import_cv2(timeout_s: float = 10.0) -> Any:
 
 
 def to_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Convert what VideoCapture gives (BGR, grey or BGRA) to an RGB array of its own memory.
+    """Return a VideoCapture's image as RGB, shape (height, width, 3), uint8, 0 to 255, in memory of its own.
 
-    A big picture comes back smaller by a whole factor, as picture files do: see SHORTER_SIDE_PX.
+    `image` is grey, BGR or BGRA: shape (height, width) or (height, width, 1, 3 or 4), uint8. A big
+    picture comes back smaller by a whole factor, as picture files do: see SHORTER_SIDE_PX.
     """
     import cv2
 

@@ -27,8 +27,8 @@ class Picamera2Source:
     """The camera's `lores` stream, scaled by its own hardware (ISP), as RGB.
 
     After a capture that failed, the same Picamera2 object is stopped and started again, which is quick and
-    leaks nothing; where that does not help, it is released and a new one made. Whenever the source is closed
-    without a failure, the camera is released for other programs.
+    leaks nothing; if that does not help, it is released and a new one made. Closing the source after
+    a successful capture releases the camera for other programs.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Picamera2Source:
         config = self._config
         self._model = str(camera.camera_properties.get("Model", ""))
         wanted = camera.create_video_configuration(
-            # The main stream is there because libcamera wants one: in its cheapest format.
+            # libcamera requires a main stream: take its cheapest format.
             main={"size": (config.width, config.height), "format": "YUV420"},
             lores={"size": (config.lores_width, config.lores_height), "format": "YUV420"},
             raw=None,
@@ -170,7 +170,7 @@ class Picamera2Source:
 
 def _make_camera(number: int) -> Any:
     """Return the opened camera, a Picamera2. Raises SourceError, or whatever picamera2 raises."""
-    # One line for each start is what libcamera says otherwise: too much for a journal on an SD card.
+    # libcamera would log a line at each start: too much for a journal on an SD card.
     os.environ.setdefault("LIBCAMERA_LOG_LEVELS", "*:WARN")
     os.environ.setdefault("LIBCAMERA_LOG_NO_COLOR", "1")
     try:
@@ -200,7 +200,7 @@ def _make_camera(number: int) -> Any:
 
 
 def _explanation(error: BaseException) -> str:
-    """What went wrong and what to do, from the chain of exceptions below `error`."""
+    """Say what went wrong and what to do, from the chain of exceptions below `error`."""
     chain = list(_chain(error))
     numbers = {cause.errno for cause in chain if isinstance(cause, OSError)}
     text = "; ".join(dict.fromkeys(str(cause) or type(cause).__name__ for cause in chain))
@@ -228,7 +228,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 @contextmanager
 def _tidying_up(action: str) -> Iterator[None]:
-    """Let an action fail that only puts things in order; the debug log has it."""
+    """Ignore a failure while cleaning up; the debug log has it."""
     try:
         yield
     except Exception as error:

@@ -16,7 +16,7 @@ SHORTER_SIDE_PX = 512
 resize to, so that their own antialiased resize still decides what they see."""
 
 MOST_PIXELS = 24_000_000
-"""Of a picture that has to be decoded at full size, where Pillow takes four bytes for each."""
+"""The limit for a picture that must be decoded at full size; Pillow takes four bytes for each pixel."""
 
 _ORIENTATION, _UPRIGHT = 0x0112, 1  # EXIF 2.3, 4.6.4 A
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
@@ -27,7 +27,7 @@ _REDUCIBLE_MODES = ("L", "LA", "RGB", "RGBA", "CMYK")
 def read_picture(path: Path) -> NDArray[np.uint8]:
     """Return the picture at `path` as RGB, shape (height, width, 3), uint8, turned as its EXIF data says.
 
-    The content decides about the format, not the suffix. Transparency is ignored. A big picture comes back
+    The content decides on the format, not the suffix. Transparency is ignored. A big picture comes back
     smaller, see SHORTER_SIDE_PX. Raises SourceError, naming the file, when it cannot be read.
     """
     try:

@@ -21,7 +21,7 @@ _CHROMA_TO_FULL_RANGE = [min(255, max(0, round((value - 128) * 255 / 224) + 128)
 
 @dataclass(frozen=True, slots=True)
 class StreamFormat:
-    """What a configured stream delivers."""
+    """The format and size of a configured stream."""
 
     name: str
     """libcamera's name, for instance `YUV420`."""
@@ -32,7 +32,7 @@ class StreamFormat:
 
 
 def to_rgb(array: NDArray[np.uint8], stream: StreamFormat) -> NDArray[np.uint8]:
-    """Return what `picamera2.capture_array` gave as RGB, shape (height, width, 3).
+    """Return the array of `picamera2.capture_array` as RGB, shape (height, width, 3), uint8, 0 to 255.
 
     YUV is taken as ITU-R BT.601. Raises SourceError for a format that the camera should not have chosen.
     """

@@ -23,7 +23,7 @@ def rtsp_source(
 ) -> LiveCapture:
     """Return the camera as a source. Raises RtspUrlError.
 
-    Of the URL only host and port are ever shown: a password can be in its user part, its path or its query.
+    Only host and port of the URL are ever shown: its user part, path and query may hold a password.
     """
     host, port = rtsp_address(config.url)
     address = f"{host}:{port}"
@@ -47,7 +47,7 @@ def rtsp_source(
 
 @contextmanager
 def _ffmpeg_options(options: str) -> Iterator[None]:
-    """Hand options to FFmpeg, which gets them by a variable only; the owner's own setting of it prevails."""
+    """Hand options to FFmpeg by a variable, its only way; the owner's own value of it prevails."""
     if _FFMPEG_OPTIONS in os.environ:
         yield
         return
@@ -59,7 +59,7 @@ def _ffmpeg_options(options: str) -> Iterator[None]:
 
 
 def _require_reachable(host: str, port: int, timeout_s: float) -> None:
-    """Tell a server that cannot be reached from one that refuses the stream: OpenCV does not."""
+    """Raise SourceError for a server that cannot be reached; OpenCV would report it like a refusal."""
     try:
         socket.create_connection((host, port), timeout_s).close()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What the board tells about itself: its CPU, temperature, throttling, and the kernel's memory limit."""
+"""Reads what the board reports: its CPU, temperature, throttling, and the kernel's memory limit."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Cpu:
 
     @property
     def has_fp16_arithmetic(self) -> bool:
-        """Whether vectors of FP16 numbers can be computed with: ARMv8.2's asimdhp, or x86's AVX512-FP16."""
+        """Whether it computes on vectors of FP16 numbers: ARMv8.2's asimdhp, or x86's AVX512-FP16."""
         return "asimdhp" in self.flags or "avx512_fp16" in self.flags
 
 
@@ -73,7 +73,7 @@ class CgroupMemory:
 
 
 def parse_cpuinfo(text: str) -> Cpu:
-    """Return the processor that the text of /proc/cpuinfo describes; of different cores, what all can do."""
+    """Return the processor by the text of /proc/cpuinfo, with the features that all of its cores have."""
     names: list[str] = []
     parts: list[str] = []
     features: list[set[str]] = []
@@ -110,7 +110,7 @@ def parse_throttled(text: str) -> Throttling | None:
 
 
 class Board:
-    """Reads /proc and /sys; nothing here raises for a figure that the board does not have."""
+    """Reads /proc and /sys. A figure that the board does not have is None or empty, never an error."""
 
     def __init__(self, root: Path = Path("/"), run: Callable[[list[str]], str] | None = None) -> None:
         """`root` holds `proc`, `sys` and `usr`; `run` starts a program and returns what it prints."""
@@ -118,14 +118,15 @@ class Board:
         self._run = _run if run is None else run
 
     def model(self) -> str:
-        """The device tree's name for it, `Raspberry Pi 5 Model B Rev 1.0`; empty where there is none."""
+        """The name in the device tree, `Raspberry Pi 5 Model B Rev 1.0`; empty where there is none."""
         return self._read("proc/device-tree/model").strip("\x00\n ")
 
     def cpu(self) -> Cpu:
+        """The processor, by /proc/cpuinfo."""
         return parse_cpuinfo(self._read("proc/cpuinfo"))
 
     def fastest_cores(self) -> tuple[int, ...]:
-        """The cores that are faster than others (big.LITTLE); empty where all are alike, or none tells."""
+        """The cores that are faster than others (big.LITTLE); empty where all are alike or one is unknown."""
         speeds = {int(path.name.removeprefix("cpu")): _speed(path) for path in self._cores()}
         fastest = max(speeds.values(), default=0)
         if min(speeds.values(), default=0) in (0, fastest):
@@ -133,13 +134,13 @@ class Board:
         return tuple(sorted(core for core, speed in speeds.items() if speed == fastest))
 
     def temperature_c(self) -> float | None:
-        """Degrees Celsius of the sensor that is named for the CPU, else of the hottest one."""
+        """The temperature in degrees Celsius by the sensor named for the CPU, else by the hottest one."""
         zones = dict(self._zones())
         named = [zones[name] for name in _CPU_ZONES if name in zones]
         return named[0] if named else max(zones.values(), default=None)
 
     def throttling(self) -> Throttling | None:
-        """What the Raspberry Pi's firmware says; None on another board, or where it may not be asked."""
+        """The report of the Raspberry Pi's firmware; None on another board, or where access is denied."""
         for path in sorted((self._root / "sys/devices/platform").glob("soc*/*firmware*/get_throttled")):
             if (known := parse_throttled(read_or_empty(path))) is not None:
                 return known
@@ -156,7 +157,7 @@ class Board:
         return CgroupMemory(False, None)
 
     def available_mb(self) -> float | None:
-        """Memory that programs can still get, by /proc/meminfo; None where it is not told."""
+        """Memory that programs can still get, in MB (MiB), by /proc/meminfo; None where that does not say."""
         for line in self._read("proc/meminfo").splitlines():
             key, _, value = line.partition(":")
             number = value.split()[:1]
@@ -196,7 +197,7 @@ class Board:
 
 
 def _speed(core: Path) -> int:
-    """What the kernel thinks of a core's speed, in a unit of its own: above all its scheduler's measure."""
+    """A core's speed in a unit of the kernel: its scheduler's, else of the highest clock; 0 if unknown."""
     for name in ("cpu_capacity", "cpufreq/cpuinfo_max_freq"):
         if (text := read_or_empty(core / name).strip()).isdecimal():
             return int(text)

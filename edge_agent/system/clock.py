@@ -1,4 +1,4 @@
-"""Time as the agent sees it: monotonic, by the wall clock, and whether the latter can be believed."""
+"""Reads the time: monotonic, by the wall clock, and whether the wall clock can be trusted."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Clock(Protocol):
         ...
 
     def time_s(self) -> float:
-        """Seconds since 1970-01-01 UTC, as far as this machine knows."""
+        """Seconds since 1970-01-01 UTC by this machine's clock, which may be wrong until `synced`."""
         ...
 
     def synced(self) -> bool:

@@ -103,8 +103,8 @@ class JsonFormatter(logging.Formatter):
 
 
 @dataclass(slots=True)
-class _Trouble:
-    """What `RepeatedError` knows of one key while its error lasts."""
+class _Lasting:
+    """An error of one key that `RepeatedError` has seen and that is not over."""
 
     since_s: float
     summarised_s: float
@@ -113,11 +113,11 @@ class _Trouble:
 
 
 class RepeatedError:
-    """Logs an error once, then only a count: for what fails again and again until it recovers.
+    """Logs an error that keeps coming once, then only its count, until it is over.
 
-    `key` names what is in trouble ("broker", "camera"). Each different message under it is logged when it
-    first comes (at most eight of them, so that a message that varies cannot fill the log), and every
-    `summary_s` seconds of continuing trouble one line with the count. Safe to share between threads.
+    `key` names the part in trouble ("broker", "camera"). Each different message under it is logged when it
+    first comes (at most eight of them, so that a message that varies cannot fill the log). While the trouble
+    lasts, one line with the count follows every `summary_s` seconds. Safe to share between threads.
     """
 
     def __init__(
@@ -126,14 +126,14 @@ class RepeatedError:
         self._logger = logger
         self._clock = clock
         self._summary_s = summary_s
-        self._troubles: dict[str, _Trouble] = {}
+        self._troubles: dict[str, _Lasting] = {}
         self._lock = threading.Lock()
 
     def report(self, key: str, message: str, level: int = logging.WARNING, **fields: object) -> None:
         """Say that `key` failed with `message`; logged when new, or as a summary when one is due."""
         with self._lock:
             now_s = self._clock()
-            trouble = self._troubles.setdefault(key, _Trouble(since_s=now_s, summarised_s=now_s))
+            trouble = self._troubles.setdefault(key, _Lasting(since_s=now_s, summarised_s=now_s))
             trouble.count += 1
             is_new = message not in trouble.messages and len(trouble.messages) < _MESSAGES_PER_KEY
             is_due = now_s - trouble.summarised_s >= self._summary_s
@@ -146,7 +146,7 @@ class RepeatedError:
             say(self._logger, level, message, **fields)
 
     def recovered(self, key: str, message: str, level: int = logging.INFO, **fields: object) -> None:
-        """Say that `key` works (again): logged, with what it took, only where trouble had been reported."""
+        """Say that `key` works (again). Logged, with failures and duration, only after trouble."""
         with self._lock:
             trouble = self._troubles.pop(key, None)
             now_s = self._clock()
@@ -197,7 +197,7 @@ def _short_name(record: logging.LogRecord) -> str:
 
 
 def _text(record: logging.LogRecord) -> str:
-    """The message and its fields in one line: what came from outside cannot forge a second one."""
+    """The message and its fields in one line: text from outside cannot forge a second one."""
     pairs = (f"{name}={_plain_value(value)}" for name, value in _fields(record).items())
     return " ".join([_one_line(record.getMessage()), *pairs])
 

@@ -1,4 +1,4 @@
-"""Where the agent keeps its things: where systemd's unit says, else in the user's own folders."""
+"""The directories that the agent keeps its files in: those of systemd's unit, else the user's own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SYSTEM_MODEL = Path("/var/lib/edge-agent/model")
 
 
 def state_dir(environment: Mapping[str, str]) -> Path:
-    """The directory for what must survive a reboot: systemd's StateDirectory, else the XDG state folder."""
+    """The directory for files that survive a reboot: systemd's StateDirectory, else the XDG state folder."""
     return _directory(environment, "STATE_DIRECTORY", "XDG_STATE_HOME", ".local/state")
 
 
@@ -25,7 +25,7 @@ def runtime_dir(environment: Mapping[str, str]) -> Path | None:
 
 
 def cache_dir(environment: Mapping[str, str]) -> Path:
-    """The directory for what can be made again: systemd's CacheDirectory, else the XDG cache folder."""
+    """The directory for files that can be made again: systemd's CacheDirectory, else the XDG cache folder."""
     return _directory(environment, "CACHE_DIRECTORY", "XDG_CACHE_HOME", ".cache")
 
 
@@ -37,7 +37,7 @@ def demo_model_dir(environment: Mapping[str, str]) -> Path:
 def find_model(given: Path | None, environment: Mapping[str, str]) -> Path:
     """Return the model directory that a one-shot command should use.
 
-    The one given; else the first there is of $EDGE_AGENT_MODEL, the installed model, the demo's model.
+    That is `given`; else the first that exists of $EDGE_AGENT_MODEL, the installed model, the demo's model.
     Raises ArtifactError when there is none.
     """
     if given is not None:

@@ -63,7 +63,7 @@ class Notifier:
         self._send(["STOPPING=1", *self._status_line(status)])
 
     def extend_timeout(self, seconds: float) -> None:
-        """Start-up or shutdown may take this many seconds from now; to be repeated while it goes on."""
+        """Allow start-up or shutdown this many seconds from now; repeat it for as long as it takes."""
         self._send([f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}"])
 
     def close(self) -> None:
@@ -84,10 +84,10 @@ class Notifier:
 
 
 def watchdog_interval_s(environment: Mapping[str, str], pid: int | None = None) -> float | None:
-    """The seconds within which the watchdog must be fed, or None where this process has none to feed.
+    """The seconds within which the watchdog must be fed; None where this process has none to feed.
 
-    As sd_watchdog_enabled(3) reads $WATCHDOG_USEC and $WATCHDOG_PID. The advice there is to feed it each
-    half of this time.
+    Reads $WATCHDOG_USEC and $WATCHDOG_PID as sd_watchdog_enabled(3) does, which advises to feed it twice in
+    this time.
     """
     try:
         interval_us = int(environment.get("WATCHDOG_USEC", ""))

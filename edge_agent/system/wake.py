@@ -7,7 +7,7 @@ import os
 
 
 class Wake:
-    """Rung by any thread; `fd` is readable until the waiting thread has called `clear`."""
+    """Any thread may ring; `fd` is readable from then until the waiting thread calls `clear`."""
 
     def __init__(self) -> None:
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)

@@ -16,13 +16,13 @@ from edge_agent.system.secret import Secret, SecretUrl
 
 LEAVES = {leaf.key: leaf for leaf in leaves(Config())}
 
-# What a setting may hold: anything that an owner can type and see.
+# A setting may hold anything that an owner can type and see.
 _CHARACTERS = st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"])
 _TEXTS = st.text(_CHARACTERS, max_size=20)
 
 
 def values(leaf: Leaf) -> st.SearchStrategy[Any]:
-    """Values that the setting accepts by itself."""
+    """Values that the setting accepts on its own."""
     if typing.get_origin(leaf.kind) is Literal:
         return st.sampled_from(typing.get_args(leaf.kind))
     if typing.get_origin(leaf.kind) is tuple:

@@ -1,4 +1,4 @@
-"""An edit of the running agent's file: taken over whole, or refused whole."""
+"""An edit of the running agent's file: it takes effect as a whole, or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configuration files as their owners write them: what is accepted, and what each mistake is told to be."""
+"""Configuration files as their owners write them: what is accepted, and what is said of each mistake."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ def test_an_unknown_setting_names_the_one_that_was_meant(text: str, key: str, hi
         ("mqtt: !!set {host}", "must be a section of settings, not a section", ""),
     ],
 )
-def test_a_wrong_value_is_told_what_was_expected_and_what_was_found(
+def test_a_message_says_which_value_was_expected_and_which_was_found(
     text: str, message: str, hint: str
 ) -> None:
     found = problem(text)

@@ -94,7 +94,7 @@ def test_the_defaults_break_no_rule() -> None:
         ),
     ],
 )
-def test_settings_that_do_not_go_together_are_told_at_the_one_to_change(
+def test_settings_that_do_not_go_together_are_reported_at_the_one_to_change(
     write: Write, text: str, line: int, key: str, message: str
 ) -> None:
     found = only(problems(write(text)))

@@ -1,4 +1,4 @@
-"""Every setting is documented, has a valid default, and says what a change of it takes."""
+"""Every setting is documented, has a valid default, and says what a change takes."""
 
 from __future__ import annotations
 

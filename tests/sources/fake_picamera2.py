@@ -2,8 +2,8 @@
 """Stands in for the modules picamera2 and libcamera on machines that have no Raspberry Pi camera.
 
 Its methods have the signatures of the real ones, which test_picamera2_signatures.py checks against the real
-package. Of what the real ones do it does what matters to a program that runs for months: it opens files and
-a thread, and leaves them open where the real one does; it refuses calls in the wrong order; it hangs where
+package. It does whatever matters to a program that runs for months: it opens files and a
+thread, and leaves them open where the real one does; it refuses calls in the wrong order; it hangs where
 the real one would hang.
 """
 
@@ -180,7 +180,7 @@ class Picamera2:
 
     def capture_array(self, name: Any = "main", wait: Any = None, signal_function: Any = None) -> Any:
         assert self._started
-        assert isinstance(wait, float), "a capture without a timeout may hang for ever"
+        assert isinstance(wait, float), "a capture without a timeout may hang forever"
         if self.board.hangs or self._hung:
             self.board.hangs = max(0, self.board.hangs - 1)
             self._hung = self.board.hangs_until_made_anew
@@ -201,7 +201,7 @@ class Picamera2:
 
     def stop(self) -> None:
         if self._started and self._preview is not None and self._waiting_jobs:
-            raise AssertionError("stop() would wait for ever behind the capture that hangs")
+            raise AssertionError("stop() would wait forever behind the capture that hangs")
         self._started = False
 
     def close(self) -> None:
@@ -219,7 +219,7 @@ class Picamera2:
 
 
 class ColorSpace:
-    """libcamera.ColorSpace, as far as it is looked at."""
+    """The part of libcamera.ColorSpace that is used."""
 
     Range = SimpleNamespace(Full="Full", Limited="Limited")
 

@@ -1,4 +1,4 @@
-"""Pictures on disk, a clock that only moves when told, and a source that does what the test says."""
+"""Pictures on disk, a clock that the test moves, and a source that follows a script."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pixels_of(colour: tuple[int, int, int], width: int = 8, height: int = 6) -> 
 
 @dataclass
 class FakeClock:
-    """Seconds that pass only in `sleep`, which hands the thread over to whatever the test wants to happen."""
+    """Seconds that pass only in `sleep`, which then runs whatever the test planned."""
 
     now_s: float = 1000.0
     slept_s: list[float] = field(default_factory=list)

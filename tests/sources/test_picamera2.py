@@ -183,7 +183,7 @@ def test_after_a_hang_the_same_object_is_started_again_with_its_controls(board: 
     assert board.acquired == 0
 
 
-def test_when_a_new_start_does_not_help_the_camera_is_made_anew(board: FakeBoard) -> None:
+def test_when_a_new_start_does_not_help_the_camera_is_made_again(board: FakeBoard) -> None:
     camera = opened()
     board.hangs, board.hangs_until_made_anew = 1, True
     for _ in range(2):

@@ -105,7 +105,7 @@ def test_the_user_and_password_of_the_url_are_used(guarded: RtspServer) -> None:
 
 
 @pytest.mark.parametrize("credentials", ["", "admin:wrong"])
-def test_a_refused_password_is_told_apart_from_a_server_that_is_away(
+def test_a_refused_password_is_not_confused_with_a_server_that_is_away(
     guarded: RtspServer, credentials: str
 ) -> None:
     with pytest.raises(

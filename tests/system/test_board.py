@@ -1,4 +1,4 @@
-"""What the board tells: made-up trees for boards that are not here, and this machine's own files."""
+"""What the board reports, on made-up trees of boards that are not here and on this machine's own files."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_of_equal_cores_none_is_fastest(tmp_path: Path) -> None:
     assert _cores(tmp_path, "cpu_capacity", [1024] * 4).fastest_cores() == ()
 
 
-def test_where_one_core_does_not_tell_its_speed_none_is_fastest(tmp_path: Path) -> None:
+def test_where_the_speed_of_one_core_is_unknown_none_is_fastest(tmp_path: Path) -> None:
     board = _cores(tmp_path, "cpu_capacity", [414, 1024])
     (tmp_path / "sys/devices/system/cpu/cpu2").mkdir()
     assert board.fastest_cores() == ()
@@ -198,7 +198,7 @@ def test_the_kernel_s_limit_is_the_lowest_on_the_way_up(
     assert Board(_tree(tmp_path, files)).cgroup() == expected
 
 
-def test_a_board_that_tells_nothing_is_no_error(tmp_path: Path) -> None:
+def test_a_board_that_reports_nothing_is_no_error(tmp_path: Path) -> None:
     board = Board(tmp_path)
     assert (board.model(), board.temperature_c(), board.throttling()) == ("", None, None)
     assert board.available_mb() is None

@@ -1,4 +1,4 @@
-"""The clock: what it says of itself, and whom it asks whether the time was set."""
+"""The clock, and whom it asks whether the time has been set."""
 
 from __future__ import annotations
 

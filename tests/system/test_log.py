@@ -203,7 +203,7 @@ def test_a_process_under_systemd_logs_what_nobody_caught_with_a_priority() -> No
 
 
 class Ticks:
-    """A clock that goes when it is told to."""
+    """A clock that moves only when the test sets it."""
 
     now_s = 0.0
 

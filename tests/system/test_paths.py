@@ -1,4 +1,4 @@
-"""Where the agent keeps its things, by what the environment says."""
+"""The directories that the agent uses, depending on the environment."""
 
 from __future__ import annotations
 
