@@ -32,7 +32,7 @@ from edge_agent.memory.procfs import read_memory
 from edge_agent.memory.trim import SystemLibc, Trimmer, tune_allocator
 from edge_agent.model.sidecar import read_sidecar
 from edge_agent.mqtt.events.outbox import Outbox, open_outbox
-from edge_agent.mqtt.events.sequence import Sequence
+from edge_agent.mqtt.events.sequence import SequenceNumbers
 from edge_agent.mqtt.link import BrokerLink
 from edge_agent.pipeline.capture_loop import CaptureLoop
 from edge_agent.pipeline.inference_loop import InferenceLoop, Rules
@@ -117,7 +117,7 @@ class Agent:
         outbox = self._close_later(open_outbox(self._config.outbox, self._clock, self._environment))
         link = self._make_link(outbox)
         sequence = self._close_later(
-            Sequence(self._state_dir / _SEQUENCE_FILE, self._clock, floor=outbox.newest)
+            SequenceNumbers(self._state_dir / _SEQUENCE_FILE, self._clock, floor=outbox.newest)
         )
         capture, loop = self._make_pipeline(model, link, sequence)
         live = LiveConfig(self._config_file, self._config, self._veto_for(loop), error=refused)
@@ -182,7 +182,7 @@ class Agent:
         return link
 
     def _make_pipeline(
-        self, model: LoadedModel, link: BrokerLink, sequence: Sequence
+        self, model: LoadedModel, link: BrokerLink, sequence: SequenceNumbers
     ) -> tuple[CaptureLoop, InferenceLoop]:
         frames = LatestFrame()
         source = make_source(self._config.source)

@@ -23,7 +23,7 @@ class Lane(enum.Enum):
     IMAGE = 3
 
     @property
-    def lasting(self) -> bool:
+    def resent_after_reconnect(self) -> bool:
         """Whether the newest message of the lane is sent anew after each reconnect."""
         return self in (Lane.INFO, Lane.STATE, Lane.HEALTH)
 
@@ -61,7 +61,7 @@ class Mailbox:
         """Leave a message to be sent; while the broker is away only the newest of a lasting lane is kept."""
         with self._lock:
             waiting = self._lanes[lane]
-            if lane.lasting:
+            if lane.resent_after_reconnect:
                 waiting.newest = _Kept(message, self._clock.monotonic_s())
             if not self._open:
                 return

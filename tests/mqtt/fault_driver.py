@@ -14,7 +14,7 @@ from pathlib import Path
 from edge_agent.config.schema import OutboxConfig
 from edge_agent.mqtt.contract.payloads import LabelChanged, utc
 from edge_agent.mqtt.events.outbox import open_outbox
-from edge_agent.mqtt.events.sequence import Sequence
+from edge_agent.mqtt.events.sequence import SequenceNumbers
 from edge_agent.mqtt.publisher import Publisher
 from edge_agent.system.clock import SystemClock
 from tests.mqtt.samples import TOPICS, broker_config
@@ -28,7 +28,7 @@ def main(port: int, directory: Path) -> None:
     clock = SystemClock()
     places = {"STATE_DIRECTORY": str(directory / "state"), "RUNTIME_DIRECTORY": str(directory / "run")}
     outbox = open_outbox(OutboxConfig(max_rows=1_000_000, max_mb=1000), clock, places)
-    sequence = Sequence(directory / "state" / "sequence", clock, floor=outbox.newest)
+    sequence = SequenceNumbers(directory / "state" / "sequence", clock, floor=outbox.newest)
     publisher = Publisher(broker_config(port), TOPICS, clock=clock, events=outbox, environment={})
     publisher.start()
     ledger = os.open(directory / "ledger", os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -33,7 +33,7 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class OutboxLimits:
     """Beyond these the oldest events are dropped."""
 
     max_rows: int
@@ -48,12 +48,12 @@ class Outbox:
     where the disk fails events stay in the journal, and where that fails too, in the process's memory.
     """
 
-    def __init__(self, journal: Store, disk: Store, bounds: Bounds, clock: Clock, boot: str) -> None:
+    def __init__(self, journal: Store, disk: Store, limits: OutboxLimits, clock: Clock, boot: str) -> None:
         """`boot` names the present boot of the machine (`edge_agent.system.clock.boot_id`)."""
         self._journal = journal
         self._disk = disk
         self._memory = MemoryStore()
-        self._bounds = bounds
+        self._limits = limits
         self._clock = clock
         self._boot = boot
         self._errors = RepeatedError(_LOG, clock.monotonic_s)
@@ -94,7 +94,7 @@ class Outbox:
 
     def put(self, event: LabelChanged) -> None:
         """Keep an event; when this returns, a killed process does not lose it."""
-        row = self._row_of(event)
+        row = self._to_row(event)
         with self._journal_lock:
             self._make_room(row)
             try:
@@ -113,7 +113,7 @@ class Outbox:
             oldest = self._oldest_on_disk(seq)
         with self._journal_lock:
             oldest += self._early(seq, 1)
-        return self._event_of(min(oldest, key=lambda row: row.seq)) if oldest else None
+        return self._to_event(min(oldest, key=lambda row: row.seq)) if oldest else None
 
     def remove(self, seq: int) -> None:
         with self._journal_lock:
@@ -133,7 +133,7 @@ class Outbox:
             waiting_since_s = self._oldest_s
             if waiting_since_s is not None and self._clock.monotonic_s() - waiting_since_s >= SPILL_AFTER_S:
                 self._spill()
-            self._hold_bounds()
+            self._hold_limits()
 
     def close(self) -> None:
         """Write everything that waits to disk, and close the files."""
@@ -163,8 +163,8 @@ class Outbox:
     def _make_room(self, row: Row) -> None:
         """Hold the bounds in the journal alone: there `tick` may be late."""
         while (
-            self._journal.rows + self._memory.rows >= self._bounds.max_rows
-            or self._journal.bytes + self._memory.bytes + row.bytes > self._bounds.max_bytes
+            self._journal.rows + self._memory.rows >= self._limits.max_rows
+            or self._journal.bytes + self._memory.bytes + row.bytes > self._limits.max_bytes
         ):
             oldest = self._early(-1, 1)
             if not oldest or not self._forget_early([min(each.seq for each in oldest)]):
@@ -232,7 +232,7 @@ class Outbox:
         self._retry_at_s = self._clock.monotonic_s() + _RETRY_S
         self._errors.report(_DISK, f"{error}; until it can be written, events are kept in memory only")
 
-    def _hold_bounds(self) -> None:
+    def _hold_limits(self) -> None:
         while surplus := self._surplus():
             try:
                 dropped = self._disk.remove(surplus)
@@ -249,7 +249,7 @@ class Outbox:
         """The oldest events that must go for the others to be within the bounds, a batch at a time."""
         rows = self._memory.rows + self._journal.rows + self._disk.rows
         size = self._memory.bytes + self._journal.bytes + self._disk.bytes
-        if rows <= self._bounds.max_rows and size <= self._bounds.max_bytes:
+        if rows <= self._limits.max_rows and size <= self._limits.max_bytes:
             return []
         try:
             oldest = self._disk.after(-1, _BATCH)
@@ -261,14 +261,14 @@ class Outbox:
                 oldest = self._early(-1, _BATCH)
         surplus: list[int] = []
         for row in oldest:
-            if rows <= self._bounds.max_rows and size <= self._bounds.max_bytes:
+            if rows <= self._limits.max_rows and size <= self._limits.max_bytes:
                 break
             rows -= 1
             size -= row.bytes
             surplus.append(row.seq)
         return surplus
 
-    def _row_of(self, event: LabelChanged) -> Row:
+    def _to_row(self, event: LabelChanged) -> Row:
         ts_s = event.ts.timestamp()
         delay_s = min(max(self._clock.time_s() - ts_s, 0.0), _LONGEST_DELAY_S)
         return Row(
@@ -282,7 +282,7 @@ class Outbox:
             boot=self._boot,
         )
 
-    def _event_of(self, row: Row) -> LabelChanged:
+    def _to_event(self, row: Row) -> LabelChanged:
         ts_s, synced = row.ts_s, row.synced
         if not synced and row.boot == self._boot != "" and self._clock.synced():
             ts_s = self._clock.time_s() - (self._clock.monotonic_s() - row.monotonic_s)
@@ -301,7 +301,7 @@ def open_outbox(config: OutboxConfig, clock: Clock, environment: Mapping[str, st
     return Outbox(
         SqliteStore(journal, durable=False),
         SqliteStore(path, durable=True),
-        Bounds(config.max_rows, config.max_mb * 1_000_000),
+        OutboxLimits(config.max_rows, config.max_mb * 1_000_000),
         clock,
         boot_id(),
     )

@@ -16,7 +16,7 @@ _DIGITS = 20
 _LOG = logging.getLogger(__name__)
 
 
-class Sequence:
+class SequenceNumbers:
     """Counts from 1; the file holds the first number that has not been handed out or reserved.
 
     The file is overwritten in place, within one disk sector: that needs no free space, and power fails before

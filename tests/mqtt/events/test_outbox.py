@@ -18,11 +18,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from edge_agent.config.schema import OutboxConfig
 from edge_agent.mqtt.contract.payloads import LabelChanged, utc
-from edge_agent.mqtt.events.outbox import SPILL_AFTER_S, Bounds, Outbox, open_outbox
+from edge_agent.mqtt.events.outbox import SPILL_AFTER_S, Outbox, OutboxLimits, open_outbox
 from edge_agent.mqtt.events.store import Row, SqliteStore, StoreError
 from tests.mqtt.samples import FakeClock, changed
 
-WIDE = Bounds(max_rows=1000, max_bytes=1_000_000)
+WIDE = OutboxLimits(max_rows=1000, max_bytes=1_000_000)
 
 
 class FlakyStore(SqliteStore):
@@ -48,7 +48,7 @@ class Bench:
     """An outbox with its files and its clock; `restart` is a killed agent that comes back."""
 
     directory: Path
-    bounds: Bounds = WIDE
+    limits: OutboxLimits = WIDE
     boot: str = "boot-1"
     clock: FakeClock = dataclasses.field(default_factory=FakeClock)
 
@@ -58,7 +58,7 @@ class Bench:
     def start(self) -> None:
         self.journal = FlakyStore(self.directory / "run" / "journal.sqlite3", durable=False)
         self.disk = FlakyStore(self.directory / "state" / "outbox.sqlite3", durable=True)
-        self.outbox = Outbox(self.journal, self.disk, self.bounds, self.clock, self.boot)
+        self.outbox = Outbox(self.journal, self.disk, self.limits, self.clock, self.boot)
 
     def restart(self) -> None:
         """The agent is killed and comes back: what SQLite has written is there, nothing was tidied up."""
@@ -188,7 +188,7 @@ def test_removals_reach_the_disk_in_batches(bench: Bench) -> None:
 
 
 def test_beyond_the_bounds_the_oldest_are_dropped_and_counted(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, Bounds(max_rows=10, max_bytes=1_000_000))
+    bench = Bench(tmp_path, OutboxLimits(max_rows=10, max_bytes=1_000_000))
     for seq in range(1, 31):
         fill(bench, seq)
         bench.wait(1.0)
@@ -197,7 +197,7 @@ def test_beyond_the_bounds_the_oldest_are_dropped_and_counted(tmp_path: Path) ->
 
 
 def test_the_bound_in_bytes_holds_too(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, Bounds(max_rows=1000, max_bytes=2000))
+    bench = Bench(tmp_path, OutboxLimits(max_rows=1000, max_bytes=2000))
     for seq in range(1, 101):
         fill(bench, seq)
     assert bench.journal.bytes <= 2000
@@ -213,7 +213,7 @@ def test_the_bound_in_bytes_holds_too(tmp_path: Path) -> None:
 def test_a_smaller_bound_after_a_restart_drops_the_oldest(bench: Bench) -> None:
     fill(bench, *range(1, 21))
     bench.wait(SPILL_AFTER_S)
-    bench.bounds = Bounds(max_rows=5, max_bytes=1_000_000)
+    bench.limits = OutboxLimits(max_rows=5, max_bytes=1_000_000)
     bench.restart()
     bench.wait(1.0)
     assert bench.waiting() == [16, 17, 18, 19, 20]
@@ -402,7 +402,7 @@ class OutboxMachine(RuleBasedStateMachine):
         import tempfile
 
         self.temporary = tempfile.TemporaryDirectory()
-        self.bench = Bench(Path(self.temporary.name), Bounds(max_rows, 1_000_000))
+        self.bench = Bench(Path(self.temporary.name), OutboxLimits(max_rows, 1_000_000))
         self.seq = 0
         self.waiting: list[int] = []
         self.answered: set[int] = set()
@@ -433,7 +433,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.bench.wait(seconds)
         self.forget_dropped()
         if not self.bench.disk.broken:
-            assert len(self.bench.outbox) <= self.bench.bounds.max_rows
+            assert len(self.bench.outbox) <= self.bench.limits.max_rows
         if not self.bench.journal.rows and not self.bench.disk.broken:
             self.safe = set(self.waiting)
 

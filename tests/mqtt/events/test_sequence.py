@@ -11,21 +11,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.mqtt.events.sequence import Sequence
+from edge_agent.mqtt.events.sequence import SequenceNumbers
 from tests.mqtt.samples import FakeClock
 
 
 def test_numbers_count_from_one_and_go_on_after_an_orderly_end(tmp_path: Path) -> None:
-    first = Sequence(tmp_path / "new" / "seq", FakeClock())
+    first = SequenceNumbers(tmp_path / "new" / "seq", FakeClock())
     assert [first.next() for _ in range(3)] == [1, 2, 3]
     first.close()
-    assert Sequence(tmp_path / "new" / "seq", FakeClock()).next() == 4
+    assert SequenceNumbers(tmp_path / "new" / "seq", FakeClock()).next() == 4
 
 
 def test_after_a_crash_the_reserved_numbers_are_skipped(tmp_path: Path) -> None:
-    crashed = Sequence(tmp_path / "seq", FakeClock(), block=100)
+    crashed = SequenceNumbers(tmp_path / "seq", FakeClock(), block=100)
     used = [crashed.next() for _ in range(250)]
-    assert Sequence(tmp_path / "seq", FakeClock(), block=100).next() == 301
+    assert SequenceNumbers(tmp_path / "seq", FakeClock(), block=100).next() == 301
     assert max(used) == 250
 
 
@@ -37,7 +37,7 @@ def test_no_number_comes_twice_however_the_agent_ends(
     file = tmp_path_factory.mktemp("sequence") / "seq"
     numbers: list[int] = []
     for count, orderly in runs:
-        sequence = Sequence(file, FakeClock(), block=10)
+        sequence = SequenceNumbers(file, FakeClock(), block=10)
         numbers += [sequence.next() for _ in range(count)]
         if orderly:
             sequence.close()
@@ -53,7 +53,7 @@ def test_the_disk_is_written_once_for_many_numbers(tmp_path: Path, monkeypatch: 
         return real(descriptor, data, offset)
 
     monkeypatch.setattr(os, "pwrite", counting)
-    sequence = Sequence(tmp_path / "seq", FakeClock())
+    sequence = SequenceNumbers(tmp_path / "seq", FakeClock())
     for _ in range(10_000):
         sequence.next()
     assert len(writes) == 1
@@ -65,20 +65,20 @@ def test_a_damaged_file_never_leads_back(
 ) -> None:
     (tmp_path / "seq").write_text(content)
     clock = FakeClock()
-    first = Sequence(tmp_path / "seq", clock).next()
+    first = SequenceNumbers(tmp_path / "seq", clock).next()
     if content == "12":
         assert first == 12
     else:
         assert first == int(clock.wall_s * 1000)
         assert "go on from the time of day" in caplog.text
         clock.advance(1)
-        assert Sequence(tmp_path / "seq", clock).next() > first
+        assert SequenceNumbers(tmp_path / "seq", clock).next() > first
 
 
 def test_a_disk_that_cannot_be_written_does_not_stop_counting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sequence = Sequence(tmp_path / "seq", FakeClock(), block=10)
+    sequence = SequenceNumbers(tmp_path / "seq", FakeClock(), block=10)
     numbers = [sequence.next() for _ in range(5)]
 
     def full(*_: object) -> int:
@@ -91,12 +91,12 @@ def test_a_disk_that_cannot_be_written_does_not_stop_counting(
         assert "No space left" in caplog.text
         clock = FakeClock()
         clock.advance(60)
-        again = Sequence(tmp_path / "seq", clock, block=10)
+        again = SequenceNumbers(tmp_path / "seq", clock, block=10)
         numbers += [again.next() for _ in range(20)]
     assert numbers == sorted(set(numbers))
-    recovered = Sequence(tmp_path / "seq", clock, block=10)
+    recovered = SequenceNumbers(tmp_path / "seq", clock, block=10)
     assert not set(numbers) & {recovered.next() for _ in range(1000)}
 
 
 def test_numbers_go_on_above_those_of_waiting_events(tmp_path: Path) -> None:
-    assert Sequence(tmp_path / "seq", FakeClock(), floor=5000).next() == 5001
+    assert SequenceNumbers(tmp_path / "seq", FakeClock(), floor=5000).next() == 5001
