@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def wait_for_label(config: Config, clock: Clock, timeout_s: float) -> ReceivedState:
-    """Return the first `state` that is published from now on; what the broker had retained does not count.
+    """Return the first `state` that is published from now on; a retained one does not count.
 
     Raises BrokerError when the broker cannot be reached, or when none arrives within `timeout_s`.
     """

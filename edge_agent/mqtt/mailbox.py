@@ -1,4 +1,4 @@
-"""What waits to be sent: while the broker is away the newest of each topic, else a short queue."""
+"""Messages that wait to be sent: a short queue, or only the newest of a topic while the broker is away."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge_agent.system.clock import Clock
 
 
 class Lane(enum.Enum):
-    """A kind of message, with the number of them that may wait while connected; in the order of sending."""
+    """A kind of message, in the order of sending; the value is how many may wait while connected."""
 
     INFO = 1
     STATE = 16
@@ -24,7 +24,7 @@ class Lane(enum.Enum):
 
     @property
     def resent_after_reconnect(self) -> bool:
-        """Whether the newest message of the lane is sent anew after each reconnect."""
+        """Whether the newest message is kept, and sent again after each reconnect."""
         return self in (Lane.INFO, Lane.STATE, Lane.HEALTH)
 
 
@@ -44,7 +44,7 @@ class Mailbox:
     """Shared by the threads that publish and the one that sends; never blocks, and its size is bounded."""
 
     def __init__(self, clock: Clock, fresh_s: float) -> None:
-        """A message older than `fresh_s` is not sent anew after a reconnect (`info` always is)."""
+        """A message older than `fresh_s` is not sent again after a reconnect; `info` always is."""
         self._clock = clock
         self._fresh_s = fresh_s
         self._lanes = {lane: _Waiting() for lane in Lane}
@@ -54,11 +54,11 @@ class Mailbox:
 
     @property
     def dropped(self) -> int:
-        """Messages that gave way to newer ones before they could be sent to a connected broker."""
+        """How many messages gave way to newer ones before they could be sent to a connected broker."""
         return self._dropped
 
     def put(self, lane: Lane, message: Message) -> None:
-        """Leave a message to be sent; while the broker is away only the newest of a lasting lane is kept."""
+        """Leave a message to be sent; while the broker is away at most the newest of a lane is kept."""
         with self._lock:
             waiting = self._lanes[lane]
             if lane.resent_after_reconnect:
@@ -71,7 +71,7 @@ class Mailbox:
             waiting.queue.append(message)
 
     def open(self) -> None:
-        """The broker is there: the newest message of each lasting lane waits first, if it is fresh."""
+        """The broker is there: queue the newest message of each lane that is sent again, if it is fresh."""
         with self._lock:
             self._open = True
             for lane, waiting in self._lanes.items():

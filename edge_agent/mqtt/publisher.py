@@ -29,7 +29,7 @@ from edge_agent.system.log import RepeatedError, say
 from edge_agent.system.wake import Wake
 
 _STEP_S = 1.0
-_STABLE_S = 5.0  # a connection that lasted so long has recovered; a shorter one is one more failure
+_STABLE_S = 5.0  # a connection must last this long to count as recovered
 _BROKER = "broker"
 _LOG = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ class Publisher:
 
     @property
     def status(self) -> BrokerStatus:
-        """The connection at this moment; may be asked from any thread."""
+        """The connection at this moment; any thread may ask."""
         return dataclasses.replace(
             self._status,
             published=self._session_state.counters.published,
@@ -125,7 +125,7 @@ class Publisher:
         )
 
     def listen(self, subscription: Subscription) -> None:
-        """Make one more subscription on each connection; to be called before `start`."""
+        """Add a subscription, which is made on each connection. Call it before `start`."""
         self._subscriptions.append(subscription)
 
     def start(self) -> None:
@@ -135,7 +135,7 @@ class Publisher:
     def stop(self, timeout_s: float = 1.0) -> None:
         """Publish what waits, then `offline`, and disconnect.
 
-        Returns after `timeout_s` at the latest, also where the broker hangs: it then publishes the last will.
+        Returns after `timeout_s` at the latest, even if the broker hangs: it then publishes the last will.
         """
         self._deadline_s = self._clock.monotonic_s() + timeout_s
         self._stopping.set()
@@ -182,7 +182,7 @@ class Publisher:
                 self._stopping.wait(_STEP_S)
 
     def _attempt(self) -> None:
-        """Connect, and use the connection while it lasts."""
+        """Connect, and use the connection as long as it lasts."""
         try:
             self._use(self._dialer.dial(self._wake, self._stopping.is_set))
         except BrokerConnectionError as error:
@@ -231,7 +231,7 @@ class Publisher:
                 subscription.handler(message)
 
     def _finish(self, connection: Connection, session: Session) -> None:
-        """Send what waits, in half of the time left, then `offline`, and wait for the broker's answers."""
+        """Send what waits, in half of the time left, then `offline`; wait for the broker's answers."""
         now_s = self._clock.monotonic_s()
         self._until(connection, session, now_s + (self._deadline_s - now_s) / 2)
         session.say_goodbye()
@@ -239,7 +239,7 @@ class Publisher:
             connection.close(goodbye=True)
 
     def _until(self, connection: Connection, session: Session, deadline_s: float) -> bool:
-        """Step until everything is acknowledged; returns whether that was so in time."""
+        """Step until everything is acknowledged; returns whether it was in time."""
         while True:
             session.pump()
             left_s = deadline_s - self._clock.monotonic_s()

@@ -1,4 +1,4 @@
-"""Requests over MQTT: `request/<verb>` is answered on `response/<verb>`, or where MQTT 5 asks for it."""
+"""Requests over MQTT: `request/<verb>` is answered on `response/<verb>`, or where an MQTT 5 request says."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """What reading the configuration anew has brought."""
+    """The result of reading the configuration again."""
 
     changed: tuple[str, ...]
     """The settings that differ, dotted."""
     restarts: bool
-    """The agent restarts itself for them."""
+    """Whether the agent restarts itself for them."""
 
 
 class Commands(Protocol):
@@ -62,7 +62,7 @@ class Commands(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request that is fit to be carried out."""
+    """A request that can be carried out."""
 
     verb: str
     topic: str
@@ -78,7 +78,7 @@ class MalformedRequestError(Exception):
 
 
 class TokenBucket:
-    """Lets so many pass a minute, that many at once at most."""
+    """Lets `per_minute` requests pass in a minute, and at most that many at once."""
 
     def __init__(self, per_minute: int, clock: Clock) -> None:
         self._per_minute = per_minute
@@ -101,8 +101,8 @@ class TokenBucket:
 class Control:
     """Takes requests on the publisher's thread, and carries them out on the one that calls `work`.
 
-    Requests that were retained are ignored: nobody waits for their answer, and they would come again with
-    every connection. So are further ones beyond the rate limit, once the first of them has been told.
+    Retained requests are ignored: nobody waits for their answer, and they would come again with every
+    connection. Beyond the rate limit only the first refused request is answered.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Control:
         self._clock = clock
         self._wake = wake
         self._bucket = TokenBucket(max_per_minute, clock)
-        self._is_told = False
+        self._has_said_too_many = False
         self._waiting: queue.Queue[Request] = queue.Queue(_MOST_WAITING)
         self._actions: dict[str, Callable[[Request], dict[str, Any]]] = {
             "pause": self._pause,
@@ -137,17 +137,17 @@ class Control:
         self._bucket = TokenBucket(max_per_minute, self._clock)
 
     def receive(self, message: Incoming) -> None:
-        """Take a message of `request/#`: queue it, or answer why not."""
+        """Queue a message of `request/#`, or answer why not."""
         if message.retained:
             return
         verb = message.topic.removeprefix(self._topics.request(""))
         request = Request(verb, self._answer_topic(verb, message), message.correlation)
         if not self._bucket.take():
-            if not self._is_told:
-                self._is_told = True
+            if not self._has_said_too_many:
+                self._has_said_too_many = True
                 self._refuse(request, "too_many_requests", "more requests than control.max_per_minute allows")
             return
-        self._is_told = False
+        self._has_said_too_many = False
         try:
             request = with_payload(request, message.payload)
         except MalformedRequestError as error:
@@ -193,10 +193,10 @@ class Control:
         self._publish(Message(request.topic, dump(payload), correlation=request.correlation))
 
     def _answer_topic(self, verb: str, message: Incoming) -> str:
-        """Where the requester wants it, unless that is no topic, or would be a request to ourselves."""
-        wanted = message.response_topic
-        if wanted and not set(wanted) & set("+#\0") and not wanted.startswith(self._topics.request("")):
-            return wanted
+        """The requester's choice, unless it is no topic or would be a request to the agent itself."""
+        chosen = message.response_topic
+        if chosen and not set(chosen) & set("+#\0") and not chosen.startswith(self._topics.request("")):
+            return chosen
         return self._topics.response(verb if _VERB.fullmatch(verb) else "error")
 
     def _pause(self, request: Request) -> dict[str, Any]:
@@ -224,7 +224,7 @@ class Control:
 
 
 def with_payload(request: Request, payload: bytes) -> Request:
-    """The request with what its payload says; an empty one says nothing. Raises MalformedRequestError."""
+    """Return the request with what its payload says; it may be empty. Raises MalformedRequestError."""
     if not payload:
         return request
     if len(payload) > _MAX_PAYLOAD_BYTES:

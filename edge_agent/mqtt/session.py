@@ -1,4 +1,4 @@
-"""What is sent during one connection, in order: the greeting, the mailbox, the events, the goodbye."""
+"""Sends during one connection, in order: the greeting, the mailbox, the events, the goodbye."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Counters:
-    """Counts that outlast a connection."""
+    """Counts since the start, over all connections."""
 
     published: int = 0
     refused: int = 0
@@ -36,7 +36,7 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class SessionState:
-    """What one connection hands on to the next: what waits to be sent, and what was learned."""
+    """Handed from one connection to the next: the messages that wait, and what was learned."""
 
     topics: Topics
     mailbox: Mailbox
@@ -57,7 +57,7 @@ class _Sent:
 
 
 class Session:
-    """Used by the publisher's thread, from a connection's beginning to its end."""
+    """One connection from beginning to end; used by the publisher's thread."""
 
     def __init__(self, connection: Connection, state: SessionState, clock: Clock) -> None:
         self._connection = connection
@@ -89,7 +89,7 @@ class Session:
         self._greeting.append(Message(self._topics.availability, ONLINE, retain=True))
 
     def pump(self) -> None:
-        """Send what waits, as far as the broker lets us. Raises BrokerConnectionError."""
+        """Send what waits, as much as the broker takes now. Raises BrokerConnectionError."""
         while len(self._inflight) < self._connection.limits.inflight and self._send_next():
             pass
         while not self._connection.congested:
@@ -103,7 +103,7 @@ class Session:
         self._send(Message(self._topics.availability, OFFLINE, retain=True), None)
 
     def acknowledged(self, ack: Ack) -> None:
-        """Take note of the broker's answer."""
+        """Note the broker's answer."""
         sent = self._inflight.pop(ack.mid, None)
         if ack.refused and sent is not None:
             self._refused(sent, ack)
@@ -132,7 +132,7 @@ class Session:
         return self._send(Message(self._topics.event, encode(changed)), changed.seq)
 
     def _events_paused(self) -> bool:
-        """While the broker refuses events, they are tried one at a time, and not too often."""
+        """Whether to wait: while the broker refuses events, one at a time is tried, and not too often."""
         if self._clock.monotonic_s() < self._hold_until_s:
             return True
         return self._is_refused and any(sent.seq is not None for sent in self._inflight.values())
@@ -148,7 +148,7 @@ class Session:
         return True
 
     def _refused(self, sent: _Sent, ack: Ack) -> None:
-        """An event that may be taken later (an access list can be mended) stays, and the others behind it."""
+        """Keep an event that may be taken later (an access list can be mended), and those behind it."""
         if sent.seq is None or ack.refused in _NEVER_SENDABLE:
             self._give_up(sent.message, sent.seq, f"the broker refused it: {ack.reason}")
             return

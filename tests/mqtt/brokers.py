@@ -1,4 +1,4 @@
-"""A real mosquitto, and what the tests wait with."""
+"""A real mosquitto, and helpers that wait."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def answers(port: int) -> bool:
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
-    """Return as soon as `condition` holds; fails when it does not come to."""
+    """Return as soon as `condition` holds; fail if it does not within `timeout_s`."""
     deadline_s = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline_s, f"not within {timeout_s} s"

@@ -1,6 +1,6 @@
-"""An agent as far as publishing goes, to be killed: it makes events and writes down what it handed over.
+"""The publishing half of an agent, to be killed: makes events, and writes down which ones it handed over.
 
-Run as `python -m tests.mqtt.fault_driver PORT DIRECTORY`; ends upon SIGTERM.
+Run as `python -m tests.mqtt.fault_driver PORT DIRECTORY`; ends on SIGTERM.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ TOP = (Score("tabby", 281, 0.61239), Score("tiger cat", 282, 0.2), Score("Egypti
 
 @dataclass(slots=True)
 class FakeClock:
-    """A clock that stands still until it is told to move."""
+    """A clock that stands still until `advance` moves it."""
 
     now_s: float = 1000.0
     wall_s: float = 1_750_000_000.0

@@ -79,7 +79,7 @@ class TestBrokerKilled:
                 pipeline = threading.Thread(target=publish)
                 pipeline.start()
                 for death in range(deaths):
-                    # A broker that dies before it has handed an event to its subscriber loses it by itself.
+                    # A broker that dies before its subscriber has an event loses that event: not our fault.
                     subscriber.wait_attached()
                     wait_until(lambda death=death: publisher.status.reconnects >= death)  # type: ignore[misc]
                     time.sleep(chance.uniform(0, 0.05))
@@ -191,7 +191,7 @@ def test_a_broker_that_hangs_longer_than_the_keepalive(broker: Mosquitto, outbox
 
 
 class TestRefused:
-    """What the broker will not have waits, and goes out when it will."""
+    """Events that the broker refuses wait, and are sent once it takes them."""
 
     def test_a_wrong_password(self, make_broker: MakeBroker, outbox: Outbox, tmp_path: Path) -> None:
         broker = make_broker(

@@ -87,7 +87,7 @@ def test_home_assistant_gets_the_device_and_gets_it_again_when_it_starts(
     assert agent.paused is control
 
 
-def test_another_broker_is_greeted_with_what_is_known_and_the_old_one_told_goodbye(
+def test_a_new_broker_is_greeted_with_info_and_state_and_the_old_one_hears_offline(
     make_broker: Callable[..., Mosquitto],
 ) -> None:
     old, new = make_broker(), make_broker()

@@ -79,7 +79,7 @@ def test_every_state_is_published_in_order(broker: Mosquitto) -> None:
     ):
         for seq in range(1, count + 1):
             publisher.publish_state(samples.state(seq))
-            # As fast as they are sent: of what waits, the oldest would give way.
+            # As fast as they are sent: the oldest of a longer queue would give way.
             wait_until(lambda sent=seq - 8: publisher.status.published >= sent)  # type: ignore[misc]
         messages = collect(subscriber, lambda message: json.loads(message.payload)["seq"] == count)
     assert [json.loads(message.payload)["seq"] for message in messages] == list(range(1, count + 1))
@@ -233,7 +233,7 @@ def test_publishing_never_blocks_on_a_broker_that_hangs(broker: Mosquitto) -> No
 
 
 class TestTrouble:
-    """Each kind of trouble is told apart in the status, and logged once."""
+    """The status distinguishes each kind of trouble, and each is logged once."""
 
     def test_refused_credentials(
         self, make_broker: MakeBroker, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -265,7 +265,7 @@ class TestTrouble:
             wait_connected(publisher)
 
 
-def test_on_status_tells_of_every_coming_and_going(broker: Mosquitto) -> None:
+def test_on_status_is_called_for_every_coming_and_going(broker: Mosquitto) -> None:
     seen: list[BrokerStatus] = []
     config = broker_config(broker.port)
     with publishing(config, on_status=seen.append) as publisher:

@@ -69,7 +69,7 @@ def test_a_failure_is_answered_with_its_message(bench: Bench) -> None:
     assert "edge-agent.yaml:3" in bench.answer("reload")["error"]["message"]
 
 
-def test_reloading_tells_what_has_changed(bench: Bench) -> None:
+def test_reloading_answers_with_what_has_changed(bench: Bench) -> None:
     assert bench.answer("reload")["data"] == {"changed": ["source.fps"], "restarts": False}
 
 
@@ -128,18 +128,18 @@ def test_an_unknown_verb_is_answered_with_those_there_are(bench: Bench, verb: st
     assert "pause, resume, snapshot, reload, config/get" in body["error"]["message"]
 
 
-def test_answers_go_where_an_mqtt_5_requester_wants_them(bench: Bench) -> None:
+def test_answers_go_where_an_mqtt_5_requester_expects_them(bench: Bench) -> None:
     (answer,) = bench.ask("pause", response_topic="me/answers", correlation=b"\x00\x01")
     assert (answer.topic, answer.correlation, answer.retain) == ("me/answers", b"\x00\x01", False)
 
 
-@pytest.mark.parametrize("wanted", ["a/+/b", "a/#", "a\0b", TOPICS.request("pause")])
-def test_a_response_topic_that_would_do_harm_is_not_used(bench: Bench, wanted: str) -> None:
-    (answer,) = bench.ask("pause", response_topic=wanted)
+@pytest.mark.parametrize("topic", ["a/+/b", "a/#", "a\0b", TOPICS.request("pause")])
+def test_a_response_topic_that_would_do_harm_is_not_used(bench: Bench, topic: str) -> None:
+    (answer,) = bench.ask("pause", response_topic=topic)
     assert answer.topic == TOPICS.response("pause")
 
 
-def test_beyond_the_rate_limit_requests_are_refused_and_told_once() -> None:
+def test_beyond_the_rate_limit_requests_are_refused_and_answered_once() -> None:
     bench = Bench(max_per_minute=3)
     for _ in range(3):
         assert bench.answer("pause")["status"] == "ok"
@@ -196,7 +196,7 @@ def test_any_payload_gets_exactly_one_valid_answer(payload: bytes) -> None:
 
 
 class TestOnARealBroker:
-    """The whole way, from a real requester and back."""
+    """From a real requester to the agent and back."""
 
     @pytest.fixture
     def agent(self, broker: Mosquitto) -> Any:

@@ -1,4 +1,4 @@
-"""Home Assistant's device-based discovery: one retained message from which the whole device appears there.
+"""Home Assistant's device-based discovery: one retained message makes the device appear with all entities.
 
 The format: https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload.
 """
@@ -61,7 +61,7 @@ class Component:
         return own | {"unique_id": f"{device}_{self.key}", "qos": 1}
 
     def removal(self) -> dict[str, Any]:
-        """What removes the entity, should it have been there before: nothing but its platform."""
+        """Its part if it is switched off: the platform alone removes an entity from an earlier message."""
         return {"platform": self.platform}
 
 

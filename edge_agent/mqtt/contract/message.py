@@ -1,4 +1,4 @@
-"""Messages, as the publisher sends and receives them."""
+"""Messages, as they are sent and received."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Incoming:
     topic: str
     payload: bytes
     retained: bool
-    """It was waiting at the broker when we subscribed."""
+    """Whether it was waiting at the broker when we subscribed."""
     response_topic: str = ""
-    """Where an MQTT 5 requester wants its answer; empty for the usual place."""
+    """Where an MQTT 5 requester expects the answer; empty for the usual place."""
     correlation: bytes | None = None

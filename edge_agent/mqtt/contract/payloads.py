@@ -1,4 +1,4 @@
-"""What is published: a frozen dataclass for each payload of the MQTT contract, and `encode` to its JSON."""
+"""The payloads of the MQTT contract: a frozen dataclass for each, and `encode`, which makes its JSON."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ModelRef:
 
 @dataclass(frozen=True, slots=True)
 class StageLatency:
-    """What each stage took, in milliseconds."""
+    """The time that each stage took, in milliseconds."""
 
     capture: float
     preprocess: float
@@ -146,7 +146,7 @@ class MqttHealth:
 
 @dataclass(frozen=True, slots=True)
 class BoardHealth:
-    """The board itself; None for what it does not tell."""
+    """The board itself; None where it does not say."""
 
     temperature_c: float | None
     under_voltage: bool | None
@@ -154,7 +154,7 @@ class BoardHealth:
     throttled: bool | None
     soft_temperature_limit: bool | None
     occurred: tuple[str, ...] = ()
-    """Which of the four have occurred since the boot."""
+    """Those of the four that have occurred since the boot."""
     pace_percent: float = 100.0
     """Share of the usual rate at which frames are taken; less than 100 while the board is hot."""
 
@@ -236,7 +236,7 @@ Payload = State | LabelChanged | RawPrediction | Health | Info
 
 
 def utc(time_s: float) -> datetime:
-    """The moment `time_s` seconds after 1970-01-01 UTC."""
+    """Return the moment `time_s` seconds after 1970-01-01 UTC."""
     return datetime.fromtimestamp(time_s, UTC)
 
 

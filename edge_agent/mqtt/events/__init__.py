@@ -1,0 +1,7 @@
+"""Events that must not be lost while the broker is away, or with the power. In reading order:
+
+- `queue`: the queue as the publisher sees it.
+- `store`: rows in a SQLite file, or in memory.
+- `outbox`: the queue, made of three stores.
+- `sequence`: numbers for events and states that never repeat.
+"""

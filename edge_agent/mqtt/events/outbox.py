@@ -1,9 +1,9 @@
 """The outbox: no event is lost while the broker is away, and the SD card is not written while it is there.
 
-An event is written at once to a journal in the runtime directory, which lies in memory but outlives the
-process: that survives an agent killed at any moment, and costs the SD card nothing. The broker's answer
-removes it, usually within milliseconds. Only events that are still there after some seconds move on to the
-file on disk, which survives a power cut; so does everything when the agent ends in good order.
+An event is first written to a journal in the runtime directory, which lies in memory but outlives the
+process: it survives an agent killed at any moment, and costs the SD card nothing. The broker's answer removes
+it, usually within milliseconds. Events that are still there after some seconds move to the file on disk,
+which survives a power cut. All of them do when the agent ends in good order.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class OutboxLimits:
-    """Beyond these the oldest events are dropped."""
+    """The size of the outbox; beyond it the oldest events are dropped."""
 
     max_rows: int
     max_bytes: int
@@ -43,9 +43,22 @@ class OutboxLimits:
 class Outbox:
     """An EventQueue that outlasts the process (see `edge_agent.mqtt.events.queue.EventQueue`).
 
-    `put` belongs to the pipeline's thread and touches the journal alone, so that it never waits for the disk;
-    the other methods belong to the publisher's thread, and `close` to whoever ends both. No method raises:
-    where the disk fails events stay in the journal, and where that fails too, in the process's memory.
+    `put` is called by the pipeline's thread, `close` by the main thread, everything else by the publisher's.
+    No method raises. Where a row may be, what loses it there, what moves it, and which lock protects it:
+
+    ================  ===========  ==============================  ============================  =======
+    place             lost with    comes by                        goes by                       lock
+    ================  ===========  ==============================  ============================  =======
+    journal           the power    `put`                           `remove`; after 5 s `tick`    journal
+    memory            the process  `put`, if the journal fails     `remove`; after 5 s `tick`    journal
+    disk              -            `tick`, `close`, the start      `remove`: now acknowledged    disk
+    disk, acknowl.    -            `remove`                        `tick`, or 200 of them        disk
+    ================  ===========  ==============================  ============================  =======
+
+    Beyond the limits `put` drops the oldest row of journal and memory, `tick` the oldest of all. A row is
+    written to disk before it leaves the journal. An agent killed in between leaves it in both; the next start
+    writes it again, and its `seq` keeps it single. `put` takes the journal's lock alone, and nobody waits for
+    the disk while holding that. Whoever needs both locks takes the disk's first.
     """
 
     def __init__(self, journal: Store, disk: Store, limits: OutboxLimits, clock: Clock, boot: str) -> None:
@@ -68,7 +81,7 @@ class Outbox:
 
     @property
     def place(self) -> OutboxPlace:
-        """Where the waiting events are; with several places, the least safe of them."""
+        """The place of the waiting events; the least safe one if there are several."""
         if self._memory.rows:
             return "memory"
         return "disk" if self._disk.rows and not self._journal.rows else "volatile"
@@ -79,7 +92,7 @@ class Outbox:
 
     @property
     def newest(self) -> int:
-        """The highest `seq` that waits; 0 when nothing does. New events must go on from there."""
+        """The highest `seq` that waits; 0 when nothing does. New events must have higher ones."""
         newest = 0
         for store in (self._disk, self._journal, self._memory):
             try:
@@ -93,7 +106,7 @@ class Outbox:
         return max(waiting, 0)
 
     def put(self, event: LabelChanged) -> None:
-        """Keep an event; when this returns, a killed process does not lose it."""
+        """Keep an event; once this has returned, a killed process does not lose it."""
         row = self._to_row(event)
         with self._journal_lock:
             self._make_room(row)
@@ -108,7 +121,7 @@ class Outbox:
                 self._oldest_s = self._clock.monotonic_s()
 
     def after(self, seq: int) -> LabelChanged | None:
-        """The oldest event whose `seq` is greater; its time is corrected if the clock has been set since."""
+        """Return the oldest event whose `seq` is greater, its time corrected if the clock was set since."""
         with self._disk_lock:
             oldest = self._oldest_on_disk(seq)
         with self._journal_lock:
@@ -125,7 +138,7 @@ class Outbox:
                     self._flush()
 
     def tick(self) -> None:
-        """Move to disk what has waited too long, and hold the bounds."""
+        """Move events that have waited too long to disk, and hold the limits."""
         with self._disk_lock:
             if self._closed:
                 return
@@ -136,7 +149,7 @@ class Outbox:
             self._hold_limits()
 
     def close(self) -> None:
-        """Write everything that waits to disk, and close the files."""
+        """Write all waiting events to disk, and close the files."""
         with self._disk_lock:
             if self._closed:
                 return
@@ -149,7 +162,7 @@ class Outbox:
             self._journal.close()
 
     def _resume(self) -> None:
-        """Take over what the last agent has left; if it was killed, an event may lie in both files."""
+        """Take over the events that the last agent left; if it was killed, one may lie in both files."""
         for store in (self._journal, self._disk):
             try:
                 store.load()
@@ -161,7 +174,7 @@ class Outbox:
                 self._spill()
 
     def _make_room(self, row: Row) -> None:
-        """Hold the bounds in the journal alone: there `tick` may be late."""
+        """Hold the limits in journal and memory, where `tick` may come too late."""
         while (
             self._journal.rows + self._memory.rows >= self._limits.max_rows
             or self._journal.bytes + self._memory.bytes + row.bytes > self._limits.max_bytes
@@ -172,7 +185,7 @@ class Outbox:
             self._dropped += 1
 
     def _early(self, seq: int, limit: int) -> list[Row]:
-        """Rows after `seq` that are not on disk yet: at most `limit` of the journal's, and of memory's."""
+        """Return rows after `seq` not yet on disk: at most `limit` each from journal and memory."""
         try:
             rows = self._journal.after(seq, limit)
         except StoreError as error:
@@ -202,7 +215,7 @@ class Outbox:
         return []
 
     def _flush(self) -> None:
-        """Remove from the disk what the broker has."""
+        """Delete the acknowledged rows from the disk."""
         if not self._acknowledged or self._clock.monotonic_s() < self._retry_at_s:
             return
         try:
@@ -246,7 +259,7 @@ class Outbox:
                 return
 
     def _surplus(self) -> list[int]:
-        """The oldest events that must go for the others to be within the bounds, a batch at a time."""
+        """Return the oldest events, which must go so that the limits hold; at most a batch."""
         rows = self._memory.rows + self._journal.rows + self._disk.rows
         size = self._memory.bytes + self._journal.bytes + self._disk.bytes
         if rows <= self._limits.max_rows and size <= self._limits.max_bytes:
@@ -291,9 +304,9 @@ class Outbox:
 
 
 def open_outbox(config: OutboxConfig, clock: Clock, environment: Mapping[str, str]) -> Outbox:
-    """The outbox of the configuration, with what the last run has left in it.
+    """Return the outbox of the configuration, with the events that the last run has left in it.
 
-    Its journal is in the service's runtime directory; where there is none, beside the outbox itself.
+    Its journal is in the service's runtime directory; without one, it is beside the outbox itself.
     """
     path = config.path or state_dir(environment) / "outbox.sqlite3"
     name = f"outbox-{zlib.crc32(bytes(path.absolute())):08x}.sqlite3"

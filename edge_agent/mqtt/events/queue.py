@@ -1,4 +1,4 @@
-"""What the publisher needs of the queue that it sends events from."""
+"""The queue that the publisher sends events from, as it sees it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class EventQueue(Protocol):
         ...
 
     def after(self, seq: int) -> LabelChanged | None:
-        """The oldest event whose `seq` is greater; None when there is none."""
+        """Return the oldest event whose `seq` is greater; None when there is none."""
         ...
 
     def remove(self, seq: int) -> None:
-        """The broker has that event, or will never take it: forget it."""
+        """Forget an event: the broker has it, or will never take it."""
         ...
 
     def tick(self) -> None:

@@ -17,15 +17,15 @@ _LOG = logging.getLogger(__name__)
 
 
 class SequenceNumbers:
-    """Counts from 1; the file holds the first number that has not been handed out or reserved.
+    """Counts from 1; the file holds the first number that is neither used nor reserved.
 
     The file is overwritten in place, within one disk sector: that needs no free space, and power fails before
     or after it. Where it cannot be read or written, counting goes on from the wall clock's milliseconds,
-    which are ahead of any count. Used by one thread.
+    which exceed any count. Used by one thread.
     """
 
     def __init__(self, path: Path, clock: Clock, *, floor: int = 0, block: int = BLOCK) -> None:
-        """`floor` is the highest number that is known to be in use, for instance by a waiting event."""
+        """`floor` is the highest number known to be in use, for instance by a waiting event."""
         self._path = path
         self._clock = clock
         self._block = block
@@ -44,7 +44,7 @@ class SequenceNumbers:
         return number
 
     def close(self) -> None:
-        """Give back what was reserved and not used."""
+        """Give back the numbers that were reserved and not used."""
         try:
             self._write(self._next)
         except OSError as error:
@@ -58,7 +58,7 @@ class SequenceNumbers:
         self._reserved = self._next + self._block
 
     def _go_ahead(self, least: int, error: Exception) -> None:
-        """Leave the numbers that a later run might take for unused."""
+        """Skip the numbers that a later run might take for unused."""
         self._next = self._reserved = max(least, int(self._clock.time_s() * 1000))
         message = f"sequence numbers cannot be kept on disk ({error}); they go on from the time of day"
         say(_LOG, logging.WARNING, message, file=self._path)

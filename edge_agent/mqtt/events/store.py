@@ -1,4 +1,4 @@
-"""Where waiting events lie: a SQLite file, or plain memory where no file can be written."""
+"""Stores waiting events: in a SQLite file, or in plain memory where no file can be written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import sqlite3
 
 ROW_OVERHEAD_BYTES = 80
-"""What a row takes on disk besides its labels, page overhead included: measured on 10,000 rows."""
+"""Size of a row on disk without its labels, page overhead included: measured on 10,000 rows."""
 
 _CACHE_KB = 64
 _COLUMNS = "seq, ts_s, synced, from_label, to_label, score, monotonic_s, boot"
@@ -37,7 +37,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An event as it is kept, with what it takes to correct its time."""
+    """A stored event, with what is needed to correct its time."""
 
     seq: int
     ts_s: float
@@ -46,13 +46,13 @@ class Row:
     to_label: str
     score: float
     monotonic_s: float
-    """The monotonic clock at the moment that `ts_s` is about."""
+    """The monotonic clock at the moment `ts_s`."""
     boot: str
     """The boot that this monotonic clock belongs to."""
 
     @property
     def bytes(self) -> int:
-        """About what it takes on disk."""
+        """Its approximate size on disk."""
         return ROW_OVERHEAD_BYTES + len(self.from_label.encode()) + len(self.to_label.encode())
 
 
@@ -70,19 +70,19 @@ class Store(Protocol):
     def bytes(self) -> int: ...
 
     def load(self) -> None:
-        """Find what was kept before; until then it is not counted."""
+        """Count the rows that were kept before."""
         ...
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Keep rows: all of them or, when it fails, none. A `seq` that is there already stays as it is."""
+        """Keep rows: all of them or, on failure, none. A `seq` that is there already stays as it is."""
         ...
 
     def after(self, seq: int, limit: int) -> list[Row]:
-        """At most `limit` rows whose `seq` is greater, oldest first."""
+        """Return at most `limit` rows whose `seq` is greater, oldest first."""
         ...
 
     def last(self) -> list[Row]:
-        """The row with the highest `seq`; empty when there is none."""
+        """Return the row with the highest `seq`; empty when there is none."""
         ...
 
     def remove(self, seqs: Iterable[int]) -> int:
@@ -127,11 +127,10 @@ class MemoryStore:
 
 
 class SqliteStore:
-    """Rows in a SQLite file, write-ahead logged: a process killed at any moment leaves whole transactions.
+    """Rows in a SQLite file with a write-ahead log: a killed process leaves complete transactions.
 
-    With `durable`, a power cut does too, at the price of waiting for the disk; without, nothing waits. The
-    file is opened, or made, when it is first needed; a damaged one is put aside and begun anew. Used by one
-    thread at a time.
+    With `durable` a power cut does too, at the price of waiting for the disk. The file is opened or created
+    when it is first needed; a damaged one is put aside and a new one created. Used by one thread at a time.
     """
 
     def __init__(self, path: Path, *, durable: bool) -> None:
@@ -218,7 +217,7 @@ class SqliteStore:
             except sqlite3.DatabaseError as error:
                 if isinstance(error, sqlite3.OperationalError):
                     raise self._failed(error) from error
-                self._database = self._begin_anew(error)
+                self._database = self._replace_damaged(error)
             except OSError as error:
                 raise self._failed(error) from error
         return self._database
@@ -239,12 +238,12 @@ class SqliteStore:
             raise
         return database
 
-    def _begin_anew(self, damage: Exception) -> sqlite3.Connection:
+    def _replace_damaged(self, damage: Exception) -> sqlite3.Connection:
         import sqlite3
 
         aside = self.path.with_name(self.path.name + ".damaged")
         message = (
-            f"{self.path} is damaged ({damage}), and begun anew; the damaged file is kept as {aside.name}"
+            f"{self.path} is damaged ({damage}): it is kept as {aside.name}, and a new file takes its place"
         )
         say(_LOG, logging.ERROR, message)
         try:

@@ -43,7 +43,7 @@ _TROUBLE_BY_REASON = {
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """A message of ours has been sent (QoS 0), or answered by the broker (QoS 1)."""
+    """A message has been sent (QoS 0), or the broker has answered it (QoS 1)."""
 
     mid: int
     refused: int
@@ -53,7 +53,7 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionRefused:
-    """The broker does not let us subscribe."""
+    """The broker has refused a subscription."""
 
     topic: str
     reason: str
@@ -64,14 +64,14 @@ Arrival = Ack | Incoming | SubscriptionRefused
 
 @dataclass(frozen=True, slots=True)
 class BrokerLimits:
-    """What the broker allows on this connection."""
+    """The limits that the broker sets for this connection."""
 
     inflight: int = MAX_INFLIGHT
     packet_bytes: int | None = None
 
 
 class Connection:
-    """Used by one thread: `open`, then `step` again and again, then `close`."""
+    """Used by one thread: `open`, then `step` repeatedly, then `close`."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Connection:
         will: Message | None = None,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
-        """`will` is what the broker publishes should this client vanish.
+        """The broker publishes `will` if this client vanishes.
 
         Raises BrokerConnectionError (LOCAL) when a file of the configuration cannot be read.
         """
@@ -112,8 +112,8 @@ class Connection:
     ) -> None:
         """Connect, and wait until the broker has accepted the connection.
 
-        Blocks for the connect timeout (per address of the host), then for `answer_timeout_s` at most; the
-        latter ends early when `wake` is rung and `cancelled` returns true. Raises BrokerConnectionError.
+        Blocks for at most five seconds (per address of the host), then for `answer_timeout_s`; the latter
+        ends early when `wake` is rung and `cancelled` returns true. Raises BrokerConnectionError.
         """
         try:
             self._client.connect(self._config.host, port(self._config), self._config.keepalive_s)
@@ -135,7 +135,7 @@ class Connection:
         return self._connack is not None and not self._connack.is_failure
 
     def step(self, timeout_s: float, wake: Wake | None = None) -> list[Arrival]:
-        """Wait for traffic, or for `wake`, `timeout_s` at most; returns what has arrived.
+        """Wait for traffic or for `wake`, at most `timeout_s`; returns what has arrived.
 
         Raises BrokerConnectionError when the connection has ended.
         """
@@ -158,7 +158,7 @@ class Connection:
         return arrived
 
     def subscribe(self, *filters: str) -> None:
-        """Subscribe with QoS 1; where the protocol can say so, without what is retained."""
+        """Subscribe with QoS 1; with MQTT 5, without the retained messages."""
         for topic in filters:
             if self.protocol == "5":
                 options = SubscribeOptions(qos=1, retainHandling=_NO_RETAINED)
@@ -168,7 +168,7 @@ class Connection:
             self._subscribing[mid] = topic
 
     def send(self, message: Message) -> int:
-        """Send a message, or leave it to the next `step`; returns the id that its Ack will bear.
+        """Send a message, or leave it to the next `step`; returns the id that its Ack will have.
 
         Raises BrokerConnectionError.
         """
@@ -184,7 +184,7 @@ class Connection:
         return sent.mid
 
     def fits(self, message: Message) -> bool:
-        """Whether the broker takes packets of that size, as far as it has told."""
+        """Whether the broker takes packets of that size; true where it has not said."""
         if self.limits.packet_bytes is None:
             return True
         overhead = 16 + len(message.topic.encode()) + len(message.correlation or b"")
@@ -196,7 +196,7 @@ class Connection:
         return self._client.want_write()
 
     def close(self, *, goodbye: bool) -> None:
-        """End the connection: with `goodbye` in good order, without it so that the broker sends the will."""
+        """End the connection: in good order with `goodbye`, else so that the broker publishes the will."""
         if goodbye and self._client.socket() is not None:
             self._client.disconnect()
         sock: Any = self._client.socket()
@@ -268,7 +268,7 @@ class Connection:
         self._arrived += [SubscriptionRefused(topic, str(each)) for each in reasons if each.is_failure]
 
     def _on_log(self, _client: Client, _data: Any, level: int, text: str) -> None:
-        if level == LogLevel.MQTT_LOG_ERR:  # the only place where paho tells what the socket said
+        if level == LogLevel.MQTT_LOG_ERR:  # the only place where paho passes on the error of the socket
             self._socket_error = text
 
     def _check(self, code: MQTTErrorCode) -> None:
@@ -307,7 +307,7 @@ def _explain_tls(error: Exception, where: str) -> str | None:
 
 
 def explain(error: Exception, where: str) -> tuple[Trouble, str]:
-    """What kind of trouble an error of connecting is, and a sentence about it."""
+    """Return the kind of trouble that an error while connecting is, and a sentence about it."""
     if (of_tls := _explain_tls(error, where)) is not None:
         return Trouble.TLS, of_tls
     match error:

@@ -1,4 +1,4 @@
-"""What a connection is made with: address, client id, password and TLS, as the configuration says."""
+"""The address, client id, password and TLS context of a connection, made from the configuration."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ if TYPE_CHECKING:
 
 
 def port(config: MqttConfig) -> int:
-    """The port to connect to."""
+    """Return the port to connect to."""
     return config.port or (8883 if config.tls.enabled else 1883)
 
 
 def address(config: MqttConfig) -> str:
-    """`host:port`, for people."""
+    """Return `host:port`, for people."""
     return f"{config.host}:{port(config)}"
 
 
 def client_id(config: MqttConfig, device_id: str) -> str:
-    """The MQTT client id of the agent on that device."""
+    """Return the MQTT client id of the agent on that device."""
     return config.client_id or f"edge-agent-{device_id}"
 
 
 def password(config: MqttConfig, environment: Mapping[str, str]) -> str:
-    """The password: from `password_file` where that is set, read anew each time, else from the configuration.
+    """Return the password: from `password_file` if set, read again each time, else from the configuration.
 
-    A bare file name is looked up in systemd's $CREDENTIALS_DIRECTORY where there is one. A newline at its
-    end does not count. Raises BrokerConnectionError (LOCAL).
+    A bare file name is looked up in systemd's $CREDENTIALS_DIRECTORY where there is one. A newline at the end
+    of the file does not count. Raises BrokerConnectionError (LOCAL).
     """
     path = config.password_file
     if path is None:
@@ -47,11 +47,11 @@ def password(config: MqttConfig, environment: Mapping[str, str]) -> str:
 
 
 def tls_context(config: TlsConfig) -> ssl.SSLContext:
-    """TLS 1.2 or later that checks the broker's certificate and name; there is no way to turn that off.
+    """Return TLS 1.2 or later that checks the broker's certificate and name; no setting turns that off.
 
-    Raises BrokerConnectionError (LOCAL) for a file that is missing or no certificate or key.
+    Raises BrokerConnectionError (LOCAL) if a file is missing, or is no certificate or key.
     """
-    import ssl  # megabytes of it, and needed by few: see edge_agent.system.lean_imports
+    import ssl  # takes megabytes, and few need it: see edge_agent.system.lean_imports
 
     try:
         context = ssl.create_default_context(cafile=config.ca_file)

@@ -12,12 +12,12 @@ from edge_agent.mqtt.wire.status import BrokerConnectionError, Trouble
 from edge_agent.system.clock import Clock
 from edge_agent.system.wake import Wake
 
-# How brokers that know only MQTT 3.1.1 take an MQTT 5 greeting: some say so, some hang up, some wait.
+# How brokers that know only MQTT 3.1.1 react to an MQTT 5 greeting: some say so, some hang up, some wait.
 _MAY_MEAN_MQTT_3 = (Trouble.PROTOCOL, Trouble.CLOSED, Trouble.SILENT)
 
 
 class Dialer:
-    """Tries MQTT 5 first and 3.1.1 where that is refused; remembers a broker that said which it speaks."""
+    """Tries MQTT 5, then 3.1.1 if that is refused; remembers a broker that gave the version as reason."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Tries the broker connection once, and says what it met: for `edge-agent doctor`."""
+"""Tries the broker connection once and reports the result: for `edge-agent doctor`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edge_agent.system.clock import Clock
 
 @dataclass(frozen=True, slots=True)
 class BrokerProbe:
-    """What one attempt to connect has shown."""
+    """The result of one attempt to connect."""
 
     address: str
     protocol: str
@@ -26,7 +26,7 @@ class BrokerProbe:
 
     @property
     def remedy(self) -> str:
-        """What to do about the trouble; empty without."""
+        """Advice about the trouble; empty if there is none."""
         return REMEDIES[self.trouble] if self.trouble else ""
 
 
@@ -40,7 +40,7 @@ def probe(
 ) -> BrokerProbe:
     """Connect as the agent would, and disconnect.
 
-    The client id has `-probe` added: with its own, a running agent would be thrown off the broker.
+    The client id ends in `-probe`: with the agent's own, the broker would disconnect a running agent.
     """
     dialer = Dialer(
         config,

@@ -1,4 +1,4 @@
-"""Publishes one message and waits until the broker has it: for commands, which have no publisher running."""
+"""Publishes one message and waits for the broker's answer: for commands, which have no publisher running."""
 
 from __future__ import annotations
 

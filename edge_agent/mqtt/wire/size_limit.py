@@ -1,4 +1,4 @@
-"""Learns how large a message may be for a broker that does not tell, but hangs up."""
+"""Learns how large a message may be where the broker does not say so, but hangs up."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ class SizeLimit:
         self._limit_s = 0.0
 
     def allows(self, message: Message) -> bool:
-        """Whether a message of this size may be sent, as far as is known."""
+        """Whether a message of this size may be sent; true until the broker has shown otherwise."""
         if self._limit is not None and self._clock.monotonic_s() - self._limit_s >= _FORGET_S:
             self._limit = None
         return self._limit is None or len(message.payload) < self._limit
 
     def sent(self, message: Message) -> None:
-        """Take note of a message that was sent."""
+        """Note a message that was sent."""
         size = len(message.payload)
         if size >= _SUSPICIOUS_BYTES:
             self._largest, self._largest_s = size, self._clock.monotonic_s()
 
     def lost(self) -> None:
-        """Take note of a connection that was lost."""
+        """Note that the connection was lost."""
         is_recent = self._clock.monotonic_s() - self._largest_s <= _SUSPICIOUS_S
         if self._largest is None or not is_recent:
             self._blamed = 0

@@ -1,4 +1,4 @@
-"""How the broker connection is, in words for the log, `doctor` and the service's status line."""
+"""The state of the broker connection, in words for the log, `doctor` and the service's status line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edge_agent.mqtt.contract.payloads import MqttHealth, OutboxPlace
 
 
 class Trouble(enum.StrEnum):
-    """Why there is no connection: each calls for a different remedy."""
+    """Why there is no connection; each kind has its own remedy."""
 
     DNS = "host name unknown"
     REFUSED = "nothing listens there"
@@ -43,7 +43,7 @@ REMEDIES = {
 
 
 class BrokerConnectionError(BrokerError):
-    """There is no connection (any more). `trouble` is the kind, `detail` the fact without the advice."""
+    """There is no connection, or no longer. `trouble` is the kind, `detail` the fact without the advice."""
 
     def __init__(self, trouble: Trouble, detail: str) -> None:
         super().__init__(f"{detail}; {REMEDIES[trouble]}")
@@ -52,7 +52,7 @@ class BrokerConnectionError(BrokerError):
 
 
 def reason(error: Exception) -> str:
-    """What the operating system says about an error, or else the error itself."""
+    """Return what the operating system says about an error, or else the error's own text."""
     return getattr(error, "strerror", None) or getattr(error, "reason", None) or str(error)
 
 
@@ -66,7 +66,7 @@ class BrokerStatus:
     trouble: Trouble | None = None
     """Why it is not connected, or was lost last; None before the first attempt and while connected."""
     detail: str = ""
-    """What exactly happened, with host and port."""
+    """A sentence about that trouble, with host and port."""
     reconnects: int = 0
     published: int = 0
     """Messages that the broker acknowledged, or that were sent without asking for that."""
@@ -83,7 +83,7 @@ class BrokerStatus:
         return str(self.trouble) if self.trouble else "connecting"
 
     def health(self) -> MqttHealth:
-        """The same for topic `health`."""
+        """Return the same for topic `health`."""
         return MqttHealth(
             connected=self.connected,
             protocol=self.protocol,

@@ -1,4 +1,4 @@
-"""What Home Assistant accepts as a device discovery message, by its documentation and published schemas.
+"""The device discovery messages that Home Assistant accepts, by its documentation and published schemas.
 
 Sources: https://www.home-assistant.io/integrations/mqtt/ (device discovery, availability, origin), the pages
 of the platforms there (sensor.mqtt, binary_sensor.mqtt, switch.mqtt, event.mqtt, image.mqtt), and for device
@@ -202,7 +202,7 @@ def environment() -> ImmutableSandboxedEnvironment:
 
 
 def render(component: dict[str, Any], payload: bytes, template: str = "value_template") -> str:
-    """What Home Assistant makes of a payload: `value` is its text, `value_json` its object."""
+    """Render a template as Home Assistant does: `value` is the payload's text, `value_json` its object."""
     if template not in component:
         return payload.decode()
     text = payload.decode()

@@ -81,7 +81,7 @@ def test_every_topic_is_one_that_the_agent_uses(components: dict[str, dict[str, 
 
 
 class TestOnRealPayloads:
-    """What each entity makes of what the agent publishes."""
+    """The value that each entity takes from the agent's payloads."""
 
     def test_label_and_score(self, components: dict[str, dict[str, Any]]) -> None:
         payload = encode(samples.state())
@@ -119,7 +119,7 @@ class TestOnRealPayloads:
         }
         assert found == {"memory": 88.0, "latency": 92.0, "fps": 1.99, "temperature": 51.1}
 
-    def test_what_the_board_does_not_tell_is_unknown(self, components: dict[str, dict[str, Any]]) -> None:
+    def test_what_the_board_does_not_report_is_unknown(self, components: dict[str, dict[str, Any]]) -> None:
         health = samples.health()
         board = dataclasses.replace(health.board, temperature_c=None)
         latency = dataclasses.replace(health.latency_ms, p50=None)

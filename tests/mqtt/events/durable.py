@@ -1,6 +1,6 @@
 """A subscriber with a durable session that reads every byte a dying broker has sent, to count events.
 
-Of MQTT 3.1.1 it speaks what it needs. Unlike a full client it never lets go of what it has received when the
+It speaks as much of MQTT 3.1.1 as it needs. Unlike a full client it keeps what it has received when the
 connection breaks: what the broker acknowledged to the publisher and wrote to this socket is counted.
 """
 

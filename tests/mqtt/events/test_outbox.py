@@ -26,7 +26,7 @@ WIDE = OutboxLimits(max_rows=1000, max_bytes=1_000_000)
 
 
 class FlakyStore(SqliteStore):
-    """A real store on a disk that fails when it is told to."""
+    """A real store on a disk that fails when the test says so."""
 
     broken = False
 
@@ -187,7 +187,7 @@ def test_removals_reach_the_disk_in_batches(bench: Bench) -> None:
     assert bench.disk.rows == 1
 
 
-def test_beyond_the_bounds_the_oldest_are_dropped_and_counted(tmp_path: Path) -> None:
+def test_beyond_the_limits_the_oldest_are_dropped_and_counted(tmp_path: Path) -> None:
     bench = Bench(tmp_path, OutboxLimits(max_rows=10, max_bytes=1_000_000))
     for seq in range(1, 31):
         fill(bench, seq)

@@ -171,7 +171,7 @@ def test_a_wrong_password(make_broker: MakeBroker, tmp_path: Path, protocol: Mqt
         pass
 
 
-def test_a_broker_that_wants_credentials_and_gets_none(make_broker: MakeBroker, tmp_path: Path) -> None:
+def test_a_broker_that_asks_for_credentials_and_gets_none(make_broker: MakeBroker, tmp_path: Path) -> None:
     broker = make_broker(f"allow_anonymous false\npassword_file {passwords(tmp_path)}\n")
     assert trouble_of(broker_config(broker.port))[0] is Trouble.CREDENTIALS
 
@@ -260,12 +260,12 @@ class TestTls:
         with connected(broker_config(broker.port, tls=with_one)):
             pass
 
-    def test_tls_towards_a_plain_broker(self, broker: Mosquitto) -> None:
+    def test_tls_to_a_plain_broker(self, broker: Mosquitto) -> None:
         assert trouble_of(broker_config(broker.port, tls=TlsConfig(enabled=True)))[0] in (
             Trouble.TLS,
             Trouble.SILENT,
         )
 
-    def test_a_plain_client_towards_tls(self, make_broker: MakeBroker, authority: Authority) -> None:
+    def test_a_plain_client_to_tls(self, make_broker: MakeBroker, authority: Authority) -> None:
         broker = self.serve(make_broker, authority)
         assert trouble_of(broker_config(broker.port))[0] is Trouble.CLOSED

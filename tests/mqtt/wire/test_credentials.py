@@ -1,4 +1,4 @@
-"""What a connection is made with: where the password comes from, and that TLS is always checked."""
+"""Where the password comes from, and that TLS is always checked."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def test_an_old_broker_is_asked_in_its_own_version() -> None:
         assert look(port).protocol == "3.1.1"
 
 
-def test_a_broker_that_is_away_is_told_apart_from_one_that_refuses(
+def test_a_broker_that_is_away_is_distinguished_from_one_that_refuses(
     make_broker: Callable[..., Mosquitto], tmp_path: Path
 ) -> None:
     away = look(free_port())
