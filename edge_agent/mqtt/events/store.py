@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -154,15 +154,10 @@ class SqliteStore:
             self._connection()
 
     def add(self, rows: Sequence[Row]) -> None:
-        import sqlite3
-
-        database = self._connection()
         added: list[Row] = []
-        try:
-            with database:
-                added.extend(row for row in rows if database.execute(_INSERT, _values(row)).rowcount)
-        except sqlite3.Error as error:
-            raise self._failed(error) from error
+        database = self._connection()
+        with self._store_errors(), database:
+            added.extend(row for row in rows if database.execute(_INSERT, _values(row)).rowcount)
         self._rows += len(added)
         self._bytes += sum(row.bytes for row in added)
 
@@ -173,17 +168,12 @@ class SqliteStore:
         return self._select(_SELECT_LAST, ())
 
     def remove(self, seqs: Iterable[int]) -> int:
-        import sqlite3
-
         if self._database is None:
             return 0
         removed: list[Row] = []
-        try:
-            with self._database as database:
-                for seq in seqs:
-                    removed.extend(_row(values) for values in database.execute(_DELETE, (seq,)))
-        except sqlite3.Error as error:
-            raise self._failed(error) from error
+        with self._store_errors(), self._database as database:
+            for seq in seqs:
+                removed.extend(_row(values) for values in database.execute(_DELETE, (seq,)))
         self._rows -= len(removed)
         self._bytes -= sum(row.bytes for row in removed)
         return len(removed)
@@ -197,12 +187,18 @@ class SqliteStore:
             self._database = None
 
     def _select(self, query: str, values: tuple[int, ...]) -> list[Row]:
-        import sqlite3
-
         if self._database is None:
             return []
-        try:
+        with self._store_errors():
             return [_row(found) for found in self._database.execute(query, values)]
+
+    @contextlib.contextmanager
+    def _store_errors(self) -> Iterator[None]:
+        """Raises StoreError for an error of SQLite."""
+        import sqlite3
+
+        try:
+            yield
         except sqlite3.Error as error:
             raise self._failed(error) from error
 

@@ -63,8 +63,8 @@ def load_into(network: nn.Module, state: OrderedDict[str, Tensor], path: Path) -
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"{path}: the weights do not fit the network: {error}") from error
         problems = [
-            _listed("missing", _that_matter(result.missing_keys)),
-            _listed("unexpected", _that_matter(result.unexpected_keys)),
+            _listed("missing", _relevant(result.missing_keys)),
+            _listed("unexpected", _relevant(result.unexpected_keys)),
         ]
     if any(problems):
         found = "; ".join(problem for problem in problems if problem)
@@ -100,7 +100,7 @@ def _modernised(state: OrderedDict[str, Tensor]) -> OrderedDict[str, Tensor]:
     return state
 
 
-def _that_matter(keys: Iterable[str]) -> list[str]:
+def _relevant(keys: Iterable[str]) -> list[str]:
     """Batch norm's step counter is used in training alone, and old files lack it."""
     return [key for key in keys if not key.endswith("num_batches_tracked")]
 

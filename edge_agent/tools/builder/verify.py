@@ -167,7 +167,7 @@ def _engines(artifact: Artifact, threads: int) -> Iterator[tuple[list[Engine], t
                     if f"{engine}-{precision}" in artifact.sidecar.files:
                         engines.append(_load(artifact, engine, precision, threads))
                     else:
-                        not_run.append(NotRun(engine, precision, _why_not_there(artifact)))
+                        not_run.append(NotRun(engine, precision, _missing_reason(artifact)))
                 except EngineError as error:
                     not_run.append(NotRun(engine, precision, str(error)))
         yield engines, tuple(not_run)
@@ -176,7 +176,7 @@ def _engines(artifact: Artifact, threads: int) -> Iterator[tuple[list[Engine], t
             loaded.close()
 
 
-def _why_not_there(artifact: Artifact) -> str:
+def _missing_reason(artifact: Artifact) -> str:
     return artifact.sidecar.not_lowered or "the model has no files for it"
 
 
