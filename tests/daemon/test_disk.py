@@ -7,8 +7,10 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +71,9 @@ def settled(
 
 
 def work(subscriber: Subscriber, label_changes: int) -> None:
-    """Wait until so many labels have changed, an event and a state each."""
+    """Wait until so many labels have changed from now on, an event and a state each."""
+    now_s = time.time()
+    receive(subscriber, "event", lambda event: datetime.fromisoformat(event["ts"]).timestamp() > now_s)
     for _ in range(label_changes):
         receive(subscriber, "event")
 
