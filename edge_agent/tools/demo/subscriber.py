@@ -1,58 +1,60 @@
-"""A subscriber like any other on the network: what it prints has really been through the broker."""
+"""A subscriber, as a user would write one: it proves that a message has really been through the broker."""
 
 from __future__ import annotations
 
 import queue
-from types import TracebackType
 from typing import Any, Self
+
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_agent.errors import BrokerError
 from edge_agent.mqtt.contract.message import Incoming
 
+_ANSWER_TIMEOUT_S = 10.0
+
 
 class Subscriber:
-    """Receives what a broker forwards; a context manager, connected while it is open."""
+    """Receives what a broker forwards on the filter `topic`, with QoS 1; connected while the context is open.
 
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        topic: str,
-        *,
-        username: str = "",
-        password: str = "",
-        timeout_s: float = 10.0,
-    ) -> None:
-        """Subscribes to the filter `topic` with QoS 1; `timeout_s` bounds connecting."""
-        self._address = f"{host}:{port}"
-        self._host = host
-        self._port = port
-        self._topic = topic
-        self._timeout_s = timeout_s
+    It shares no code with the agent's own connection, so that a fault there cannot hide itself: what this
+    receives, any subscriber receives.
+    """
+
+    def __init__(self, host: str, port: int, topic: str, *, username: str = "", password: str = "") -> None:
+        self._host, self._port, self._topic = host, port, topic
         self._messages: queue.SimpleQueue[Incoming] = queue.SimpleQueue()
-        self._subscribed: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._client = self._make_client(username, password)
+        self._problems: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._client = Client(CallbackAPIVersion.VERSION2)
+        self._client.on_connect = self._on_connect
+        self._client.on_subscribe = lambda _c, _d, _mid, reasons, _p: self._note(reasons[0])
+        self._client.on_message = lambda _c, _d, message: self._messages.put(
+            Incoming(message.topic, bytes(message.payload), message.retain)
+        )
+        if username:
+            self._client.username_pw_set(username, password or None)
 
     def __enter__(self) -> Self:
         """Connect and subscribe. Raises BrokerError."""
+        address = f"{self._host}:{self._port}"
         try:
             self._client.connect(self._host, self._port)
         except OSError as error:
-            raise BrokerError(f"no broker at {self._address}: {error.strerror or error}") from error
+            raise BrokerError(f"no broker at {address}: {error.strerror or error}") from error
         self._client.loop_start()
         try:
-            problem = self._subscribed.get(timeout=self._timeout_s)
+            problem = self._problems.get(timeout=_ANSWER_TIMEOUT_S)
         except queue.Empty:
             problem = "no answer"
         if problem:
-            self._close()
-            raise BrokerError(f"the broker at {self._address} does not take a subscriber: {problem}")
+            self.__exit__()
+            raise BrokerError(f"the broker at {address} does not take a subscriber: {problem}")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._close()
+    def __exit__(self, *_exception: object) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
 
     def next(self, timeout_s: float) -> Incoming | None:
         """The next message; None when none arrives in time."""
@@ -61,31 +63,12 @@ class Subscriber:
         except queue.Empty:
             return None
 
-    def _close(self) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
+    def _on_connect(self, _client: Client, _data: Any, _flags: Any, reason: ReasonCode, _p: Any) -> None:
+        """Subscribe after each connecting: paho connects again by itself when the connection is lost."""
+        if reason.is_failure:
+            self._note(reason)
+        else:
+            self._client.subscribe(self._topic, qos=1)
 
-    def _make_client(self, username: str, password: str) -> Any:
-        from paho.mqtt.client import Client
-        from paho.mqtt.enums import CallbackAPIVersion
-
-        client = Client(CallbackAPIVersion.VERSION2)
-        if username:
-            client.username_pw_set(username, password or None)
-
-        def on_connect(_client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-            if reason.is_failure:
-                self._subscribed.put(str(reason))
-            else:
-                client.subscribe(self._topic, qos=1)
-
-        def on_subscribe(_client: Any, _data: Any, _mid: int, reasons: list[Any], _properties: Any) -> None:
-            self._subscribed.put(str(reasons[0]) if reasons[0].is_failure else "")
-
-        def on_message(_client: Any, _data: Any, message: Any) -> None:
-            self._messages.put(Incoming(message.topic, bytes(message.payload), bool(message.retain)))
-
-        client.on_connect = on_connect
-        client.on_subscribe = on_subscribe
-        client.on_message = on_message
-        return client
+    def _note(self, reason: ReasonCode) -> None:
+        self._problems.put(str(reason) if reason.is_failure else "")

@@ -16,7 +16,7 @@ from edge_agent.mqtt.contract.message import Message
 from edge_agent.mqtt.contract.topics import Topics
 from edge_agent.tools.demo.broker import embedded_broker
 from edge_agent.tools.demo.subscriber import Subscriber
-from tests.mqtt.brokers import answers, free_port, wait_until
+from tests.mqtt.brokers import Mosquitto, answers, free_port, wait_until
 from tests.mqtt.helpers import publishing
 from tests.mqtt.samples import broker_config
 
@@ -70,3 +70,16 @@ def test_without_amqtt_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
 def test_a_subscriber_without_a_broker_says_so() -> None:
     with pytest.raises(BrokerError, match=r"no broker at 127\.0\.0\.1"), Subscriber(_HOST, free_port(), "#"):
         pass
+
+
+def test_a_subscriber_that_the_broker_refuses_says_so(tmp_path: Path) -> None:
+    broker = Mosquitto(tmp_path / "broker", "allow_anonymous false\n")
+    broker.start()
+    try:
+        with (
+            pytest.raises(BrokerError, match="does not take a subscriber: Not authorized"),
+            Subscriber(_HOST, broker.port, "#"),
+        ):
+            pass
+    finally:
+        broker.kill()
