@@ -11,14 +11,18 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Annotated, Any
 
 from edge_agent.errors import EdgeAgentError
 from edge_agent.inference import EngineName, Precision
 from edge_agent.system.files import write_atomic
+from edge_agent.system.json_reader import JsonError, Rule, at_least, parse
+from edge_agent.system.json_reader import read as read_json
 
 SCHEMA = 1
 FILE_NAME = "calibration.json"
+
+Positive = Annotated[float, Rule(lambda number: number > 0, "expected a number above 0")]
 
 
 class EvidenceError(EdgeAgentError):
@@ -31,14 +35,14 @@ class Measurement:
 
     engine: EngineName
     precision: Precision
-    threads: int
+    threads: Annotated[int, at_least(1)]
     arithmetic: str
     library: str
     runs: int
     load_s: float
-    latency_p50_ms: float
-    latency_p95_ms: float
-    steady_mb: float
+    latency_p50_ms: Positive
+    latency_p95_ms: Positive
+    steady_mb: Positive
     """Resident memory of a whole process that classifies, after its memory was trimmed."""
     peak_mb: float
     agreement: float
@@ -133,9 +137,9 @@ def find(paths: Iterable[Path], key: EvidenceKey) -> Found:
 def read(path: Path) -> Calibration:
     """Read evidence that `write` has written. Raises EvidenceError, naming the file, when it is damaged."""
     try:
-        return _from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise EvidenceError(f"{path} cannot be used ({error!r}): run `edge-agent calibrate` anew") from None
+        return _decode(path.read_bytes())
+    except (OSError, JsonError) as error:
+        raise EvidenceError(f"{path} cannot be used ({error}): run `edge-agent calibrate` again") from None
 
 
 def write(calibration: Calibration, path: Path) -> None:
@@ -148,68 +152,13 @@ def to_json(calibration: Calibration) -> dict[str, Any]:
     return {"schema": SCHEMA} | asdict(calibration) | {"created": calibration.created.isoformat()}
 
 
-def _from_json(value: dict[str, Any]) -> Calibration:
-    if value["schema"] != SCHEMA:
-        raise ValueError(f"schema {value['schema']}, but this version reads {SCHEMA}")
-    key = value["key"]
-    return Calibration(
-        key=EvidenceKey(
-            _text(key["cpu"]),
-            tuple(_text(flag) for flag in key["cpu_flags"]),
-            _text(key["model_sha256"]),
-            _text(key["xnnpack"]),
-            _text(key["torch"]),
-        ),
-        created=datetime.fromisoformat(value["created"]),
-        pictures=int(value["pictures"]),
-        reference=_text(value["reference"]),
-        measurements=tuple(_measurement(item) for item in value["measurements"]),
-        failures=tuple(_failure(item) for item in value["failures"]),
-    )
+@dataclass(frozen=True, slots=True)
+class _Head:
+    schema: int
 
 
-def _measurement(item: dict[str, Any]) -> Measurement:
-    return Measurement(
-        engine=_engine(item["engine"]),
-        precision=_precision(item["precision"]),
-        threads=int(_positive(int(item["threads"]))),
-        arithmetic=_text(item["arithmetic"]),
-        library=_text(item["library"]),
-        runs=int(item["runs"]),
-        load_s=float(item["load_s"]),
-        latency_p50_ms=_positive(float(item["latency_p50_ms"])),
-        latency_p95_ms=_positive(float(item["latency_p95_ms"])),
-        steady_mb=_positive(float(item["steady_mb"])),
-        peak_mb=float(item["peak_mb"]),
-        agreement=float(item["agreement"]),
-        largest_probability_error=float(item["largest_probability_error"]),
-        affinity=tuple(int(core) for core in item.get("affinity", ())),
-    )
-
-
-def _failure(item: dict[str, Any]) -> Failure:
-    return Failure(_engine(item["engine"]), _precision(item["precision"]), _text(item["reason"]))
-
-
-def _engine(value: object) -> EngineName:
-    if value not in get_args(EngineName):
-        raise ValueError(f"unknown engine {value!r}")
-    return cast(EngineName, value)
-
-
-def _precision(value: object) -> Precision:
-    if value not in get_args(Precision):
-        raise ValueError(f"unknown precision {value!r}")
-    return cast(Precision, value)
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} should be a text")
-    return value
-
-
-def _positive(value: float) -> float:
-    if not value > 0:
-        raise ValueError(f"{value!r} should be above 0")
-    return value
+def _decode(contents: bytes) -> Calibration:
+    document = parse(contents)
+    if (schema := read_json(_Head, document).schema) != SCHEMA:
+        raise JsonError("schema", f"is {schema}, but this version reads {SCHEMA}")
+    return read_json(Calibration, document)

@@ -13,19 +13,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from edge_agent.errors import ArtifactError
+from edge_agent.system.json_reader import Rule, between
 
 ALIGNMENT = 64
 MAX_DIMENSION = 1 << 20
 """Of a tensor, a stride or a dilation; whatever is below fits the 32-bit integers of the library."""
 
 Precision = Literal["fp16", "fp32"]
-Shape = tuple[int, ...]
-Pair = tuple[int, int]
-Sides = tuple[int, int, int, int]
-Ids = tuple[int, ...]
+Count = Annotated[int, between(0, (1 << 31) - 1)]
+Id = Count
+"""A tensor, by its place in the plan."""
+Ids = tuple[Id, ...]
+Name = Annotated[str, Rule(lambda name: len(name) <= 500, "not a text of at most 500 characters")]
+Shape = Annotated[tuple[Count, ...], Rule(lambda shape: 1 <= len(shape) <= 4, "not a list of 1 to 4 numbers")]
+Pair = Annotated[tuple[Count, Count], Rule(len, "not a list of 2 numbers")]
+Sides = Annotated[tuple[Count, Count, Count, Count], Rule(len, "not a list of 4 numbers")]
 PoolKind = Literal["max", "average"]
 ArithmeticKind = Literal["add", "multiply"]
 ActivationKind = Literal["clamp", "hardswish", "sigmoid"]
@@ -52,7 +57,7 @@ class Tensor:
     """An activation, or a constant `offset` bytes into the weights blob."""
 
     shape: Shape
-    offset: int | None = None
+    offset: Count | None = None
 
     @property
     def elements(self) -> int:
@@ -66,15 +71,15 @@ class Conv2d:
     `stride` and `dilation`: vertical, horizontal. `padding`: top, right, bottom, left.
     """
 
-    name: str
-    input: int
-    filter: int
-    bias: int
-    output: int
+    name: Name
+    input: Id
+    filter: Id
+    bias: Id
+    output: Id
     stride: Pair
     dilation: Pair
     padding: Sides
-    groups: int
+    groups: Count
     bounds: Bounds = UNBOUNDED
 
 
@@ -82,11 +87,11 @@ class Conv2d:
 class FullyConnected:
     """A linear layer; reads its input as a vector, in NHWC order."""
 
-    name: str
-    input: int
-    filter: int
-    bias: int
-    output: int
+    name: Name
+    input: Id
+    filter: Id
+    bias: Id
+    output: Id
     bounds: Bounds = UNBOUNDED
 
 
@@ -94,10 +99,10 @@ class FullyConnected:
 class Pool2d:
     """Max or average pooling. Padding never wins a maximum and is not counted in an average."""
 
-    name: str
+    name: Name
     kind: PoolKind
-    input: int
-    output: int
+    input: Id
+    output: Id
     kernel: Pair
     stride: Pair
     padding: Sides
@@ -107,20 +112,20 @@ class Pool2d:
 class GlobalAveragePool:
     """The mean over height and width; both become 1."""
 
-    name: str
-    input: int
-    output: int
+    name: Name
+    input: Id
+    output: Id
 
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
     """left + right or left * right; `right` is of the same shape, or one value a channel, or one value."""
 
-    name: str
+    name: Name
     kind: ArithmeticKind
-    left: int
-    right: int
-    output: int
+    left: Id
+    right: Id
+    output: Id
     bounds: Bounds = UNBOUNDED
 
 
@@ -128,10 +133,10 @@ class Arithmetic:
 class Activation:
     """An element-wise function that could not be fused into what precedes it. `bounds` are for clamp only."""
 
-    name: str
+    name: Name
     kind: ActivationKind
-    input: int
-    output: int
+    input: Id
+    output: Id
     bounds: Bounds = UNBOUNDED
 
 
@@ -139,9 +144,9 @@ class Activation:
 class Concat:
     """Joins tensors along their channels."""
 
-    name: str
+    name: Name
     inputs: Ids
-    output: int
+    output: Id
 
 
 Operation = Conv2d | FullyConnected | Pool2d | GlobalAveragePool | Arithmetic | Activation | Concat
@@ -162,9 +167,9 @@ class Plan:
     """A lowered network of one input and one output."""
 
     precision: Precision
-    weights_bytes: int
-    input: int
-    output: int
+    weights_bytes: Count
+    input: Id
+    output: Id
     tensors: tuple[Tensor, ...]
     operations: tuple[Operation, ...]
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Annotated, Literal, get_args
 
 from edge_agent.errors import ArtifactError
-from edge_agent.model.members import Members
+from edge_agent.system.files import write_atomic
+from edge_agent.system.json_reader import JsonError, Rule, at_least, between, matching, parse, read
 
 SIDECAR_NAME = "model.json"
 SIDECAR_FORMAT = 1
@@ -23,6 +24,15 @@ _LARGEST_SIDECAR_BYTES = 8 << 20
 _LARGEST_CROP = 4096
 
 
+Text = Annotated[str, Rule(len, "expected a text")]
+Sha256 = Annotated[str, matching("[0-9a-f]{64}", "64 hexadecimal digits")]
+# A plain name, so that a sidecar cannot point outside its directory.
+FileName = Annotated[str, matching(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", "a plain file name")]
+Rgb = Annotated[
+    tuple[float, float, float], Rule(lambda rgb: all(map(math.isfinite, rgb)), "expected three numbers")
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
     """How a picture becomes the network's input: torchvision's evaluation transform, as numbers.
@@ -31,29 +41,31 @@ class Preprocessing:
     channel of a pixel scaled to 0..1 becomes (value - mean) / std.
     """
 
-    resize: int
-    crop: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    resize: Annotated[int, between(1, 2 * _LARGEST_CROP)]
+    crop: Annotated[int, between(1, _LARGEST_CROP)]
+    mean: Rgb
+    std: Rgb
+    interpolation: Annotated[Literal["bilinear", "bicubic"], Rule(bool, "expected bilinear or bicubic")] = (
+        "bilinear"
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class ArtifactFile:
     """One file of the model directory."""
 
-    name: str
-    bytes: int
-    sha256: str
+    name: FileName
+    bytes: Annotated[int, at_least(0)]
+    sha256: Sha256
 
 
 @dataclass(frozen=True, slots=True)
 class WeightsOrigin:
     """Where the weights came from, as published in `info`."""
 
-    source: str
+    source: Text
     """`IMAGENET1K_V1`, a package's name and version, or the given file's name."""
-    sha256: str
+    sha256: Sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +77,16 @@ class Sidecar:
     xnnpack role. `not_lowered` says why there are no xnnpack files, and is empty where there are.
     """
 
-    name: str
-    arch: str
-    created: str
-    torch_version: str
+    name: Text
+    arch: Text
+    created: Text
+    torch_version: Annotated[str, matching(r"\d+\.\d+.*", "a version like 2.10.0")]
     weights: WeightsOrigin
     preprocessing: Preprocessing
-    labels: tuple[str, ...]
-    files: dict[str, tuple[ArtifactFile, ...]] = field(default_factory=dict)
+    labels: Annotated[tuple[Text, ...], Rule(len, "expected a list of texts")]
+    files: dict[str, tuple[ArtifactFile, ...]]
+    sha256: Sha256
     not_lowered: str = ""
-    sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,23 +137,17 @@ def read_sidecar(directory: Path) -> Artifact:
     format.
     """
     path = directory / SIDECAR_NAME
-    members = Members(path, "", _load_json(path))
-    written_as = members.integer("format", at_least=1)
-    if written_as > SIDECAR_FORMAT:
-        members.fail(
-            "format",
-            f"is {written_as}, and this edge-agent reads up to {SIDECAR_FORMAT}: update edge-agent, or build"
-            " the model with the version in use",
-        )
-    return Artifact(directory, _sidecar(members))
+    try:
+        sidecar = _decode(_contents(path))
+    except JsonError as error:
+        raise ArtifactError(f"{path}: {error}; build the model again") from error
+    return Artifact(directory, sidecar)
 
 
 def write_sidecar(directory: Path, sidecar: Sidecar) -> None:
     """Write `model.json` so that a reader finds the old one or the new one, never half of it."""
     document = {"format": SIDECAR_FORMAT, **asdict(sidecar)}
-    temporary = directory / f".{SIDECAR_NAME}.{os.getpid()}"
-    temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(directory / SIDECAR_NAME)
+    write_atomic(directory / SIDECAR_NAME, json.dumps(document, indent=2) + "\n")
 
 
 def _no_such_role(artifact: Artifact, role: str) -> str:
@@ -170,81 +176,53 @@ def _checked(path: Path, entry: ArtifactFile) -> Path:
     return path
 
 
-def _load_json(path: Path) -> object:
+def _contents(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            text = file.read(_LARGEST_SIDECAR_BYTES + 1)
+            contents = file.read(_LARGEST_SIDECAR_BYTES + 1)
     except OSError as error:
         raise ArtifactError(
             f"{path}: cannot be read: {error.strerror or error}; a model directory is made by"
             " `edge-agent model build --output DIR`"
         ) from error
-    if len(text) > _LARGEST_SIDECAR_BYTES:
+    if len(contents) > _LARGEST_SIDECAR_BYTES:
         raise ArtifactError(f"{path}: larger than {_LARGEST_SIDECAR_BYTES} bytes: not a sidecar")
-    try:
-        document: object = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path}: not valid JSON: {error}; build the model again") from error
-    return document
+    return contents
 
 
-def _sidecar(members: Members) -> Sidecar:
-    weights = members.members("weights")
-    sidecar = Sidecar(
-        name=members.text("name"),
-        arch=members.text("arch"),
-        created=members.text("created"),
-        torch_version=members.text("torch_version", pattern=r"\d+\.\d+.*", meaning="a version like 2.10.0"),
-        weights=WeightsOrigin(weights.text("source"), weights.sha256("sha256")),
-        preprocessing=_preprocessing(members.members("preprocessing")),
-        labels=members.texts("labels"),
-        files=_files(members.members("files")),
-        not_lowered=members.text("not_lowered", may_be_empty=True),
-        sha256=members.sha256("sha256"),
-    )
-    if sidecar.sha256 != files_sha256(sidecar.files):
-        members.fail(
-            "sha256", "is not that of the files listed: the sidecar was altered; build the model again"
+@dataclass(frozen=True, slots=True)
+class _Head:
+    format: Annotated[int, at_least(1)]
+
+
+def _decode(contents: bytes) -> Sidecar:
+    document = parse(contents)
+    if (written_as := read(_Head, document).format) > SIDECAR_FORMAT:
+        raise JsonError(
+            "format",
+            f"is {written_as}, and this edge-agent reads up to {SIDECAR_FORMAT}: update edge-agent,"
+            " or build the model with the version in use",
         )
+    sidecar = read(Sidecar, document)
+    _check_preprocessing(sidecar.preprocessing)
+    for role, served_by in sidecar.files.items():
+        _check_role(role, len(served_by))
+    if sidecar.sha256 != files_sha256(sidecar.files):
+        raise JsonError("sha256", "is not that of the files listed: the sidecar was altered")
     return sidecar
 
 
-def _preprocessing(members: Members) -> Preprocessing:
-    preprocessing = Preprocessing(
-        resize=members.integer("resize", at_least=1, at_most=2 * _LARGEST_CROP),
-        crop=members.integer("crop", at_least=1, at_most=_LARGEST_CROP),
-        mean=members.rgb("mean"),
-        std=members.rgb("std"),
-        interpolation=cast(
-            Literal["bilinear", "bicubic"],
-            members.text("interpolation", pattern="bilinear|bicubic", meaning="bilinear or bicubic"),
-        ),
-    )
-    if preprocessing.resize < preprocessing.crop:
-        members.fail("resize", f"is {preprocessing.resize}, smaller than crop, {preprocessing.crop}")
-    if min(preprocessing.std) <= 0:
-        members.fail("std", "must be above 0")
-    return preprocessing
+def _check_preprocessing(numbers: Preprocessing) -> None:
+    if numbers.resize < numbers.crop:
+        problem = f"is {numbers.resize}, smaller than crop, {numbers.crop}"
+        raise JsonError("preprocessing.resize", problem)
+    if min(numbers.std) <= 0:
+        raise JsonError("preprocessing.std", "must be above 0")
 
 
-def _files(members: Members) -> dict[str, tuple[ArtifactFile, ...]]:
-    for role in members.names():
-        if role not in get_args(FileRole):
-            members.fail(role, f"is not a role; the roles are {', '.join(get_args(FileRole))}")
-    return {role: _role_files(members, role) for role in members.names()}
-
-
-def _role_files(members: Members, role: str) -> tuple[ArtifactFile, ...]:
+def _check_role(role: str, files: int) -> None:
+    if role not in get_args(FileRole):
+        raise JsonError(f"files.{role}", f"is not a role; the roles are {', '.join(get_args(FileRole))}")
     expected = 2 if role.startswith("xnnpack") else 1
-    entries = members.list_of_members(role)
-    if len(entries) != expected:
-        members.fail(role, f"lists {len(entries)} files, expected {expected}")
-    return tuple(
-        ArtifactFile(
-            # A plain name, so that a sidecar cannot point outside its directory.
-            name=entry.text("name", pattern=r"[A-Za-z0-9_-][A-Za-z0-9._-]*", meaning="a plain file name"),
-            bytes=entry.integer("bytes", at_least=0),
-            sha256=entry.sha256("sha256"),
-        )
-        for entry in entries
-    )
+    if files != expected:
+        raise JsonError(f"files.{role}", f"lists {files} files, expected {expected}")

@@ -41,6 +41,7 @@ from edge_agent.model.sidecar import (
     Sidecar,
     WeightsOrigin,
     describe_file,
+    files_sha256,
 )
 
 _PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32")
@@ -152,6 +153,7 @@ def artifact_of(directory: Path, *precisions: Precision) -> Artifact:
         preprocessing=SQUARE,
         labels=(),
         files=files,
+        sha256=files_sha256(files),
     )
     return Artifact(directory, sidecar)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from typing import Self
+
+from edge_agent.system.json_reader import parse, read
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,7 @@ class Task:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        fields = json.loads(text)
-        return cls(**fields | {"pictures": tuple(fields["pictures"]), "imports": tuple(fields["imports"])})
+        return read(cls, parse(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,7 @@ class Reading:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        fields: dict[str, Any] = json.loads(text)
-        return cls(**fields | {"latencies_ms": tuple(fields["latencies_ms"])})
+        return read(cls, parse(text))
 
 
 @dataclass(frozen=True, slots=True)
