@@ -26,11 +26,12 @@ from edge_agent.inference.host import Host, read_host
 from edge_agent.model.sidecar import read_sidecar
 from edge_agent.system import paths
 from edge_agent.tools.bench import chart
-from edge_agent.tools.bench.report import markdown, table
+from edge_agent.tools.bench.comparison import Bench, run_bench
+from edge_agent.tools.bench.markdown import markdown
 from edge_agent.tools.bench.result import BenchResult
 from edge_agent.tools.bench.rows import RowSpec, Setting, engine_row, make_task, torchscript_row
-from edge_agent.tools.bench.run import Bench, run_bench
 from edge_agent.tools.measure.pictures import measured_pictures
+from edge_agent.tools.measure.table import table
 
 _LOADER = "benchmarks.peer_engines:load"
 _LEAN = "lean FP16"

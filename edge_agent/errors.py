@@ -18,7 +18,7 @@ EdgeAgentError              1, where nothing else is said
   BudgetError               2
   BrokerError
     BrokerConnectionError   in mqtt/wire/status.py
-  DemoError                 in tools/demo/session.py
+  DemoError                 in tools/demo/play.py
 """
 
 from __future__ import annotations

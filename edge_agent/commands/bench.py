@@ -40,9 +40,9 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print the table, and write the files asked for."""
     from edge_agent.inference.host import read_host
     from edge_agent.tools.bench import chart
-    from edge_agent.tools.bench.report import markdown
+    from edge_agent.tools.bench.comparison import Bench, run_bench
+    from edge_agent.tools.bench.markdown import markdown
     from edge_agent.tools.bench.rows import Setting, standard_rows
-    from edge_agent.tools.bench.run import Bench, run_bench
     from edge_agent.tools.bench.torch_rows import weights_file
     from edge_agent.tools.measure.pictures import measured_pictures
 

@@ -94,7 +94,7 @@ def store(found: Calibration, places: Sequence[Path], write: Callable[[Calibrati
 
 
 def _table(found: Calibration) -> str:
-    from edge_agent.tools.bench.report import table
+    from edge_agent.tools.measure.table import table
 
     times, sizes = ("load s", "p50 ms", "p95 ms"), ("peak MB", "steady MB")
     header = ("engine", "arithmetic", *times, *sizes, "agreement", "largest \u0394p")

@@ -23,8 +23,8 @@ from edge_agent.sources.picture import pictures_in
 from edge_agent.system.paths import demo_model_dir
 from edge_agent.tools.demo.broker import embedded_broker
 from edge_agent.tools.demo.bundled import BUNDLED_PICTURES, PICTURES_DIR
-from edge_agent.tools.demo.model import ensure_model
-from edge_agent.tools.demo.session import Broker, Outcome, play, topics
+from edge_agent.tools.demo.demo_model import ensure_model
+from edge_agent.tools.demo.play import Broker, Outcome, play, topics
 
 _PASSWORD_VARIABLE = "EDGE_AGENT_DEMO_PASSWORD"
 _MQTT_PORT = 1883

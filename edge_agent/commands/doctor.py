@@ -54,7 +54,7 @@ def examine(config_file: Path | None, environment: Mapping[str, str]) -> Iterato
     from edge_agent.inference.host import read_host
     from edge_agent.system.board import Board
     from edge_agent.system.clock import SystemClock
-    from edge_agent.tools.doctor import board as of_board
+    from edge_agent.tools.doctor import board_checks
     from edge_agent.tools.doctor.check import fail, ok
 
     config, clock = Config(), SystemClock()
@@ -66,7 +66,7 @@ def examine(config_file: Path | None, environment: Mapping[str, str]) -> Iterato
         except ConfigError as error:
             finding = fail("configuration", str(config_file), str(error))
     state_dir = paths.state_dir(environment)
-    yield from of_board.all_checks(Board(), read_host(), config.memory, state_dir, clock)
+    yield from board_checks.all_checks(Board(), read_host(), config.memory, state_dir, clock)
     yield finding
     if config_file is not None and finding.verdict == "ok":
         yield from _setup(config, clock, environment)
@@ -75,15 +75,15 @@ def examine(config_file: Path | None, environment: Mapping[str, str]) -> Iterato
 def _setup(config: Config, clock: Clock, environment: Mapping[str, str]) -> Iterator[Check]:
     from edge_agent.model.sidecar import read_sidecar
     from edge_agent.sources.factory import make_source
-    from edge_agent.tools.doctor import setup
+    from edge_agent.tools.doctor import setup_checks
     from edge_agent.tools.doctor.check import fail
 
-    finding = setup.model(config.model.path)
+    finding = setup_checks.model(config.model.path)
     yield finding
     if finding.verdict == "ok":
-        yield setup.engine(read_sidecar(config.model.path), config, environment)
+        yield setup_checks.engine(read_sidecar(config.model.path), config, environment)
     try:
-        yield setup.camera(make_source(config.source))
+        yield setup_checks.camera(make_source(config.source))
     except ConfigError as error:
         yield fail("camera", config.source.type, str(error))
-    yield setup.broker(config, clock, environment)
+    yield setup_checks.broker(config, clock, environment)

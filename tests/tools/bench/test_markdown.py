@@ -8,7 +8,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.tools.bench.report import markdown, spread, table
+from edge_agent.tools.bench.markdown import markdown, spread
 from edge_agent.tools.bench.result import frontier
 from edge_agent.tools.measure.runs import Spread
 from tests.tools.bench.results import RESULT, row
@@ -56,8 +56,3 @@ def test_a_spread_is_shown_only_where_there_is_one() -> None:
     assert spread(Spread(84.04, 84.01, 84.04)) == "84.0"
     assert spread(Spread(84.1, 83.0, 87.2)) == "84.1 (83.0-87.2)"
     assert spread(Spread(3058.2, 3001.7, 3120.0)) == "3058 (3002-3120)"
-
-
-def test_columns_line_up() -> None:
-    lines = table(("name", "MB"), [("a", "1"), ("longer", "100")]).splitlines()
-    assert lines == ["| name   |  MB |", "| ------ | --: |", "| a      |   1 |", "| longer | 100 |"]

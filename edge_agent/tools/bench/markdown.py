@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
 from edge_agent.tools.bench.result import BenchResult, RowResult, frontier
 from edge_agent.tools.measure.runs import Spread, Summary
+from edge_agent.tools.measure.table import table
 
 _HEADER = (
     "what runs",
@@ -24,14 +23,6 @@ def markdown(result: BenchResult) -> str:
     """The whole report."""
     parts = [_title(result), _table(result), _notes(result), _frontier(result)]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table whose columns line up on a terminal too; all but the first are right-aligned."""
-    cells = [list(header), *(list(row) for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    return "\n".join(_line(row, widths) for row in [cells[0], rule, *cells[1:]])
 
 
 def spread(value: Spread) -> str:
@@ -106,9 +97,3 @@ def _frontier(result: BenchResult) -> str:
 
 def _decimals(value: float) -> int:
     return 0 if value >= 100 else 1 if value >= 10 else 2
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first = cells[0].ljust(widths[0])
-    others = (cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))
-    return "| " + " | ".join([first, *others]) + " |"

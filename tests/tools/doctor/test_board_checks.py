@@ -11,7 +11,7 @@ from edge_agent.config.schema import MemoryConfig
 from edge_agent.inference.host import Host, parse_torch_version
 from edge_agent.system.board import Board, CgroupMemory, Cpu, parse_throttled
 from edge_agent.system.clock import SystemClock
-from edge_agent.tools.doctor import board as checks
+from edge_agent.tools.doctor import board_checks as checks
 from edge_agent.tools.doctor.check import Check, text
 
 _HOST = Host(Cpu("Cortex-A76", 4, ("asimd", "asimdhp")), 4, "libXNNPACK.so.0", "", "2.9.1+cpu")

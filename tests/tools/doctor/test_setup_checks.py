@@ -15,7 +15,7 @@ from edge_agent.sources.factory import make_source
 from edge_agent.system.clock import SystemClock
 from edge_agent.system.secret import Secret
 from edge_agent.tools.demo.bundled import PICTURES_DIR
-from edge_agent.tools.doctor import setup
+from edge_agent.tools.doctor import setup_checks
 from tests.mqtt.brokers import HOST, Mosquitto
 
 
@@ -32,7 +32,7 @@ def _folder(path: Path) -> SourceConfig:
 
 
 def test_a_whole_model_is_fine(lite0: Artifact) -> None:
-    assert setup.model(lite0.directory).verdict == "ok"
+    assert setup_checks.model(lite0.directory).verdict == "ok"
 
 
 def test_a_damaged_file_of_the_model_is_named(lite0: Artifact, tmp_path: Path) -> None:
@@ -40,28 +40,28 @@ def test_a_damaged_file_of_the_model_is_named(lite0: Artifact, tmp_path: Path) -
     shutil.copytree(lite0.directory, copy)
     weights = next(copy.glob("xnnpack-fp16.*weights"))
     weights.write_bytes(weights.read_bytes()[:-100])
-    check = setup.model(copy)
+    check = setup_checks.model(copy)
     assert check.verdict == "fail"
     assert weights.name in check.advice
 
 
 def test_a_missing_model_fails(tmp_path: Path) -> None:
-    assert setup.model(tmp_path).verdict == "fail"
+    assert setup_checks.model(tmp_path).verdict == "fail"
 
 
 def test_an_engine_that_was_not_calibrated_is_warned_of(lite0: Artifact, tmp_path: Path) -> None:
-    check = setup.engine(lite0, Config(), {"HOME": str(tmp_path)})
+    check = setup_checks.engine(lite0, Config(), {"HOME": str(tmp_path)})
     assert (check.verdict, "edge-agent calibrate" in check.advice) == ("warn", True)
 
 
 def test_a_model_without_files_for_the_engine_fails(lite0: Artifact, tmp_path: Path) -> None:
     bare = replace(lite0, sidecar=replace(lite0.sidecar, files={}))
     config = Config(model=ModelConfig(engine="xnnpack"))
-    assert setup.engine(bare, config, {"HOME": str(tmp_path)}).verdict == "fail"
+    assert setup_checks.engine(bare, config, {"HOME": str(tmp_path)}).verdict == "fail"
 
 
 def test_a_source_that_delivers_is_fine() -> None:
-    check = setup.camera(make_source(_folder(PICTURES_DIR)))
+    check = setup_checks.camera(make_source(_folder(PICTURES_DIR)))
     assert check.verdict == "ok"
     assert "448x448" in check.found
 
@@ -71,24 +71,24 @@ def test_a_source_without_a_frame_fails(tmp_path: Path, exists: bool) -> None:
     folder = tmp_path / "pictures"
     if exists:
         folder.mkdir()
-    assert setup.camera(make_source(_folder(folder))).verdict == "fail"
+    assert setup_checks.camera(make_source(_folder(folder))).verdict == "fail"
 
 
 def test_a_broker_that_accepts_the_agent_is_fine(broker: Mosquitto, tmp_path: Path) -> None:
     config = Config(device_id="porch", mqtt=MqttConfig(host=HOST, port=broker.port))
-    check = setup.broker(config, SystemClock(), {"HOME": str(tmp_path)})
+    check = setup_checks.broker(config, SystemClock(), {"HOME": str(tmp_path)})
     assert (check.verdict, "MQTT 5" in check.found) == ("ok", True)
 
 
 def test_a_broker_that_is_not_there_fails_with_what_to_check(broker: Mosquitto, tmp_path: Path) -> None:
     broker.kill()
     config = Config(device_id="porch", mqtt=MqttConfig(host=HOST, port=broker.port))
-    check = setup.broker(config, SystemClock(), {"HOME": str(tmp_path)})
+    check = setup_checks.broker(config, SystemClock(), {"HOME": str(tmp_path)})
     assert check.verdict == "fail"
     assert "mqtt.port" in check.advice
 
 
 def test_a_password_file_that_is_missing_fails(tmp_path: Path) -> None:
     mqtt = MqttConfig(host=HOST, username="me", password=Secret(""), password_file=tmp_path / "none")
-    check = setup.broker(Config(device_id="porch", mqtt=mqtt), SystemClock(), {"HOME": str(tmp_path)})
+    check = setup_checks.broker(Config(device_id="porch", mqtt=mqtt), SystemClock(), {"HOME": str(tmp_path)})
     assert check.verdict == "fail"
