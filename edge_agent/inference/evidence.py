@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from edge_agent.errors import EdgeAgentError
 from edge_agent.inference import EngineName, Precision
 from edge_agent.system.files import write_atomic
-from edge_agent.system.json_reader import JsonError, Rule, at_least, parse
+from edge_agent.system.json_reader import JsonError, MismatchError, Rule, at_least, parse
 from edge_agent.system.json_reader import read as read_json
 
 SCHEMA = 1
@@ -160,5 +160,5 @@ class _Head:
 def _decode(contents: bytes) -> Calibration:
     document = parse(contents)
     if (schema := read_json(_Head, document).schema) != SCHEMA:
-        raise JsonError("schema", f"is {schema}, but this version reads {SCHEMA}")
+        raise MismatchError("schema", f"is {schema}, but this version reads {SCHEMA}")
     return read_json(Calibration, document)

@@ -59,7 +59,7 @@ def decode_plan(data: bytes) -> Plan:
     """Return the verified plan in the contents of a plan file. Raises PlanError, whatever the bytes are."""
     require(len(data) <= MAX_PLAN_BYTES, f"it is larger than {MAX_PLAN_BYTES} bytes")
     try:
-        plan = _decode_document(parse(data))
+        plan = _decode_document(parse(data, "it is not JSON"))
     except JsonError as error:
         raise PlanError(str(error)) from None
     check_plan(plan)

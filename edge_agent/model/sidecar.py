@@ -12,7 +12,16 @@ from typing import Annotated, Literal, get_args
 
 from edge_agent.errors import ArtifactError
 from edge_agent.system.files import write_atomic
-from edge_agent.system.json_reader import JsonError, Rule, at_least, between, matching, parse, read
+from edge_agent.system.json_reader import (
+    JsonError,
+    MismatchError,
+    Rule,
+    at_least,
+    between,
+    matching,
+    parse,
+    read,
+)
 
 SIDECAR_NAME = "model.json"
 SIDECAR_FORMAT = 1
@@ -198,7 +207,7 @@ class _Head:
 def _decode(contents: bytes) -> Sidecar:
     document = parse(contents)
     if (written_as := read(_Head, document).format) > SIDECAR_FORMAT:
-        raise JsonError(
+        raise MismatchError(
             "format",
             f"is {written_as}, and this edge-agent reads up to {SIDECAR_FORMAT}: update edge-agent,"
             " or build the model with the version in use",
@@ -208,21 +217,21 @@ def _decode(contents: bytes) -> Sidecar:
     for role, served_by in sidecar.files.items():
         _check_role(role, len(served_by))
     if sidecar.sha256 != files_sha256(sidecar.files):
-        raise JsonError("sha256", "is not that of the files listed: the sidecar was altered")
+        raise MismatchError("sha256", "is not that of the files listed: the sidecar was altered")
     return sidecar
 
 
 def _check_preprocessing(numbers: Preprocessing) -> None:
     if numbers.resize < numbers.crop:
         problem = f"is {numbers.resize}, smaller than crop, {numbers.crop}"
-        raise JsonError("preprocessing.resize", problem)
+        raise MismatchError("preprocessing.resize", problem)
     if min(numbers.std) <= 0:
-        raise JsonError("preprocessing.std", "must be above 0")
+        raise MismatchError("preprocessing.std", "must be above 0")
 
 
 def _check_role(role: str, files: int) -> None:
     if role not in get_args(FileRole):
-        raise JsonError(f"files.{role}", f"is not a role; the roles are {', '.join(get_args(FileRole))}")
+        raise MismatchError(f"files.{role}", f"is not a role; the roles are {', '.join(get_args(FileRole))}")
     expected = 2 if role.startswith("xnnpack") else 1
     if files != expected:
-        raise JsonError(f"files.{role}", f"lists {files} files, expected {expected}")
+        raise MismatchError(f"files.{role}", f"lists {files} files, expected {expected}")

@@ -25,7 +25,11 @@ _SCALARS: Mapping[Any, str] = {
 
 
 class JsonError(ValueError):
-    """The text is no JSON, or a value does not fit its annotation; the message begins with the place."""
+    """The text is not JSON, or a value does not fit its annotation."""
+
+
+class MismatchError(JsonError):
+    """The value at the place `where` does not fit; the message begins with the place."""
 
     def __init__(self, where: str, problem: str) -> None:
         super().__init__(f"{where or 'the document'} {problem}")
@@ -58,12 +62,15 @@ def matching(pattern: str, meaning: str) -> Rule:
     return Rule(re.compile(pattern).fullmatch, f"expected {meaning}")
 
 
-def parse(text: str | bytes) -> object:
-    """Return the JSON document in `text`. Raises JsonError, also for one that is nested too deeply."""
+def parse(text: str | bytes, complaint: str = "not valid JSON") -> object:
+    """Return the JSON document in `text`.
+
+    Raises JsonError, which begins with `complaint`, also for a document that is nested too deeply.
+    """
     try:
         document: object = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise JsonError("", f"is not valid JSON ({error})") from None
+        raise JsonError(f"{complaint} ({error})") from None
     return document
 
 
@@ -73,7 +80,7 @@ def read(kind: type[T], value: object, where: str = "") -> T:
     Its fields may be annotated as str, int, float, bool, datetime, a Literal of texts, `X | None`, a tuple, a
     mapping from texts, another dataclass, or one of these with a rule. A float may be any number that
     Python's JSON reads, so also NaN and infinity. A field that has a default may be missing, and a key that
-    is no field is ignored. Raises JsonError.
+    is no field is ignored. Raises MismatchError.
     """
     found: T = _read_dataclass(kind, value, where)
     return found
@@ -102,10 +109,10 @@ def _read(kind: Any, value: Any, where: str) -> Any:
 def _read_by_rule(kind: Any, rule: Rule, value: Any, where: str) -> Any:
     try:
         found = _read(kind, value, where)
-    except JsonError as error:
+    except MismatchError as error:
         if error.where != where:
             raise
-        raise JsonError(where, f"is {_shown(value)}, {rule.problem}") from None
+        raise MismatchError(where, f"is {_shown(value)}, {rule.problem}") from None
     _expect(rule.holds(found), rule.problem, value, where)
     return found
 
@@ -125,7 +132,7 @@ def _read_dataclass(kind: Any, value: Any, where: str) -> Any:
         if name in value:
             values[name] = _read(annotation, value[name], _inside(where, name))
         elif is_required:
-            raise JsonError(_inside(where, name), "is missing")
+            raise MismatchError(_inside(where, name), "is missing")
     return kind(**values)
 
 
@@ -152,12 +159,12 @@ def _read_scalar(kind: Any, value: Any, where: str) -> Any:
             return value
     except (ValueError, OverflowError):
         pass
-    raise JsonError(where, f"is {_shown(value)}, expected {_SCALARS[kind]}")
+    raise MismatchError(where, f"is {_shown(value)}, expected {_SCALARS[kind]}")
 
 
 def _expect(holds: object, problem: str, value: Any, where: str) -> None:
     if not holds:
-        raise JsonError(where, f"is {_shown(value)}, {problem}")
+        raise MismatchError(where, f"is {_shown(value)}, {problem}")
 
 
 def _inside(where: str, key: str) -> str:
