@@ -29,7 +29,7 @@ from edge_agent.tools.bench import chart
 from edge_agent.tools.bench.comparison import Bench, run_bench
 from edge_agent.tools.bench.markdown import markdown
 from edge_agent.tools.bench.result import BenchResult
-from edge_agent.tools.bench.rows import RowSpec, Setting, engine_row, make_task, torchscript_row
+from edge_agent.tools.bench.rows import BenchSetup, RowSpec, engine_row, make_task, torchscript_row
 from edge_agent.tools.measure.pictures import measured_pictures
 from edge_agent.tools.measure.table import table
 
@@ -88,18 +88,18 @@ PEERS = (
 )
 
 
-def peer_rows(peer: Peer, setting: Setting, directory: Path) -> list[RowSpec]:
+def peer_rows(peer: Peer, setup: BenchSetup, directory: Path) -> list[RowSpec]:
     """The rows of one library; where it cannot be run, they say why."""
     names = [f"{peer.title}, {variant.title}" for variant in peer.variants]
     file = directory / FILE_NAMES[peer.kind]
-    if problem := _convert(peer, setting, file):
+    if problem := _convert(peer, setup, file):
         return [RowSpec(name, None, absent=problem) for name in names]
     size_mb = sum(path.stat().st_size for path in _parts(file)) / _MB
-    shared = {"peer": peer.kind, "file": str(file), "threads": str(setting.threads)}
+    shared = {"peer": peer.kind, "file": str(file), "threads": str(setup.threads)}
     return [
         RowSpec(
             name,
-            make_task(_LOADER, setting, shared | {"variant": variant.options}, trims=variant.trims),
+            make_task(_LOADER, setup, shared | {"variant": variant.options}, trims=variant.trims),
             size_mb,
         )
         for name, variant in zip(names, peer.variants, strict=True)
@@ -131,13 +131,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chart.require_matplotlib()
     artifact = read_sidecar(paths.find_model(args.model, os.environ))
     host = read_host()
-    setting = Setting(
+    setup = BenchSetup(
         artifact, measured_pictures(args.images), args.frames, args.threads or host.default_threads
     )
     with tempfile.TemporaryDirectory(prefix="edge-agent-peers-") as directory:
-        rows = _all_rows(host, setting, Path(directory))
+        rows = _all_rows(host, setup, Path(directory))
         created = datetime.now(UTC).replace(microsecond=0)
-        result = run_bench(Bench(rows, setting, args.repeats), host, created, _report)
+        result = run_bench(Bench(rows, setup, args.repeats), host, created, _report)
     print(markdown(result), ratios(result), sep="\n", end="")
     if args.json:
         args.json.write_text(result.to_json(), encoding="utf-8")
@@ -146,27 +146,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _all_rows(host: Host, setting: Setting, directory: Path) -> tuple[RowSpec, ...]:
+def _all_rows(host: Host, setup: BenchSetup, directory: Path) -> tuple[RowSpec, ...]:
     own = (
-        torchscript_row(host, setting),
-        engine_row("FP16 weights, TorchScript", "torchscript", "fp16", host, setting),
-        engine_row("lean FP32", "xnnpack", "fp32", host, setting),
-        engine_row(_LEAN, "xnnpack", "fp16", host, setting),
+        torchscript_row(host, setup),
+        engine_row("FP16 weights, TorchScript", "torchscript", "fp16", host, setup),
+        engine_row("lean FP32", "xnnpack", "fp32", host, setup),
+        engine_row(_LEAN, "xnnpack", "fp16", host, setup),
     )
-    return (*own, *(row for peer in PEERS for row in peer_rows(peer, setting, directory)))
+    return (*own, *(row for peer in PEERS for row in peer_rows(peer, setup, directory)))
 
 
-def _convert(peer: Peer, setting: Setting, file: Path) -> str:
+def _convert(peer: Peer, setup: BenchSetup, file: Path) -> str:
     """Make the library's model file; returns what went wrong, or nothing."""
     missing = [name for name in (peer.runtime, peer.converter) if importlib.util.find_spec(name) is None]
     if missing:
         return f"{' and '.join(missing)} not installed (pip install 'edge-agent[torch,peers]')"
-    source = setting.artifact.sidecar.files.get("torchscript-fp32")
+    source = setup.artifact.sidecar.files.get("torchscript-fp32")
     if source is None:
         return "the model has no torchscript-fp32 file to convert"
     _report(f"converting for {peer.title}")
-    path = setting.artifact.directory / source[0].name
-    crop = setting.artifact.sidecar.preprocessing.crop
+    path = setup.artifact.directory / source[0].name
+    crop = setup.artifact.sidecar.preprocessing.crop
     command = [sys.executable, "-m", "benchmarks.convert", peer.kind, str(path), str(crop), str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from edge_agent.tools.bench import chart
     from edge_agent.tools.bench.comparison import Bench, run_bench
     from edge_agent.tools.bench.markdown import markdown
-    from edge_agent.tools.bench.rows import Setting, standard_rows
+    from edge_agent.tools.bench.rows import BenchSetup, standard_rows
     from edge_agent.tools.bench.torch_rows import weights_file
     from edge_agent.tools.measure.pictures import measured_pictures
 
@@ -50,17 +50,17 @@ def run(args: argparse.Namespace) -> int:
         chart.require_matplotlib()
     artifact = read_sidecar(paths.find_model(args.model, os.environ))
     host = read_host()
-    setting = Setting(
+    setup = BenchSetup(
         artifact=artifact,
         pictures=measured_pictures(args.images),
         frames=args.frames,
         threads=args.threads or host.default_threads,
         weights=weights_file(artifact.sidecar, args.weights),
     )
-    rows = tuple(row for row in standard_rows(host, setting) if is_wanted(row.name, args.row))
+    rows = tuple(row for row in standard_rows(host, setup) if is_wanted(row.name, args.row))
     if not rows:
         raise UsageError(f"--row {' '.join(args.row)}: no row is called that")
-    bench = Bench(rows, setting, args.repeats)
+    bench = Bench(rows, setup, args.repeats)
     result = run_bench(bench, host, datetime.now(UTC).replace(microsecond=0), _report)
     print(markdown(result), end="")
     if args.json:

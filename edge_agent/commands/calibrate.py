@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         repeats=args.repeats,
         frames=args.frames,
         created=datetime.now(UTC).replace(microsecond=0),
-        report=_progress(),
+        report=_report,
     )
     places = (args.output,) if args.output else evidence_paths(artifact.directory, os.environ)
     stored = store(found, places, evidence.write)
@@ -117,5 +117,5 @@ def _table(found: Calibration) -> str:
     return "\n".join([table(header, rows), "", compared, *failures])
 
 
-def _progress() -> Callable[[str], None]:
-    return lambda line: print(line, file=sys.stderr, flush=True)
+def _report(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

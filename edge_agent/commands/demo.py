@@ -24,7 +24,7 @@ from edge_agent.system.paths import demo_model_dir
 from edge_agent.tools.demo.broker import embedded_broker
 from edge_agent.tools.demo.bundled import BUNDLED_PICTURES, PICTURES_DIR
 from edge_agent.tools.demo.demo_model import ensure_model
-from edge_agent.tools.demo.play import Broker, Outcome, play, topics
+from edge_agent.tools.demo.play import Broker, DemoOutcome, play, topics
 
 _PASSWORD_VARIABLE = "EDGE_AGENT_DEMO_PASSWORD"
 _MQTT_PORT = 1883
@@ -86,8 +86,8 @@ def _broker(args: argparse.Namespace) -> Iterator[Broker]:
     yield Broker(host, int(port) if port else _MQTT_PORT, args.username, password)
 
 
-def _conclude(outcome: Outcome, names: list[str], *, bundled: bool) -> int:
-    answered = {seen.picture for seen in outcome.seen}
+def _conclude(outcome: DemoOutcome, names: list[str], *, bundled: bool) -> int:
+    answered = {answer.picture for answer in outcome.answers}
     print(
         f"\n{len(answered)} of {len(names)} pictures were answered over MQTT, by {outcome.engine or 'nobody'}"
     )
@@ -95,7 +95,7 @@ def _conclude(outcome: Outcome, names: list[str], *, bundled: bool) -> int:
         print(f"the agent's resident memory: {outcome.rss_mb:.0f} MB")
     if bundled:
         right = {picture.name: picture.labels for picture in BUNDLED_PICTURES}
-        correct = sum(seen.label in right.get(seen.picture, ()) for seen in outcome.seen)
+        correct = sum(answer.label in right.get(answer.picture, ()) for answer in outcome.answers)
         print(f"{correct} of {len(names)} labels are right")
     complete = outcome.exit_code == EXIT_OK and answered == set(names) and outcome.said_goodbye
     return EXIT_OK if complete else EXIT_FAILURE

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from edge_agent.errors import EngineError
-from edge_agent.inference import EngineName, Precision
+from edge_agent.inference import EngineName, Precision, evidence
 from edge_agent.inference.choice import evidence_key, runnable
-from edge_agent.inference.evidence import Calibration, Failure, Measurement, way_of_running
+from edge_agent.inference.evidence import Calibration, Measurement, way_of_running
 from edge_agent.inference.host import Host
 from edge_agent.model.sidecar import Artifact
-from edge_agent.tools.measure.runs import Measured, Probabilities, Progress, agreement, run_interleaved
-from edge_agent.tools.measure.task import Failed, Task
+from edge_agent.tools import Report
+from edge_agent.tools.measure.runs import Measured, Probabilities, agreement, run_interleaved
+from edge_agent.tools.measure.task import Failure, Task
 
 ENGINE_LOADER = "edge_agent.tools.measure.engines:load"
 # With these imported, a measuring process has what the daemon has: its memory is the daemon's.
@@ -72,7 +73,7 @@ def calibrate(
     repeats: int,
     frames: int,
     created: datetime,
-    report: Progress,
+    report: Report,
 ) -> Calibration:
     """Measure each way in fresh processes, in rounds.
 
@@ -82,7 +83,7 @@ def calibrate(
     tasks = [(way.name, _task(artifact, way, pictures, frames)) for way in ways]
     outcomes = run_interleaved(tasks, repeats, report)
     measured = {way: found for way in ways if isinstance(found := outcomes[way.name], Measured)}
-    failures = {way: found for way in ways if isinstance(found := outcomes[way.name], Failed)}
+    failures = {way: found for way in ways if isinstance(found := outcomes[way.name], Failure)}
     if not measured:
         reasons = "; ".join(f"{way.name}: {failure.reason}" for way, failure in failures.items())
         raise EngineError(
@@ -96,7 +97,7 @@ def calibrate(
         pictures=len(answers),
         reference=f"{exact.engine} {exact.precision}",
         measurements=tuple(_measurement(way, found, answers) for way, found in measured.items()),
-        failures=tuple(Failure(way.engine, way.precision, f.reason) for way, f in failures.items()),
+        failures=tuple(evidence.Failure(way.engine, way.precision, f.reason) for way, f in failures.items()),
     )
 
 

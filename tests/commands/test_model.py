@@ -12,7 +12,7 @@ import edge_agent.tools.demo
 from edge_agent.cli import main
 from edge_agent.inference import EngineInfo
 from edge_agent.model.sidecar import Artifact
-from edge_agent.tools.builder.verify import Agreement, VerifyReport
+from edge_agent.tools.builder.verify import LogitAgreement, VerifyReport
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_verify_fails_where_too_few_pictures_agree(
     lite0: Artifact, pictures: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     info = EngineInfo("torchscript", "fp16", "fp32", 1, "torch")
-    rows = (Agreement(info, 200, 0.985, 0.9, 0.1, 0.1),)
+    rows = (LogitAgreement(info, 200, 0.985, 0.9, 0.1, 0.1),)
     report = VerifyReport("model", "0" * 64, "eager FP32", 200, rows, ())
     monkeypatch.setattr("edge_agent.tools.builder.verify.verify", lambda *_args, **_options: report)
     arguments = ["model", "verify", str(lite0.directory), "--images", str(pictures)]

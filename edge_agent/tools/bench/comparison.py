@@ -9,10 +9,11 @@ from datetime import datetime
 
 from edge_agent.inference.host import Host
 from edge_agent.system.board import Board
+from edge_agent.tools import Report
 from edge_agent.tools.bench.result import BenchResult, Machine, RowResult
-from edge_agent.tools.bench.rows import RowSpec, Setting
-from edge_agent.tools.measure.runs import Agreement, Measured, Outcome, Progress, agreement, run_interleaved
-from edge_agent.tools.measure.task import Failed
+from edge_agent.tools.bench.rows import BenchSetup, RowSpec
+from edge_agent.tools.measure.runs import Agreement, Measured, Outcome, agreement, run_interleaved
+from edge_agent.tools.measure.task import Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,17 +21,17 @@ class Bench:
     """What is to be measured."""
 
     rows: tuple[RowSpec, ...]
-    setting: Setting
+    setup: BenchSetup
     repeats: int
 
 
-def run_bench(bench: Bench, host: Host, created: datetime, report: Progress) -> BenchResult:
+def run_bench(bench: Bench, host: Host, created: datetime, report: Report) -> BenchResult:
     """Measure every row, in rounds; answers are compared with those of the first row that can be run."""
     tasks = [(row.name, row.task) for row in bench.rows if row.task is not None]
     outcomes = run_interleaved(tasks, bench.repeats, report)
     real = [row.name for row in bench.rows if row.has_real_weights]
     reference = next((name for name in real if isinstance(outcomes.get(name), Measured)), "nothing")
-    sidecar = bench.setting.artifact.sidecar
+    sidecar = bench.setup.artifact.sidecar
     return BenchResult(
         created=created,
         machine=this_machine(host),
@@ -38,9 +39,9 @@ def run_bench(bench: Bench, host: Host, created: datetime, report: Progress) -> 
         model_sha256=sidecar.sha256,
         weights=f"weights: {sidecar.weights.source}",
         reference=reference,
-        pictures=len(bench.setting.pictures),
+        pictures=len(bench.setup.pictures),
         repeats=bench.repeats,
-        frames=bench.setting.frames,
+        frames=bench.setup.frames,
         rows=tuple(_row(row, outcomes, reference) for row in bench.rows),
     )
 
@@ -60,8 +61,8 @@ def this_machine(host: Host) -> Machine:
 
 
 def _row(spec: RowSpec, outcomes: dict[str, Outcome], reference: str) -> RowResult:
-    outcome = outcomes.get(spec.name, Failed(spec.absent))
-    if isinstance(outcome, Failed):
+    outcome = outcomes.get(spec.name, Failure(spec.absent))
+    if isinstance(outcome, Failure):
         return RowResult(spec.name, spec.artifact_mb, None, None, outcome.reason, spec.note)
     compared = _agreement(outcome, outcomes.get(reference)) if spec.has_real_weights else None
     return RowResult(spec.name, spec.artifact_mb, outcome.summary, compared, "", spec.note)

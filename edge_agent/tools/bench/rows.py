@@ -38,7 +38,7 @@ class RowSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class BenchSetup:
     """What all rows of one bench share."""
 
     artifact: Artifact
@@ -49,32 +49,32 @@ class Setting:
     """The file that the model was built from; None where it is not here."""
 
 
-def standard_rows(host: Host, setting: Setting) -> tuple[RowSpec, ...]:
+def standard_rows(host: Host, setup: BenchSetup) -> tuple[RowSpec, ...]:
     """From the way that tutorials write it to the leanest engine."""
     return (
-        _eager_row(EAGER, "load_eager", setting),
-        torchscript_row(host, setting),
-        _eager_row(NAIVE_HALF, "load_naive_half", setting, note=_SLOW_HALF),
-        engine_row("FP16 weights, TorchScript", "torchscript", "fp16", host, setting),
-        engine_row("lean FP32", "xnnpack", "fp32", host, setting),
-        engine_row("lean FP16", "xnnpack", "fp16", host, setting),
+        _eager_row(EAGER, "load_eager", setup),
+        torchscript_row(host, setup),
+        _eager_row(NAIVE_HALF, "load_naive_half", setup, note=_SLOW_HALF),
+        engine_row("FP16 weights, TorchScript", "torchscript", "fp16", host, setup),
+        engine_row("lean FP32", "xnnpack", "fp32", host, setup),
+        engine_row("lean FP16", "xnnpack", "fp16", host, setup),
     )
 
 
-def torchscript_row(host: Host, setting: Setting) -> RowSpec:
+def torchscript_row(host: Host, setup: BenchSetup) -> RowSpec:
     """The built FP32 module, loaded and called as tutorials do it."""
-    size_mb = artifact_mb(setting.artifact, "torchscript-fp32")
+    size_mb = artifact_mb(setup.artifact, "torchscript-fp32")
     if not host.torch or size_mb is None:
         absent = "the model has no torchscript-fp32 file" if host.torch else "torch is not installed"
         return RowSpec(TORCHSCRIPT, None, size_mb, absent)
-    task = make_task(f"{_TORCH_ROWS}:load_torchscript", setting, {"threads": str(setting.threads)})
+    task = make_task(f"{_TORCH_ROWS}:load_torchscript", setup, {"threads": str(setup.threads)})
     return RowSpec(TORCHSCRIPT, task, size_mb)
 
 
-def engine_row(name: str, engine: EngineName, precision: Precision, host: Host, setting: Setting) -> RowSpec:
+def engine_row(name: str, engine: EngineName, precision: Precision, host: Host, setup: BenchSetup) -> RowSpec:
     """A row that runs one of the agent's own engines, trimmed as the agent does it."""
     role = f"{engine}-{precision}"
-    sidecar = setting.artifact.sidecar
+    sidecar = setup.artifact.sidecar
     if role not in sidecar.files:
         why = f" ({sidecar.not_lowered})" if engine == "xnnpack" and sidecar.not_lowered else ""
         return RowSpec(name, None, absent=f"the model has no {role} files{why}")
@@ -82,19 +82,19 @@ def engine_row(name: str, engine: EngineName, precision: Precision, host: Host, 
         return RowSpec(name, None, absent=host.xnnpack_problem)
     if engine == "torchscript" and not host.torch:
         return RowSpec(name, None, absent="torch is not installed")
-    options = {"engine": engine, "precision": precision, "threads": str(setting.threads)}
-    task = make_task(ENGINE_LOADER, setting, options, trims=True)
-    return RowSpec(name, task, artifact_mb(setting.artifact, role))
+    options = {"engine": engine, "precision": precision, "threads": str(setup.threads)}
+    task = make_task(ENGINE_LOADER, setup, options, trims=True)
+    return RowSpec(name, task, artifact_mb(setup.artifact, role))
 
 
-def make_task(loader: str, setting: Setting, options: Mapping[str, str], *, trims: bool = False) -> Task:
+def make_task(loader: str, setup: BenchSetup, options: Mapping[str, str], *, trims: bool = False) -> Task:
     """The task of a row; all of a bench's tasks agree in everything but these."""
     return Task(
         loader=loader,
-        model=str(setting.artifact.directory),
-        pictures=setting.pictures,
+        model=str(setup.artifact.directory),
+        pictures=setup.pictures,
         options=options,
-        frames=setting.frames,
+        frames=setup.frames,
         trims=trims,
     )
 
@@ -105,15 +105,15 @@ def artifact_mb(artifact: Artifact, role: str) -> float | None:
     return sum(file.bytes for file in files) / _MB if files else None
 
 
-def _eager_row(name: str, function: str, setting: Setting, note: str = "") -> RowSpec:
+def _eager_row(name: str, function: str, setup: BenchSetup, note: str = "") -> RowSpec:
     """A row that builds the network from Python, as tutorials do."""
-    is_torchvision = setting.artifact.sidecar.arch != "efficientnet_lite0"
+    is_torchvision = setup.artifact.sidecar.arch != "efficientnet_lite0"
     needed = ("torch", "torchvision") if is_torchvision else ("torch",)
     missing = [package for package in needed if importlib.util.find_spec(package) is None]
     if missing:
         return RowSpec(name, None, absent=f"{' and '.join(missing)} not installed")
-    weights = "" if setting.weights is None else str(setting.weights)
-    options = {"threads": str(setting.threads), "weights": weights}
+    weights = "" if setup.weights is None else str(setup.weights)
+    options = {"threads": str(setup.threads), "weights": weights}
     notes = "; ".join(part for part in (note, "" if weights else _RANDOM) if part)
-    task = make_task(f"{_TORCH_ROWS}:{function}", setting, options)
+    task = make_task(f"{_TORCH_ROWS}:{function}", setup, options)
     return RowSpec(name, task, note=notes, has_real_weights=bool(weights))

@@ -20,6 +20,7 @@ from edge_agent.model.sidecar import (
     read_sidecar,
     write_sidecar,
 )
+from edge_agent.tools import Report
 from edge_agent.tools.builder import script
 from edge_agent.tools.builder.class_names import IMAGENET_CLASSES, imagenet_labels, read_labels
 from edge_agent.tools.builder.eager import Network, load_network
@@ -39,7 +40,6 @@ _PROBES = 2
 _LOGIT_TOLERANCE: dict[Precision, float] = {"fp32": 1e-4, "fp16": 2e-2}
 
 Files = dict[str, tuple[ArtifactFile, ...]]
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from edge_agent.errors import ModelError
 from edge_agent.model.sidecar import WeightsOrigin
 from edge_agent.system import paths
+from edge_agent.tools import Report
 from edge_agent.tools.builder.architectures import Architecture, class_count, find_architecture
 from edge_agent.tools.builder.pretrained import given, obtain
 from edge_agent.tools.builder.state_dict import load_into, read_state_dict
@@ -18,7 +18,7 @@ from edge_agent.tools.builder.state_dict import load_into, read_state_dict
 if TYPE_CHECKING:
     from torch import nn
 
-    from edge_agent.tools.builder.script import Shape
+    from edge_agent.tools.builder.script import InputShape
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +31,13 @@ class Network:
     origin: WeightsOrigin
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> InputShape:
         """The input's, as the engines take it: (1, height, width, 3)."""
         crop = self.architecture.preprocessing.crop
         return (1, crop, crop, 3)
 
 
-def load_network(arch: str, weights: Path | None, report: Callable[[str], None]) -> Network:
+def load_network(arch: str, weights: Path | None, report: Report) -> Network:
     """Return the network of that architecture with the weights of a file, or with its own.
 
     Downloads are kept in `default_cache()`. Raises ModelError when the architecture is unknown or the weights

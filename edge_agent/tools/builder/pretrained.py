@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from edge_agent.errors import ModelError
 from edge_agent.model.sidecar import WeightsOrigin, file_sha256
+from edge_agent.tools import Report
 
 # torchvision's convention: the file name ends with the first digits of the file's sha256.
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.")
@@ -52,9 +53,7 @@ def given(path: Path) -> WeightsFile:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def obtain(
-    pretrained: Pretrained, cache: Path, report: Callable[[str], None], *, timeout_s: float = 30.0
-) -> WeightsFile:
+def obtain(pretrained: Pretrained, cache: Path, report: Report, *, timeout_s: float = 30.0) -> WeightsFile:
     """Return an architecture's own weights, downloading them into `cache` unless they are there.
 
     A terminal shows the progress. A server that sends nothing for `timeout_s` is given up. Needs torch.

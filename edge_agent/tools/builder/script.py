@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-Shape = tuple[int, int, int, int]
+InputShape = tuple[int, int, int, int]
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def deprecation_unmentioned() -> Iterator[None]:
         yield
 
 
-def freeze(network: nn.Module, shape: Shape) -> torch.jit.ScriptModule:
+def freeze(network: nn.Module, shape: InputShape) -> torch.jit.ScriptModule:
     """Return `network` as one frozen graph of FP32 constants for an input of `shape` (NHWC).
 
     The graph takes NCHW tensors in channels_last memory format. Freezing folds each batch norm into the
@@ -69,7 +69,7 @@ def load(path: Path) -> torch.jit.ScriptModule:
     return module
 
 
-def probe(shape: Shape, seed: int) -> torch.Tensor:
+def probe(shape: InputShape, seed: int) -> torch.Tensor:
     """Return a made-up picture for trying a network: normalised, coarse and fine detail, the same each time.
 
     `shape` is (1, height, width, 3); the tensor is (1, 3, height, width), channels_last.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from edge_agent.inference.classifier import softmax
 from edge_agent.inference.preprocess import Preprocessor
 from edge_agent.model.sidecar import Artifact
 from edge_agent.sources.picture import pictures_in, read_picture
+from edge_agent.tools import Report
 from edge_agent.tools.builder.eager import Network, load_network
 
 Logits = NDArray[np.float32]
@@ -24,7 +25,7 @@ _TOP = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
+class LogitAgreement:
     """How near one engine's answers in one precision come to the reference's."""
 
     info: EngineInfo
@@ -55,7 +56,7 @@ class VerifyReport:
     sha256: str
     reference: str
     pictures: int
-    agreements: tuple[Agreement, ...]
+    agreements: tuple[LogitAgreement, ...]
     not_run: tuple[NotRun, ...]
 
     def worst_agreement(self) -> float:
@@ -66,7 +67,7 @@ class VerifyReport:
 def verify(
     artifact: Artifact,
     images: Path,
-    report: Callable[[str], None],
+    report: Report,
     *,
     weights: Path | None = None,
     threads: int = 1,
@@ -126,8 +127,8 @@ class _Comparison:
         difference = np.abs(softmax(found) - softmax(expected))
         self._probability_error = max(self._probability_error, float(difference.max()))
 
-    def result(self) -> Agreement:
-        return Agreement(
+    def result(self) -> LogitAgreement:
+        return LogitAgreement(
             info=self._engine.info,
             pictures=self._pictures,
             top1_agreement=self._same_best / self._pictures,
@@ -145,7 +146,7 @@ def _pictures(images: Path) -> list[Path]:
     return found
 
 
-def _reference(artifact: Artifact, weights: Path | None, report: Callable[[str], None]) -> Network:
+def _reference(artifact: Artifact, weights: Path | None, report: Report) -> Network:
     built_from = artifact.sidecar.weights
     network = load_network(artifact.sidecar.arch, weights, report)
     if network.origin.sha256 != built_from.sha256:

@@ -35,12 +35,12 @@ def embedded_broker() -> Iterator[int]:
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as child:
         try:
-            yield _port_of(child)
+            yield _reported_port(child)
         finally:
             _stop(child)
 
 
-def _port_of(child: subprocess.Popen[bytes]) -> int:
+def _reported_port(child: subprocess.Popen[bytes]) -> int:
     assert child.stdout is not None
     readable, _, _ = select.select([child.stdout], [], [], _START_TIMEOUT_S)
     answer = child.stdout.readline() if readable else b""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from edge_agent.errors import ArtifactError, ModelError
 from edge_agent.model.sidecar import Artifact, read_sidecar
+from edge_agent.tools import Report
 
 PREFERRED_ARCH = "resnet18"
 FALLBACK_ARCH = "efficientnet_lite0"
 
 
-def ensure_model(directory: Path, report: Callable[[str], None], *, rebuild: bool = False) -> Artifact:
+def ensure_model(directory: Path, report: Report, *, rebuild: bool = False) -> Artifact:
     """Return the model in `directory`, building it there when it is missing, damaged or to be rebuilt.
 
     Says through `report` which network it is and, where it is not ResNet-18, why. Raises ModelError when
@@ -31,7 +31,7 @@ def _already_built(directory: Path) -> Artifact | None:
         return None
 
 
-def _build(directory: Path, report: Callable[[str], None]) -> Artifact:
+def _build(directory: Path, report: Report) -> Artifact:
     try:
         from edge_agent.tools.builder.build import BuildOptions, WeightsUnavailable, build
     except ImportError as error:

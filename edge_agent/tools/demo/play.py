@@ -47,7 +47,7 @@ class Broker:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Answer:
     """What the subscriber received of one picture."""
 
     picture: str
@@ -58,11 +58,11 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DemoOutcome:
     """How a demo went."""
 
     exit_code: int
-    seen: tuple[Seen, ...]
+    answers: tuple[Answer, ...]
     engine: str
     rss_mb: float | None
     """Of the agent, by its own `health`; None when none arrived."""
@@ -97,7 +97,7 @@ def settings(model: Path, pictures: Path, broker: Broker) -> dict[str, Any]:
     }
 
 
-def play(model: Path, pictures: Path, names: list[str], broker: Broker, out: TextIO) -> Outcome:
+def play(model: Path, pictures: Path, names: list[str], broker: Broker, out: TextIO) -> DemoOutcome:
     """Run the agent over the pictures, printing each label as the subscriber receives it.
 
     `names` are the pictures in the order in which the folder source plays them. Raises EdgeAgentError when
@@ -143,7 +143,7 @@ class _Watcher:
     def __init__(self, names: list[str], out: TextIO) -> None:
         self._names = names
         self._out = out
-        self.seen: list[Seen] = []
+        self.answers: list[Answer] = []
         self.engine = ""
         self.rss_mb: float | None = None
         self.availability = ""
@@ -162,7 +162,7 @@ class _Watcher:
 
     def _state(self, state: dict[str, Any]) -> None:
         number = state["frame"]["id"]
-        seen = Seen(
+        answer = Answer(
             picture=self._names[number - 1] if number <= len(self._names) else f"frame {number}",
             label=state["label"],
             score=state["score"],
@@ -170,16 +170,18 @@ class _Watcher:
             infer_ms=state["latency_ms"]["infer"],
         )
         self.engine = f"{state['model']['engine']} {state['model']['precision']}"
-        self.seen.append(seen)
-        others = ", ".join(seen.top[1:])
+        self.answers.append(answer)
+        others = ", ".join(answer.top[1:])
         print(
-            f"  {seen.picture:<20} {seen.label:<20} {seen.score:6.1%} {seen.infer_ms:7.0f} ms   ({others})",
+            f"  {answer.picture:<20} {answer.label:<20} {answer.score:6.1%} {answer.infer_ms:7.0f} ms   ({others})",
             file=self._out,
             flush=True,
         )
 
 
-def _watch(agent: subprocess.Popen[bytes], subscriber: Subscriber, names: list[str], out: TextIO) -> Outcome:
+def _watch(
+    agent: subprocess.Popen[bytes], subscriber: Subscriber, names: list[str], out: TextIO
+) -> DemoOutcome:
     watcher = _Watcher(names, out)
     silent_since_s = time.monotonic()
     while watcher.availability != "offline":
@@ -192,6 +194,6 @@ def _watch(agent: subprocess.Popen[bytes], subscriber: Subscriber, names: list[s
         elif time.monotonic() - silent_since_s > _SILENCE_S:
             raise DemoError(f"nothing was received for {_SILENCE_S:.0f} s")
     code = agent.wait(_STOP_S)
-    return Outcome(
-        code, tuple(watcher.seen), watcher.engine, watcher.rss_mb, watcher.availability == "offline"
+    return DemoOutcome(
+        code, tuple(watcher.answers), watcher.engine, watcher.rss_mb, watcher.availability == "offline"
     )

@@ -6,14 +6,15 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.tools.measure.task import Failed, Reading, Task
+from edge_agent.tools import Report
+from edge_agent.tools.measure.task import Failure, Reading, Task
 
 _LONGEST_REASON = 300
 
@@ -57,7 +58,7 @@ class Measured:
     """Shape (pictures, classes)."""
 
 
-Outcome = Measured | Failed
+Outcome = Measured | Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +72,15 @@ class Agreement:
     """Largest difference of one probability."""
 
 
-Progress = Callable[[str], None]
-
-
 def run_interleaved(
-    tasks: Sequence[tuple[str, Task]], repeats: int, report: Progress, timeout_s: float = 900.0
+    tasks: Sequence[tuple[str, Task]], repeats: int, report: Report, timeout_s: float = 900.0
 ) -> dict[str, Outcome]:
     """Run each named task `repeats` times, in rounds, so that a machine that slows down slows all of them.
 
     Only the first round computes the probabilities of all pictures. A task that fails is not tried again.
     """
     readings: dict[str, list[Reading]] = {name: [] for name, _ in tasks}
-    failures: dict[str, Failed] = {}
+    failures: dict[str, Failure] = {}
     with tempfile.TemporaryDirectory(prefix="edge-agent-") as directory:
         matrices = {name: Path(directory) / f"{i}.npy" for i, (name, _) in enumerate(tasks)}
         for round_number in range(repeats):
@@ -92,7 +90,7 @@ def run_interleaved(
                 report(f"round {round_number + 1} of {repeats}: {name}")
                 wanted = str(matrices[name]) if round_number == 0 else ""
                 answer = run_task(replace(task, probabilities=wanted), timeout_s)
-                if isinstance(answer, Failed):
+                if isinstance(answer, Failure):
                     failures[name] = answer
                 else:
                     readings[name].append(answer)
@@ -102,7 +100,7 @@ def run_interleaved(
         }
 
 
-def run_task(task: Task, timeout_s: float) -> Reading | Failed:
+def run_task(task: Task, timeout_s: float) -> Reading | Failure:
     """Carry one task out in a fresh process of this Python."""
     with tempfile.TemporaryDirectory(prefix="edge-agent-") as directory:
         answer = Path(directory) / "reading.json"
@@ -112,9 +110,9 @@ def run_task(task: Task, timeout_s: float) -> Reading | Failed:
                 command, input=task.to_json(), capture_output=True, text=True, timeout=timeout_s, check=False
             )
         except subprocess.TimeoutExpired:
-            return Failed(f"took longer than {timeout_s:.0f} s")
+            return Failure(f"took longer than {timeout_s:.0f} s")
         if done.returncode != 0 or not answer.is_file():
-            return Failed(_reason(done.returncode, done.stderr))
+            return Failure(_reason(done.returncode, done.stderr))
         return Reading.from_json(answer.read_text(encoding="utf-8"))
 
 

@@ -71,7 +71,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class Failure:
     """Why a process could not measure."""
 
     reason: str

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from edge_agent.tools.builder.half_weights import store_weights_as_half
-from edge_agent.tools.builder.script import Shape, freeze, load, probe, save
+from edge_agent.tools.builder.script import InputShape, freeze, load, probe, save
 
-SHAPE: Shape = (1, 16, 16, 3)
+SHAPE: InputShape = (1, 16, 16, 3)
 CONVERSION_TO_FLOAT32 = 6
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge_agent.tools.measure.runs import agreement, run_task, summarise
-from edge_agent.tools.measure.task import Failed, Reading, Task
+from edge_agent.tools.measure.task import Failure, Reading, Task
 
 
 def _reading(latencies_ms: tuple[float, ...], steady_mb: float) -> Reading:
@@ -39,10 +39,10 @@ def test_tasks_and_readings_survive_the_trip_through_json() -> None:
 
 def test_a_process_that_fails_says_why(tmp_path: Path) -> None:
     answer = run_task(Task("a:b", str(tmp_path), ("x.jpg",)), timeout_s=60)
-    assert isinstance(answer, Failed)
+    assert isinstance(answer, Failure)
     assert str(tmp_path) in answer.reason
 
 
 def test_a_process_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     answer = run_task(Task("a:b", str(tmp_path), ("x.jpg",)), timeout_s=0.01)
-    assert answer == Failed("took longer than 0 s")
+    assert answer == Failure("took longer than 0 s")
