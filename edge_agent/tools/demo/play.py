@@ -173,7 +173,8 @@ class _Watcher:
         self.answers.append(answer)
         others = ", ".join(answer.top[1:])
         print(
-            f"  {answer.picture:<20} {answer.label:<20} {answer.score:6.1%} {answer.infer_ms:7.0f} ms   ({others})",
+            f"  {answer.picture:<20} {answer.label:<20} {answer.score:6.1%}"
+            f" {answer.infer_ms:7.0f} ms   ({others})",
             file=self._out,
             flush=True,
         )
