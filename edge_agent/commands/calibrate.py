@@ -22,6 +22,7 @@ from edge_agent.config.schema import MemoryConfig, ModelConfig
 from edge_agent.errors import EXIT_OK, BudgetError, UsageError
 from edge_agent.model.sidecar import read_sidecar
 from edge_agent.system import paths
+from edge_agent.system.privileges import become_owner_of
 
 if TYPE_CHECKING:
     from edge_agent.inference.evidence import Calibration
@@ -51,7 +52,9 @@ def run(args: argparse.Namespace) -> int:
     from edge_agent.tools import calibrate as calibration
     from edge_agent.tools.measure.pictures import measured_pictures
 
-    artifact = read_sidecar(paths.find_model(args.model, os.environ))
+    directory = paths.find_model(args.model, os.environ)
+    _report_if_any(become_owner_of(directory))
+    artifact = read_sidecar(directory)
     host = read_host()
     threads = args.threads or calibration.thread_counts(host.usable_cores, host.default_threads)
     found = calibration.calibrate(
@@ -85,6 +88,7 @@ def store(found: Calibration, places: Sequence[Path], write: Callable[[Calibrati
     problems: list[str] = []
     for place in places:
         try:
+            _report_if_any(become_owner_of(place))
             write(found, place)
         except OSError as error:
             problems.append(f"{place}: {error.strerror or error}")
@@ -119,3 +123,8 @@ def _table(found: Calibration) -> str:
 
 def _report(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
+
+
+def _report_if_any(line: str) -> None:
+    if line:
+        _report(line)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from edge_agent.errors import EXIT_FAILURE, EXIT_OK, ArtifactError, UsageError
 from edge_agent.model.sidecar import SIDECAR_NAME, Artifact, FileRole, open_role, read_sidecar
+from edge_agent.system.privileges import become_owner_of
 
 if TYPE_CHECKING:
     from edge_agent.tools.builder.verify import VerifyReport
@@ -123,6 +124,8 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
 def _build(args: argparse.Namespace) -> int:
     from edge_agent.tools.builder.build import BuildOptions, build
 
+    if line := become_owner_of(args.output):
+        _tell(line)
     options = BuildOptions(
         output=args.output, arch=args.arch, weights=args.weights, labels=args.labels, name=args.name
     )

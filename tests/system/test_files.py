@@ -44,3 +44,32 @@ def test_a_file_that_cannot_be_read_is_empty(tmp_path: Path) -> None:
     assert read_or_empty(tmp_path) == ""
     (tmp_path / "file").write_bytes(b"caf\xe9")
     assert read_or_empty(tmp_path / "file") == "caf�"
+
+
+def test_a_link_planted_for_the_unfinished_file_is_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (tmp_path / "file.new").symlink_to(victim)
+    write_atomic(tmp_path / "file", "new")
+    assert victim.read_text() == "mine"
+    assert (tmp_path / "file").read_text() == "new"
+    assert not (tmp_path / "file").is_symlink()
+
+
+def test_a_hard_link_and_a_pipe_planted_there_are_not_written_to(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (tmp_path / "a.new").hardlink_to(victim)
+    os.mkfifo(tmp_path / "b.new")
+    write_atomic(tmp_path / "a", "new")
+    write_atomic(tmp_path / "b", "new")
+    assert victim.read_text() == "mine"
+    assert (tmp_path / "b").read_text() == "new"
+
+
+def test_a_link_in_the_place_of_the_file_is_replaced(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (tmp_path / "file").symlink_to(victim)
+    write_atomic(tmp_path / "file", "new")
+    assert victim.read_text() == "mine"

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from edge_agent.errors import BrokerError
+from edge_agent.system.child import python_module
 
 _HOST = "127.0.0.1"
 _START_TIMEOUT_S = 30.0
@@ -30,7 +31,7 @@ def embedded_broker() -> Iterator[int]:
     """
     if importlib.util.find_spec("amqtt") is None:
         raise BrokerError("the embedded broker needs amqtt: pip install 'edge-agent[demo]', or name a broker")
-    command = [sys.executable, "-m", "edge_agent.tools.demo.broker"]
+    command = python_module("edge_agent.tools.demo.broker")
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as child:

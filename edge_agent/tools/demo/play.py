@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import yaml
 from edge_agent.errors import EdgeAgentError
 from edge_agent.mqtt.contract.message import Incoming
 from edge_agent.mqtt.contract.topics import Topics
+from edge_agent.system.child import python_module
 from edge_agent.tools.demo.subscriber import Subscriber
 
 BASE_TOPIC = "edge_agent"
@@ -115,7 +115,7 @@ def play(model: Path, pictures: Path, names: list[str], broker: Broker, out: Tex
 
 @contextmanager
 def _agent(config: Path, state: Path) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "edge_agent", "run", "--config", str(config)]
+    command = python_module("edge_agent", "run", "--config", str(config))
     with subprocess.Popen(command, env=_environment(state)) as agent:
         try:
             yield agent

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.system.child import python_module
 from edge_agent.tools import Report
 from edge_agent.tools.measure.task import Failure, Reading, Task
 
@@ -104,7 +104,7 @@ def run_task(task: Task, timeout_s: float) -> Reading | Failure:
     """Carry one task out in a fresh process of this Python."""
     with tempfile.TemporaryDirectory(prefix="edge-agent-") as directory:
         answer = Path(directory) / "reading.json"
-        command = [sys.executable, "-m", "edge_agent.tools.measure.child", str(answer)]
+        command = python_module("edge_agent.tools.measure.child", str(answer))
         try:
             done = subprocess.run(
                 command, input=task.to_json(), capture_output=True, text=True, timeout=timeout_s, check=False
