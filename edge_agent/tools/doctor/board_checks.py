@@ -10,6 +10,7 @@ from edge_agent.config.schema import MemoryConfig
 from edge_agent.inference.host import Host
 from edge_agent.system.board import Board, CgroupMemory, Throttling
 from edge_agent.system.clock import Clock
+from edge_agent.system.overlay import forgotten
 from edge_agent.tools.doctor.check import Check, fail, ok, warn
 
 _HOT_C = 75.0
@@ -131,6 +132,14 @@ def disk(state_dir: Path, free_bytes: Callable[[Path], int] | None = None) -> Ch
     return ok("disk", found)
 
 
+def lasting(state_dir: Path, proc: Path = Path("/proc")) -> Check:
+    """Whether what is written is there after a reboot: a board with its overlay file system on forgets it."""
+    if reason := forgotten(state_dir, proc):
+        advice = "until then edits, calibration and waiting events are gone with the next boot"
+        return warn("lasting storage", reason, advice)
+    return ok("lasting storage", f"{state_dir} outlives a reboot")
+
+
 def time_of_day(clock: Clock) -> Check:
     """Whether timestamps can be believed."""
     if clock.synced():
@@ -153,6 +162,7 @@ def all_checks(
         kernel_limit(board.cgroup(), config.budget_mb),
         memory(config, board.available_mb()),
         disk(state_dir),
+        lasting(state_dir),
         time_of_day(clock),
     )
 

@@ -122,6 +122,7 @@ def test_this_machine_can_be_examined(tmp_path: Path) -> None:
         "kernel limit",
         "memory",
         "disk",
+        "lasting storage",
         "clock",
     ]
     assert all(check.found for check in found)
@@ -131,3 +132,15 @@ def test_this_machine_can_be_examined(tmp_path: Path) -> None:
 def test_findings_are_shown_with_their_advice() -> None:
     shown = text([Check("cpu", "ok", "Cortex-A76"), Check("disk", "fail", "full", "free some space")])
     assert shown == "ok    cpu: Cortex-A76\nfail  disk: full\n      -> free some space"
+
+
+def test_an_overlay_file_system_that_forgets_is_found_with_what_it_costs(tmp_path: Path) -> None:
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self/mountinfo").write_text(
+        "30 1 0:30 / / rw - overlay overlayroot rw,lowerdir=/l,upperdir=/u\n"
+    )
+    (tmp_path / "cmdline").write_text("console=tty1 boot=overlay\n")
+    check = checks.lasting(Path("/var/lib/edge-agent"), tmp_path)
+    assert check.verdict == "warn"
+    assert "disable_overlayfs" in check.found
+    assert "gone with the next boot" in check.advice
