@@ -1,14 +1,38 @@
-#!/usr/bin/env bash
+#!/bin/sh
+# shellcheck shell=bash
 # Installs edge-agent as a system service, upgrades it, or removes it: see --help and docs/installation.md.
 #
-# How it stays safe: everything is checked before anything is changed; each release is a directory of its own,
-# and `current` is a symbolic link to the one in use, switched in one step, and switched back when the new release
-# does not become healthy. Every step looks first at what is there already, so an interrupted run can be repeated.
+# How it stays safe:
+# - Everything is checked before anything is changed.
+# - Each release is a directory of its own, and `current` is a symbolic link to the one in use. What ran before is written
+#   down before the link is turned, and comes back when the new release does not become healthy or this run is interrupted.
+# - Nothing of the caller's is used but the arguments, the proxies and pip's index: not the PATH, not Python's settings.
+# - Root opens nothing below a directory that the service's user owns, and installs no package that is not locked by its hash.
+
+# Any shell reads these lines; the rest is for bash, with an environment of its own.
+if [ "${EDGE_AGENT_INSTALL-}" != clean ]; then
+    case $0 in */*) script=$0 ;; *) script=./$0 ;; esac
+    [ -f "$script" ] || { echo "install.sh: run it as ./install.sh or sh install.sh, from its checkout" >&2; exit 2; }
+    set -- /bin/bash -p "$script" "$@"
+    for name in TERM http_proxy https_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY \
+        SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE XDG_CONFIG_HOME PIP_CONFIG_FILE PIP_INDEX_URL \
+        PIP_EXTRA_INDEX_URL PIP_NO_INDEX PIP_FIND_LINKS PIP_TRUSTED_HOST PIP_PROXY PIP_CERT PIP_CLIENT_CERT \
+        PIP_DEFAULT_TIMEOUT PIP_TIMEOUT PIP_RETRIES; do
+        eval "value=\${$name-}"
+        [ -z "$value" ] || set -- "$name=$value" "$@"
+    done
+    exec /usr/bin/env -i EDGE_AGENT_INSTALL=clean CALLER_HOME="${HOME-}" HOME=/nonexistent \
+        PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
+        PYTHONNOUSERSITE=1 PYTHONSAFEPATH=1 "$@"
+fi
 set -euo pipefail
+umask 022 # the service's user must be able to read and run what is installed
 
 readonly SERVICE=edge-agent
-readonly KEEP_RELEASES=2 # the one in use, and the one before it
 readonly LEAN_MB=250 TORCH_MB=2500 TORCH_RAM_MB=900
+readonly MODEL_MB=100 STATE_MB=16 CONFIG_MB=1 PACKAGES_MB=150
+readonly APT_WAIT_S=300
+python=/usr/bin/python3 # Debian's own: camera libraries are made for it, and the service can see it
 
 usage() {
     cat <<'USAGE'
@@ -37,8 +61,9 @@ Or:
 USAGE
 }
 
-say() { printf '==> %s\n' "$*"; }
-note() { printf '    %s\n' "$*"; }
+# A terminal that was closed must not end this half way.
+say() { printf '==> %s\n' "$*" 2>/dev/null || true; }
+note() { printf '    %s\n' "$*" 2>/dev/null || true; }
 die() { printf 'install.sh: %s\n' "$*" >&2; exit 1; }
 usage_error() { printf 'install.sh: %s (see --help)\n' "$*" >&2; exit 2; }
 
@@ -58,6 +83,7 @@ act() {
 lean='' weights='' labels='' arch='' config='' offline='' root=''
 wait_s=300
 upgrade=0 uninstall=0 purge=0 dry_run=0
+packaging=0 # below --root there are no users, no Debian packages and no services
 
 parse_arguments() {
     while (($#)); do
@@ -71,9 +97,9 @@ parse_arguments() {
         --labels) labels=$2 && shift 2 ;;
         --arch) arch=$2 && shift 2 ;;
         --config) config=$2 && shift 2 ;;
-        --offline) offline=$2 && shift 2 ;;
+        --offline) offline=$(realpath --canonicalize-missing "$2") && shift 2 ;;
         --wait) wait_s=$2 && shift 2 ;;
-        --root) root=${2%/} && shift 2 ;;
+        --root) root=${2%/} packaging=1 && shift 2 ;;
         --upgrade) upgrade=1 && shift ;;
         --uninstall) uninstall=1 && shift ;;
         --purge) purge=1 && shift ;;
@@ -90,21 +116,21 @@ parse_arguments() {
 
 # --- where things are ---------------------------------------------------------------------------------------
 
-source_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+source_dir=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 
 set_paths() {
     opt=$root/opt/edge-agent
     etc=$root/etc/edge-agent
     units=$root/etc/systemd/system
-    state=$root/var/lib/edge-agent
+    state=$root/var/lib/edge-agent         # the service's user owns it, and may put anything there
+    models=$root/var/lib/edge-agent-models # root owns it
     command_link=$root/usr/local/bin/edge-agent
     lock=${root:-/run}/edge-agent-install.lock
     managed=0 # whether a running systemd manages the service
-    if [[ -z $root && -d /run/systemd/system ]]; then managed=1; fi
+    if ((!packaging)) && [[ -d /run/systemd/system ]]; then managed=1; fi
 }
 
 current_release() { readlink "$opt/current" 2>/dev/null || true; }
-current_model() { readlink "$state/model" 2>/dev/null || true; }
 
 # --- checks: every problem at once ----------------------------------------------------------------------------
 
@@ -114,8 +140,13 @@ problem() { problems+=("$*"); }
 check_all() {
     check_system
     check_arguments
+    if ((!packaging)); then
+        check_rights
+        check_memory_is_not_the_disk
+        check_packages
+    fi
+    check_wheelhouse
     check_space
-    if [[ -z $root ]]; then check_rights; fi
     ((${#problems[@]})) || return 0
     printf 'install.sh: nothing was changed, because of:\n' >&2
     printf '  - %s\n' "${problems[@]}" >&2
@@ -143,24 +174,39 @@ check_system() {
     if [[ $id == debian && $version_id =~ ^[0-9]+$ ]] && ((version_id < 12)); then
         problem "this is Debian $version_id: 12 (bookworm) or later is needed"
     fi
-    case $(uname -m) in
-    aarch64 | x86_64) ;;
-    armv*) problem "this is a 32-bit system ($(uname -m)): a 64-bit one is needed" ;;
-    *) problem "this is $(uname -m): only aarch64 and x86_64 are supported" ;;
-    esac
+    check_architecture
     systemd_version=$(systemctl --version 2>/dev/null | awk 'NR == 1 { print $2 + 0 }' || true)
     systemd_version=${systemd_version:-0}
-    if ! command -v python3 >/dev/null; then
-        problem "there is no python3: apt-get install python3"
-    elif ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
-        problem "python3 is $(python3 -V 2>&1): 3.11 or later is needed"
-    fi
+    if ! has_python; then problem "there is no $python of version 3.11 or later: apt-get install python3"; fi
     [[ -f $source_dir/pyproject.toml && -d $source_dir/edge_agent ]] ||
         problem "$source_dir holds no source of edge-agent: run the install.sh of a checkout"
 }
 
+has_python() { "$python" -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+# dpkg's answer counts, since a 32-bit system may run on a 64-bit kernel.
+check_architecture() {
+    local architecture
+    architecture=$(dpkg --print-architecture 2>/dev/null || true)
+    case $architecture in
+    arm64 | amd64) ;;
+    armhf | armel | i386)
+        problem "this is a 32-bit system ($architecture, on a kernel for $(uname -m)): install the 64-bit one, such as Raspberry Pi OS (64-bit)"
+        ;;
+    *) problem "this system is for ${architecture:-an unknown processor}: only arm64 and amd64 are supported" ;;
+    esac
+}
+
+# raspi-config's overlay file system would forget the whole installation with the next boot.
+check_memory_is_not_the_disk() {
+    local reason
+    has_python || return 0
+    while read -r reason; do problem "nothing that is installed would outlive a reboot: $reason"; done < <(
+        "$python" -I -B "$source_dir/edge_agent/system/overlay.py" "$opt" "$etc" "$state" "$models"
+    )
+}
+
 check_arguments() {
-    local package
     if [[ -n $lean ]]; then
         if [[ ! -f $lean/model.json ]]; then
             problem "--lean $lean: no model there (model.json is missing); make one with \`edge-agent model build\`"
@@ -171,27 +217,65 @@ check_arguments() {
     [[ -z $weights || -f $weights ]] || problem "--weights $weights: no such file"
     [[ -z $labels || -f $labels ]] || problem "--labels $labels: no such file"
     [[ -z $config || -f $config ]] || problem "--config $config: no such file"
-    if [[ -n $offline ]] && ! compgen -G "$offline/*.whl" >/dev/null; then
-        problem "--offline $offline: no wheels there"
-    fi
     if ((upgrade)) && [[ -z $(current_release) ]]; then
         problem "--upgrade: edge-agent is not installed here"
     fi
-    [[ -n $root ]] || while read -r package; do
-        [[ -z $offline ]] || [[ -n $(offline_package "$package") ]] ||
+}
+
+# Wheels that differ from the lock are named here; pip would refuse them too, but only half way.
+check_wheelhouse() {
+    local wrong
+    [[ -n $offline ]] || return 0
+    if ! compgen -G "$offline/*.whl" >/dev/null; then
+        problem "--offline $offline: no wheels there"
+    elif has_python; then
+        while read -r wrong; do problem "--offline $offline: $wrong"; done < <(read_locks check "$offline" 2>&1)
+    fi
+}
+
+check_packages() {
+    local package
+    [[ -n $offline ]] || return 0
+    while read -r package; do
+        [[ -n $(offline_package "$package") ]] ||
             problem "--offline $offline: $package is not installed, and no .deb of it is there"
     done < <(missing_packages)
 }
 
+# Room is looked for on each file system, for all that will lie there.
 check_space() {
-    local target=$opt need_mb=$TORCH_MB free_mb ram_mb
-    while [[ ! -d $target ]]; do target=$(dirname "$target"); done
-    if is_lean; then need_mb=$LEAN_MB; fi
-    free_mb=$(df --output=avail --block-size=M "$target" | tail -n 1 | tr -dc 0-9)
-    ((free_mb >= need_mb)) || problem "$target has $free_mb MB free, $need_mb MB are needed"
+    local ram_mb mount
+    declare -A needed_mb=() free_mb=() wanted_for=()
+    if is_lean; then need_room "$opt" "$LEAN_MB"; else need_room "$opt" "$TORCH_MB"; fi
+    need_room "$models" "$(model_size_mb)"
+    need_room "$state" "$STATE_MB"
+    need_room "$etc" "$CONFIG_MB"
+    need_room "$units" "$CONFIG_MB"
+    if ((!packaging)) && [[ -n $(missing_packages) ]]; then
+        need_room /usr "$PACKAGES_MB"
+        need_room /var/cache/apt "$PACKAGES_MB"
+    fi
+    for mount in "${!needed_mb[@]}"; do
+        ((free_mb[$mount] >= needed_mb[$mount])) ||
+            problem "$mount has ${free_mb[$mount]} MB free, ${needed_mb[$mount]} MB are needed there (for${wanted_for[$mount]})"
+    done
     ram_mb=$(awk '/^MemTotal:/ { print int($2 / 1024) }' /proc/meminfo)
     is_lean || ((ram_mb >= TORCH_RAM_MB)) ||
         problem "$ram_mb MB of memory are too little to build a model with torch: build it elsewhere, and use --lean"
+}
+
+# need_room DIRECTORY MB: note it at the file system that the directory is, or will be, on.
+need_room() {
+    local place=$1 mount
+    while [[ ! -d $place ]]; do place=$(dirname "$place"); done
+    mount=$(df --output=target "$place" | tail -n 1)
+    free_mb[$mount]=$(df --output=avail --block-size=M "$place" | tail -n 1 | tr -dc 0-9)
+    needed_mb[$mount]=$((${needed_mb[$mount]:-0} + $2))
+    wanted_for[$mount]="${wanted_for[$mount]:-} $1"
+}
+
+model_size_mb() {
+    if [[ -d $lean ]]; then du --summarize --block-size=M "$lean" 2>/dev/null | tr -dc '0-9\t' | cut -f 1; else echo "$MODEL_MB"; fi
 }
 
 # Lean if asked for; an upgrade keeps the kind that is installed.
@@ -208,7 +292,7 @@ installed() { dpkg-query --show --showformat='${db:Status-Status}\n' "$1" 2>/dev
 missing_packages() {
     local name
     # Debian moves ensurepip out of python3 into python3-venv.
-    python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
+    "$python" -I -c 'import ensurepip' 2>/dev/null || echo python3-venv
     # XNNPACK's package is named after the date of its release. Any installed one will do; else the newest is taken.
     name=$(dpkg-query --show --showformat='${Package} ${db:Status-Status}\n' 'libxnnpack0*' 2>/dev/null |
         awk '$2 == "installed" { print $1; exit }' || true)
@@ -230,21 +314,68 @@ xnnpack_package() {
 offline_package() { find "$offline" -maxdepth 1 -name "$1_*.deb" -print -quit; }
 
 install_packages() {
-    local missing
+    local missing update_failed=''
     mapfile -t missing < <(missing_packages)
     if ((${#missing[@]} == 0)); then return; fi
     say "Debian packages: ${missing[*]}"
     if [[ -n $offline ]]; then
         # Name every .deb, since they may depend on each other. Packages that are installed already stay as they are.
-        local files=() file
-        while read -r file; do files+=("$file"); done < <(find "$(cd "$offline" && pwd)" -maxdepth 1 -name '*.deb')
-        act env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --option Dpkg::Use-Pty=0 --no-install-recommends "${files[@]}"
+        mapfile -t missing < <(find "$offline" -maxdepth 1 -name '*.deb')
+    elif ((!dry_run)); then
+        update_package_lists
+        # Before the first update the list of packages may be empty, and so may be the name found above.
+        mapfile -t missing < <(missing_packages)
+    fi
+    apt install --yes --no-install-recommends "${missing[@]}" || die "the Debian packages could not be installed$(explain_update)"
+}
+
+# One repository that cannot be had need not matter: what is needed may come from the others, or from older lists.
+update_package_lists() {
+    local said
+    wait_for_apt
+    if said=$(apt update 2>&1); then return; fi
+    update_failed=$said
+    note "apt-get update failed in part; trying with the package lists that there are"
+}
+
+# What the failed update says about why a package cannot be had.
+explain_update() {
+    [[ -n $update_failed ]] || return 0
+    if [[ $update_failed == *'not valid yet'* ]]; then
+        printf ': the clock of this system lags (it says %s), so apt trusts no repository. Set it (timedatectl), and run this again' "$(date -u '+%Y-%m-%d %H:%M UTC')"
         return
     fi
-    act apt-get update --quiet=2
-    # Before the first update the list of packages may be empty, and so may be the name found above.
-    if ((!dry_run)); then mapfile -t missing < <(missing_packages); fi
-    act env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --option Dpkg::Use-Pty=0 --no-install-recommends "${missing[@]}"
+    printf '. apt-get update failed before: mend or remove the repository, and run this again\n'
+    grep -E '^(E|W|Err)' <<<"$update_failed" | tr -cd '[:print:]\n' | cut -c 1-300 | head -n 5 | sed 's/^/    /'
+}
+
+# apt-get, when nobody else holds its locks. (apt itself waits for dpkg's lock alone.)
+apt() {
+    if ((!dry_run)); then wait_for_apt; fi
+    act apt-get --quiet=2 --option "DPkg::Lock::Timeout=$APT_WAIT_S" --option Dpkg::Use-Pty=0 "$@"
+}
+
+# In the first minutes after a boot unattended-upgrades is often at work.
+wait_for_apt() {
+    local deadline=$((SECONDS + APT_WAIT_S)) holder announced=''
+    while holder=$(lock_holder) && [[ -n $holder ]]; do
+        ((SECONDS < deadline)) || die "$holder has kept apt's lock for $APT_WAIT_S s: wait until it has ended, and run this again"
+        if [[ $holder != "$announced" ]]; then note "waiting up to $APT_WAIT_S s for $holder, which is installing packages" >&2; fi
+        announced=$holder
+        sleep 1
+    done
+}
+
+# Print who holds a lock of apt or dpkg; nothing where they are free.
+lock_holder() {
+    local file inode pid
+    for file in "$root"/var/lib/dpkg/lock-frontend "$root"/var/lib/dpkg/lock "$root"/var/lib/apt/lists/lock "$root"/var/cache/apt/archives/lock; do
+        inode=$(stat --format=%i "$file" 2>/dev/null) || continue
+        pid=$(awk -v inode="$inode" '$2 == "POSIX" && $6 ~ ":" inode "$" { print $5; exit }' /proc/locks)
+        [[ -n $pid ]] || continue
+        printf '%s (process %s)\n' "$(tr -cd '[:print:]' <"/proc/$pid/comm" 2>/dev/null || echo another)" "$pid"
+        return
+    done
 }
 
 # --- the release: a virtual environment beside the one in use ------------------------------------------------
@@ -253,85 +384,181 @@ install_packages() {
 source_digest() {
     (
         cd "$source_dir"
-        find edge_agent systemd config docs pyproject.toml -type f ! -name '*.pyc' -print0 2>/dev/null |
+        find edge_agent systemd config docs requirements pyproject.toml -type f ! -name '*.pyc' -print0 2>/dev/null |
             sort -z | xargs -0 sha256sum
         if is_lean; then echo lean; else echo torch; fi
-        python3 -V
+        "$python" -I -V
     ) | sha256sum | cut -c 1-12
 }
 
-# Print the finished release that was made from the same source, if there is one, so that it is not made again.
+# Print the finished release that was made from the same source, if there is one, so that it is not made again. The one in
+# use comes first. One that does not answer is no release, whatever it is marked as.
 find_release() {
-    local digest=$1 file path
-    for file in "$opt"/releases/*/share/edge-agent/digest; do
-        path=${file%/share/edge-agent/digest}
-        if [[ -f $file && ! -e $path.unfinished && $(<"$file") == "$digest" ]]; then echo "$path"; fi
+    local digest=$1 path
+    for path in "$opt/$(current_release)" "$opt"/releases/*; do
+        if [[ -f $path/share/edge-agent/digest && ! -e $path.unfinished ]] &&
+            [[ $(<"$path/share/edge-agent/digest") == "$digest" ]] && answers "$path"; then
+            echo "$path"
+            return
+        fi
     done
 }
 
+# Whether a release's own program runs.
+answers() { [[ $("$1/bin/edge-agent" --version 2>/dev/null) == "edge-agent "* ]]; }
+
 make_release() {
-    local digest=$1 version mark
+    local digest=$1 version
     version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' "$source_dir/edge_agent/__init__.py")
-    release=$opt/releases/$version-$(date -u +%Y%m%dT%H%M%S)
+    release=$(unused "$opt/releases/$version-$(date -u +%Y%m%dT%H%M%S)")
     say "Release ${release##*/}: a virtual environment in $release"
     act install -d -m 755 "$opt/releases"
     if ((dry_run)); then
-        note "would run: python3 -m venv --system-site-packages $release"
-        note "would run: pip install edge-agent$(extras)$([[ -z $offline ]] || echo " from $offline")"
+        note "would run: $python -I -m venv --system-site-packages $release"
+        note "would run: pip install edge-agent$(if ! is_lean; then echo '[torch]'; fi)$([[ -z $offline ]] || echo " from $offline")"
         return
     fi
-    # Remove what an interrupted run left unfinished.
-    for mark in "$opt"/releases/*.unfinished; do rm -rf "${mark%.unfinished}" "$mark"; done
     # A file beside the release marks it as unfinished. The usual way, to rename it when it is finished, is not
     # possible: the programs of a virtual environment contain its path.
     : >"$release.unfinished"
-    python3 -m venv --system-site-packages "$release"
-    pip_install "$release" "edge-agent$(extras) @ file://$(copy_of_source)"
-    install -d -m 755 "$release/share/edge-agent"
-    cp -R "$source_dir/systemd" "$release/share/edge-agent/"
-    cp "$source_dir/docs/installation.md" "$release/share/edge-agent/" 2>/dev/null || true
+    interruptible "$python" -I -m venv --system-site-packages "$release"
+    read_pip_settings
+    if is_lean; then install_unmet; else install_unmet torch; fi
+    install_program
+    install -d -m 755 "$release/share/edge-agent/systemd/$SERVICE.service.d"
+    install -m 644 "$source_dir/systemd/$SERVICE.service" "$release/share/edge-agent/systemd/"
+    install -m 644 "$source_dir/systemd/$SERVICE.service.d/"*.conf "$release/share/edge-agent/systemd/$SERVICE.service.d/"
+    if [[ -f $source_dir/docs/installation.md ]]; then install -m 644 "$source_dir/docs/installation.md" "$release/share/edge-agent/"; fi
     if is_lean; then : >"$release/share/edge-agent/lean"; fi
     echo "$digest" >"$release/share/edge-agent/digest"
+    answers "$release" || die "the new release does not run: $("$release/bin/edge-agent" --version 2>&1 | tail -n 1)"
+    sync
     rm "$release.unfinished"
 }
 
-extras() { if is_lean; then echo; else echo '[torch]'; fi; }
-
-# pip writes into the source that it builds, so it gets a copy, and root leaves no files in the checkout.
-copy_of_source() {
-    local entry
-    for entry in edge_agent pyproject.toml README.md LICENSE NOTICE; do
-        if [[ -e $source_dir/$entry ]]; then cp -R "$source_dir/$entry" "$work/"; fi
-    done
-    echo "$work"
+# Print the path, with a number behind it where it is taken: a clock that was set back gives a time again.
+unused() {
+    local path=$1 number=1
+    while [[ -e $path || -L $path || -e $path.unfinished ]]; do path=$1-$((++number)); done
+    echo "$path"
 }
 
-pip_install() {
-    local venv=$1
+remove_unfinished_releases() {
+    local mark
+    for mark in "$opt"/releases/*.unfinished; do rm -rf "${mark%.unfinished}" "$mark"; done
+}
+
+# The agent's command in the release, and nothing of the current directory.
+agent() { "$release/bin/python" -I -m edge_agent "$@"; }
+
+# Packages come with their hashes, from the lock. What Debian has, in a version that will do, stays Debian's: its camera
+# library needs its own NumPy. So what is missing is installed, and nothing besides; then what those packages miss.
+install_unmet() {
+    local list=$work/unmet before=''
+    while
+        read_locks unmet "$source_dir/pyproject.toml" "$@" >"$list" || die "the lock does not fit pyproject.toml (see above)"
+        [[ -s $list ]]
+    do
+        [[ $(<"$list") != "$before" ]] || die "pip ended well, but these are still missing: $(cut -d ' ' -f 1 "$list" | tr '\n' ' ')"
+        before=$(<"$list")
+        pip install --require-hashes --no-deps --only-binary=:all: --requirement "$list" ||
+            die "Python packages could not be installed (see above); nothing was changed"
+    done
+}
+
+# read_locks COMMAND ARGUMENT...: with the release's Python where there is one, since that is what may lack something.
+read_locks() {
+    local command=$1 locks=("$source_dir/requirements/board.lock") interpreter=$python
     shift
-    local options=(--quiet --no-input --disable-pip-version-check --progress-bar off)
-    if [[ -t 1 ]]; then options=(--no-input --disable-pip-version-check); fi
+    if ! is_lean; then locks+=("$source_dir/requirements/board-torch.lock"); fi
+    if [[ -n $release ]]; then interpreter=$release/bin/python; fi
+    "$interpreter" -I -B "$source_dir/requirements/board.py" "$command" "${locks[@]}" -- "$@"
+}
+
+# Build edge-agent and install it. In pip's usual way to build, it would fetch setuptools without a hash.
+install_program() {
+    copy_source "$work/source"
+    rm -rf "$work/build" "$work/wheel"
+    read_locks named setuptools >"$work/unmet"
+    pip install --target "$work/build" --require-hashes --no-deps --only-binary=:all: --requirement "$work/unmet" ||
+        die "setuptools could not be installed (see above); nothing was changed"
+    PYTHONPATH=$work/build pip wheel --no-build-isolation --no-deps --no-index --wheel-dir "$work/wheel" "$work/source"
+    pip install --no-deps --no-index "$work"/wheel/*.whl
+    # The command imports nothing of its caller's. (Where the path is long, pip has the shell start Python, in line 2.)
+    sed -i -e '1s/^\(#!.*python[0-9.]*\)$/\1 -I/' -e "2s/^\('''exec' .*python[0-9.]*\"\{0,1\}\) /\1 -I /" "$release/bin/edge-agent"
+}
+
+# Building writes into the source, so pip gets a copy, and root leaves no files in the checkout.
+copy_source() {
+    local entry
+    rm -rf "$1"
+    mkdir "$1"
+    for entry in edge_agent pyproject.toml README.md LICENSE NOTICE; do
+        if [[ -e $source_dir/$entry ]]; then cp -R "$source_dir/$entry" "$1/"; fi
+    done
+}
+
+# Of pip's configuration, what says where packages come from; not `user`, `target` and the like.
+read_pip_settings() {
+    pip_settings=()
+    if [[ -n $offline ]]; then return; fi
+    HOME=$CALLER_HOME "$release/bin/python" -I -m pip config list >"$work/pip-settings" ||
+        die "pip's own configuration cannot be read (see above)"
+    "$release/bin/python" -I - "$work/pip-settings" >"$work/pip-environment" <<'PYTHON'
+import ast, pathlib, sys
+kept = {"index-url", "extra-index-url", "no-index", "find-links", "trusted-host", "proxy", "cert", "client-cert",
+        "timeout", "default-timeout", "retries"}
+found = {}
+for line in pathlib.Path(sys.argv[1]).read_text().splitlines():
+    key, _, value = line.partition("=")
+    section, _, name = key.rpartition(".")
+    if name in kept and section in ("global", "install", ":env:"):
+        found[("global", "install", ":env:").index(section), name] = " ".join(ast.literal_eval(value).split())
+for (_, name), value in sorted(found.items()):
+    print(f"PIP_{name.upper().replace('-', '_')}={value}")
+PYTHON
+    mapfile -t pip_settings <"$work/pip-environment"
+}
+
+# pip COMMAND ARGUMENT...: the release's pip, with no configuration but those settings.
+pip() {
+    local command=$1 options=(--no-input --disable-pip-version-check --no-cache-dir)
+    shift
+    if [[ ! -t 1 ]]; then options+=(--quiet --progress-bar off); fi
     if [[ -n $offline ]]; then options+=(--no-index --find-links "$offline"); fi
-    "$venv/bin/python" -m pip install "${options[@]}" "$@"
+    interruptible env --unset=PIP_INDEX_URL --unset=PIP_EXTRA_INDEX_URL --unset=PIP_FIND_LINKS "${pip_settings[@]}" PIP_CONFIG_FILE=/dev/null \
+        "$release/bin/python" -I -m pip "$command" "${options[@]}" "$@"
 }
 
 # V4L2, RTSP and video files are read through OpenCV. Other sources do not need it.
 add_opencv_where_needed() {
+    local digest=$1
     case $(setting source.type) in
     v4l2 | rtsp | file) ;;
     *) return 0 ;;
     esac
-    if "$release/bin/python" -c 'import cv2' 2>/dev/null; then return 0; fi
+    if "$release/bin/python" -I -c 'import cv2' 2>/dev/null; then return 0; fi
+    # What runs now is not changed: it gets a successor.
+    if [[ $release == "$opt/$(current_release)" ]]; then make_release "$digest"; fi
     say "OpenCV, for source.type: $(setting source.type)"
-    pip_install "$release" opencv-python-headless
+    : >"$release.unfinished"
+    read_pip_settings
+    install_unmet opencv
+    sync
+    rm "$release.unfinished"
 }
 
+# Remove every release but the one in use and the one that ran before it, whatever they are called.
 remove_old_releases() {
-    local kept=0 path
-    while read -r path; do
-        if [[ $path == "$opt/$(current_release)" ]]; then continue; fi
-        if ((++kept >= KEEP_RELEASES)); then rm -rf "$path"; fi
-    done < <(find "$opt/releases" -mindepth 1 -maxdepth 1 -type d | sort --reverse)
+    local path
+    # An older install.sh did not write down what ran before.
+    [[ -L $opt/previous ]] || [[ $old_release != "${release#"$opt/"}" ]] || return 0
+    for path in "$opt"/releases/*; do
+        case $path in
+        "$opt/$(current_release)" | "$opt/$(readlink "$opt/previous" || true)") ;;
+        *) rm -rf "$path" ;;
+        esac
+    done
 }
 
 # --- configuration -----------------------------------------------------------------------------------------
@@ -346,81 +573,101 @@ install_config() {
         say "Configuration: $file"
         if ((dry_run)); then return; fi
         if [[ -n $config ]]; then
-            cp "$config" "$file.new"
+            cp "$config" "$work/edge-agent.yaml"
         else
-            "$release/bin/edge-agent" check-config --defaults >"$file.new"
+            agent check-config --defaults >"$work/edge-agent.yaml"
         fi
-        chmod 640 "$file.new"
-        owned root:edge-agent "$file.new"
-        mv "$file.new" "$file"
+        created+=("$file")
+        put 640 root:edge-agent "$work/edge-agent.yaml" "$file"
     fi
+    if ((dry_run)); then return; fi
     if [[ ! -e $etc/mqtt-password ]]; then
-        act install -m 600 /dev/null "$etc/mqtt-password"
+        created+=("$etc/mqtt-password")
+        put 600 root:root /dev/null "$etc/mqtt-password"
     fi
-    ((dry_run)) || "$release/bin/edge-agent" check-config "$file" ||
+    agent check-config "$file" ||
         die "the configuration cannot be used; the service was not touched. Correct it, and run this again"
+}
+
+# put MODE OWNER SOURCE FILE: copy a file into a directory of root's, whole or not at all.
+put() {
+    local new=$4.new
+    rm -f "$new"
+    install -m "$1" "$3" "$new"
+    owned "$2" "$new"
+    sync "$new"
+    mv -T "$new" "$4"
 }
 
 # Print the effective value of a setting, by its dotted name.
 setting() {
-    "$release/bin/edge-agent" check-config --json "$etc/edge-agent.yaml" | "$release/bin/python" -c '
+    agent check-config --json "$etc/edge-agent.yaml" | "$release/bin/python" -I -c '
 import functools, json, sys
 config = json.load(sys.stdin)["config"]
 print(functools.reduce(lambda section, key: section[key], sys.argv[1].split("."), config))' "$1"
 }
 
-owned() { if [[ -z $root ]]; then chown "$@"; fi; }
+owned() { if ((!packaging)); then chown "$@"; fi; }
 
 # --- model --------------------------------------------------------------------------------------------------
 
+# Models are root's, in a directory of root's. The service's user owns the state directory beside it, and could have put a
+# link in the place of any directory there.
 install_model() {
-    act install -d -m 755 "$state" "$state/models"
+    act install -d -m 755 "$state" "$models"
     if ((dry_run)); then
         if [[ -n $lean ]]; then say "Model: $lean"; else say "Model: built here, unless one is installed"; fi
         return
     fi
     owned edge-agent:edge-agent "$state"
-    local made
-    made=$state/models/$(date -u +%Y%m%dT%H%M%S)
-    if [[ -n $lean ]]; then
-        if cmp -s "$lean/model.json" "$state/model/model.json"; then
-            say "Model: the same as installed"
-            return
-        fi
-        say "Model: $lean"
-        "$release/bin/edge-agent" model info "$lean" >/dev/null || die "the model in $lean cannot be used"
-        rm -rf "$made.new"
-        cp -R "$lean" "$made.new"
-    elif [[ -f $state/model/model.json && -z $weights$labels$arch ]]; then
+    if [[ -n $lean ]] && cmp -s "$lean/model.json" "$models/current/model.json"; then
+        say "Model: the same as installed"
+        return
+    fi
+    if [[ -z $lean$weights$labels$arch ]] && [[ -f $models/current/model.json || -f $state/model/model.json ]]; then
         say "Model: the installed one is kept"
         return
+    fi
+    new_model=$(unused "$models/$(date -u +%Y%m%dT%H%M%S)")
+    if [[ -n $lean ]]; then
+        say "Model: $lean"
+        agent model info "$lean" >/dev/null || die "the model in $lean cannot be used"
+        cp -R "$lean" "$new_model"
     else
         say "Model: building it (minutes on a board)"
-        local options=(--output "$made.new")
+        local options=(--output "$new_model")
         if [[ -n $arch ]]; then options+=(--arch "$arch"); fi
         if [[ -n $weights ]]; then options+=(--weights "$weights"); fi
         if [[ -n $labels ]]; then options+=(--labels "$labels"); fi
-        "$release/bin/edge-agent" model build "${options[@]}"
+        interruptible "$release/bin/python" -I -m edge_agent model build "${options[@]}"
     fi
-    chmod -R u=rwX,go=rX "$made.new"
-    mv "$made.new" "$made"
-    point "models/${made##*/}" "$state/model"
+    owned -R root:root "$new_model"
+    chmod -R u=rwX,go=rX "$new_model"
 }
 
-# Make or replace a symbolic link in one step: `point TARGET LINK`.
+# point TARGET LINK: make or replace a symbolic link in one step. Nothing that lies there is opened or followed: the
+# directory may be the service's.
 point() {
-    ln -sfn "$1" "$2.new"
-    mv -T "$2.new" "$2"
+    local new=$2.$$$RANDOM$RANDOM
+    ln -sT "$1" "$new"
+    if [[ -d $2 && ! -L $2 ]]; then
+        note "$2 was a directory: it is now $2.replaced$$"
+        mv -T "$2" "$2.replaced$$"
+    fi
+    mv -fT "$new" "$2"
 }
 
+# Remove every model but the one in use and the one before it.
 remove_old_models() {
     local path
-    for path in "$state"/models/*; do
-        case $path in
-        "$state/$(current_model)" | "$state/$old_model") ;;
+    while read -r path; do
+        case ${path##*/} in
+        current | previous | "$(readlink "$models/current" || true)" | "$(readlink "$models/previous" || true)") ;;
         *) rm -rf "$path" ;;
         esac
-    done
+    done < <(find "$models" -mindepth 1 -maxdepth 1)
+    # Where an older install.sh kept them. The path has no slash at its end, so a link is removed, and not followed.
+    if [[ -e $models/current && $old_model_link == "$models/current" ]]; then rm -rf "$state/models"; fi
 }
 
 # --- service ------------------------------------------------------------------------------------------------
@@ -439,15 +686,15 @@ create_user() {
 
 # Install the unit of the release in use, and the drop-ins that this system and this configuration need.
 install_units() {
-    local from=$opt/current/share/edge-agent/systemd
-    local drop_ins=$units/$SERVICE.service.d
+    local from=$opt/current/share/edge-agent/systemd drop_ins=$units/$SERVICE.service.d budget_mb
     install -d -m 755 "$units" "$drop_ins"
-    install -m 644 "$from/$SERVICE.service" "$units/"
+    put 644 root:root "$from/$SERVICE.service" "$units/$SERVICE.service"
     rm -f "$drop_ins/10-systemd-254.conf"
-    if ((systemd_version >= 254)); then install -m 644 "$from/$SERVICE.service.d/10-systemd-254.conf" "$drop_ins/"; fi
-    local budget_mb
+    if ((systemd_version >= 254)); then
+        put 644 root:root "$from/$SERVICE.service.d/10-systemd-254.conf" "$drop_ins/10-systemd-254.conf"
+    fi
     budget_mb=$(setting memory.budget_mb)
-    cat >"$drop_ins/20-memory.conf.new" <<MEMORY
+    cat >"$work/20-memory.conf" <<MEMORY
 # Written by install.sh from memory.budget_mb: $budget_mb. The agent keeps within its budget itself; these limits are a
 # second line of defence. They leave room because loading a model takes more for a moment, and because the page cache
 # counts here.
@@ -456,18 +703,141 @@ install_units() {
 MemoryHigh=$((budget_mb * 3 / 2))M
 MemoryMax=$((budget_mb * 2))M
 MEMORY
-    mv "$drop_ins/20-memory.conf.new" "$drop_ins/20-memory.conf"
+    put 644 root:root "$work/20-memory.conf" "$drop_ins/20-memory.conf"
     if ((managed)); then systemctl daemon-reload; fi
 }
 
-switch_to() {
+switch_to_release() {
     # After a power cut from here on, the new release must be complete on the disk.
     sync
-    point "$1" "$opt/current"
+    remember
+    point "${release#"$opt/"}" "$opt/current"
+    if [[ -n $new_model ]]; then point "${new_model##*/}" "$models/current"; fi
+    if [[ -L $models/current ]]; then point "$models/current" "$state/model"; fi
     install_units
     install -d -m 755 "$(dirname "$command_link")"
-    ln -sfn "$opt/current/bin/edge-agent" "$command_link"
+    point "$opt/current/bin/edge-agent" "$command_link"
 }
+
+# --- the way back -------------------------------------------------------------------------------------------
+
+# What a switch changes: links by their names, and files.
+switched_links() { printf '%s\n' "$opt/current" "$models/current" "$state/model" "$command_link"; }
+switched_files() {
+    printf '%s\n' "$units/$SERVICE.service" "$units/$SERVICE.service.d/"{10-systemd-254,20-memory}.conf
+}
+
+# Write down what there is before the switch, so that also the run after a power cut can go back.
+remember() {
+    local before=$opt/before path number=0
+    rm -rf "$before.new"
+    install -d -m 700 "$before.new"
+    while read -r path; do
+        number=$((number + 1))
+        readlink "$path" >"$before.new/link$number" || true
+    done < <(switched_links)
+    while read -r path; do
+        if [[ -f $path ]]; then cp -p "$path" "$before.new/${path##*/}"; fi
+    done < <(switched_files)
+    if ((managed)); then
+        systemctl is-enabled "$SERVICE.service" >"$before.new/enabled" 2>/dev/null || true
+        systemctl is-active "$SERVICE.service" >"$before.new/active" 2>/dev/null || true
+    fi
+    sync
+    mv -T "$before.new" "$before"
+}
+
+# Put everything back as it was before the switch. Called once more after an interruption, it ends the same way.
+go_back() {
+    local before=$opt/before path number=0 target
+    while read -r path; do
+        number=$((number + 1))
+        target=$(<"$before/link$number")
+        if [[ -n $target ]]; then point "$target" "$path"; else rm -f "$path"; fi
+    done < <(switched_links)
+    while read -r path; do
+        if [[ -f $before/${path##*/} ]]; then
+            put 644 root:root "$before/${path##*/}" "$path"
+        else
+            rm -f "$path"
+        fi
+    done < <(switched_files)
+    if ((managed)); then restore_service; fi
+    rmdir --ignore-fail-on-non-empty "$units/$SERVICE.service.d" 2>/dev/null || true
+    forget_way_back
+}
+
+restore_service() {
+    if [[ $(<"$opt/before/enabled") != enabled ]]; then systemctl disable --quiet "$SERVICE.service" || true; fi
+    systemctl daemon-reload
+    if [[ $(<"$opt/before/active") == active || $(<"$opt/before/active") == activating ]]; then
+        systemctl restart --no-block "$SERVICE.service" || true
+    else
+        systemctl stop "$SERVICE.service" || true
+    fi
+}
+
+# In one step, since half of it would be taken for the whole.
+forget_way_back() {
+    rm -rf "$opt/before.done"
+    mv -T "$opt/before" "$opt/before.done"
+    rm -rf "$opt/before.done"
+}
+
+# An earlier run may have been cut off, by the power or a kill, before it knew whether its release is healthy.
+go_back_after_cut() {
+    [[ -d $opt/before ]] || return 0
+    say "The run before this one was cut off: going back to what ran before it"
+    go_back
+}
+
+# The new release stays: note what ran before it, and remove what is older.
+settle() {
+    local before_model
+    ((!settled)) || return 0
+    settled=1
+    if [[ -n $old_release && $old_release != "${release#"$opt/"}" ]]; then point "$old_release" "$opt/previous"; fi
+    before_model=$(<"$opt/before/link2")
+    if [[ -n $new_model && -n $before_model ]]; then point "$before_model" "$models/previous"; fi
+    forget_way_back
+    remove_old_releases
+    remove_old_models
+}
+
+# However this ends, by an error, Ctrl-C or a closed terminal: as before the run, or finished, and never between.
+at_exit() {
+    local status=$?
+    trap '' INT TERM HUP
+    set +e
+    if [[ -n $child ]]; then
+        kill "$child" 2>/dev/null
+        wait "$child" 2>/dev/null
+    fi
+    if ((!settled)); then
+        if [[ -d $opt/before ]]; then
+            say "Not finished: going back to what ran before"
+            go_back
+        fi
+        rm -rf "$opt/before.new" ${new_model:+"$new_model"} "${created[@]}"
+        remove_unfinished_releases
+        rmdir "$models" "$state" "$etc" "$opt/releases" 2>/dev/null
+    fi
+    rm -rf "$work"
+    rmdir "$opt" 2>/dev/null
+    exit "$status"
+}
+
+# Run a command so that a signal ends it at once; otherwise bash would let it end first.
+interruptible() {
+    "$@" &
+    child=$!
+    local status=0
+    wait "$child" || status=$?
+    child=''
+    return "$status"
+}
+
+# --- the service's start ------------------------------------------------------------------------------------
 
 property() { systemctl show --property="$1" --value "$SERVICE.service"; }
 
@@ -505,22 +875,22 @@ go_live() {
     say "Starting the service"
     if start_and_wait; then return; fi
     complain
-    if [[ -z $old_release || $old_release == "${release#"$opt/"}" ]] && [[ -z $old_model || $old_model == "$(current_model)" ]]; then
+    if [[ -z $old_release || $old_release == "${release#"$opt/"}" && -z $new_model ]]; then
+        settle
         die "the service stays installed and keeps trying: \`journalctl -u $SERVICE\` and \`edge-agent doctor\` say more"
     fi
     say "Going back to ${old_release##*/}"
-    if [[ -n $old_model ]]; then point "$old_model" "$state/model"; fi
-    if [[ -n $old_release ]]; then switch_to "$old_release"; fi
-    if [[ -n $old_release && $opt/$old_release != "$release" ]]; then rm -rf "$release"; fi
+    go_back
+    if [[ $opt/$old_release != "$release" ]]; then rm -rf "$release"; fi
     if start_and_wait; then die "the new release did not become healthy; the old one runs again"; fi
     die "the new release did not become healthy, and the old one does not either: see \`edge-agent doctor\`"
 }
 
 report_first_label() {
     say "Waiting for a label from the broker"
-    local label
-    if label=$(CREDENTIALS_DIRECTORY=$etc "$release/bin/edge-agent" first-label --config "$etc/edge-agent.yaml" --timeout "$wait_s"); then
-        say "The service is running. First label: $label"
+    if CREDENTIALS_DIRECTORY=$etc interruptible "$release/bin/python" -I -m edge_agent first-label \
+        --config "$etc/edge-agent.yaml" --timeout "$wait_s" >"$work/label"; then
+        say "The service is running. First label: $(<"$work/label")"
     else
         say "The service is running and classifies, but no label could be received (see above): it publishes as soon as the broker can be reached"
     fi
@@ -528,47 +898,65 @@ report_first_label() {
 
 # --- the three jobs ----------------------------------------------------------------------------------------
 
+release='' new_model='' old_release='' old_model_link='' work='' child=''
+created=() pip_settings=()
+settled=0
+
+# A directory of root's for everything temporary, on the disk that has room: /tmp may be small, and is everybody's.
+make_work_directory() {
+    install -d -m 755 "$opt"
+    rm -rf "$opt"/work.*
+    work=$(mktemp -d "$opt/work.XXXXXX")
+    trap at_exit EXIT
+    trap 'exit 129' HUP
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    trap : PIPE # who read this output may be gone
+    export TMPDIR=$work HOME=$work
+}
+
 install_all() {
+    local digest
     check_all
     if ((!dry_run)); then
-        work=$(mktemp -d)
-        trap 'rm -rf "$work"' EXIT
+        make_work_directory
+        go_back_after_cut
+        remove_unfinished_releases
     fi
     old_release=$(current_release)
-    old_model=$(current_model)
-    if [[ -z $root ]]; then
+    old_model_link=$(readlink "$state/model" || true)
+    if ((!packaging)); then
         install_packages
         create_user
     fi
-    local digest
     digest=$(source_digest)
-    release=$(find_release "$digest" | tail -n 1)
+    release=$(find_release "$digest")
     if [[ -n $release ]]; then
         say "Release ${release##*/}: made from the same source, and used as it is"
     else
         make_release "$digest"
     fi
     install_config
-    ((dry_run)) || add_opencv_where_needed
+    ((dry_run)) || add_opencv_where_needed "$digest"
     install_model
     if ((dry_run)); then
         say "Service: $units/$SERVICE.service, and wait for the first label"
         say "Dry run: nothing was changed"
         return
     fi
-    switch_to "${release#"$opt/"}"
+    switch_to_release
     if ((managed)); then
         go_live
+        settle
         report_first_label
     else
+        settle
         say "Installed. Nothing was started: no systemd manages $([[ -n $root ]] && echo "$root" || echo "this system")"
     fi
-    remove_old_releases
-    remove_old_models
 }
 
 uninstall_all() {
-    ((EUID == 0 || dry_run)) || [[ -n $root ]] || die "this needs root: run it with sudo"
+    ((EUID == 0 || dry_run || packaging)) || die "this needs root: run it with sudo"
     say "Removing the service"
     if ((managed)) && [[ -f $units/$SERVICE.service ]]; then
         act systemctl disable --quiet --now "$SERVICE.service" || true
@@ -582,10 +970,10 @@ uninstall_all() {
     act rm -rf "$opt"
     if ((purge)); then
         say "Removing configuration, models and state"
-        act rm -rf "$etc" "$state" "$root/run/edge-agent"
-        if [[ -z $root ]] && getent passwd edge-agent >/dev/null; then act userdel edge-agent; fi
-    elif [[ -d $etc || -d $state ]]; then
-        note "kept: $etc and $state (--purge removes them)"
+        act rm -rf "$etc" "$state" "$models" "$root/run/edge-agent"
+        if ((!packaging)) && getent passwd edge-agent >/dev/null; then act userdel edge-agent; fi
+    elif [[ -d $etc || -d $state || -d $models ]]; then
+        note "kept: $etc, $state and $models (--purge removes them)"
     fi
 }
 
@@ -600,4 +988,5 @@ main() {
     if ((uninstall)); then uninstall_all; else install_all; fi
 }
 
-main "$@"
+# Tests read the functions and call them themselves.
+if [[ ${BASH_SOURCE[0]} == "$0" ]]; then main "$@"; fi

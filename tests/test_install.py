@@ -43,7 +43,7 @@ def environment() -> dict[str, str]:
 
 def copy_of_checkout(directory: Path) -> Path:
     """What install.sh needs of the checkout, to be changed by a test."""
-    for name in ("edge_agent", "systemd"):
+    for name in ("edge_agent", "systemd", "requirements"):
         shutil.copytree(CHECKOUT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("install.sh", "pyproject.toml", "README.md"):
         shutil.copy(CHECKOUT / name, directory / name)
@@ -140,7 +140,7 @@ def test_options_that_make_no_sense_are_a_usage_error(options: list[str], said: 
 def test_a_dry_run_shows_the_steps_and_changes_nothing(tmp_path: Path, lite0: Artifact) -> None:
     done = run("--dry-run", "--root", tmp_path / "root", "--lean", lite0.directory)
     assert done.returncode == 0, done.stderr
-    assert "python3 -m venv --system-site-packages" in done.stdout
+    assert "python3 -I -m venv --system-site-packages" in done.stdout
     assert "nothing was changed" in done.stdout
     assert list(tmp_path.iterdir()) == []
 
