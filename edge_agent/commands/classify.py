@@ -61,7 +61,9 @@ def _load(args: argparse.Namespace) -> Classifier:
     artifact = read_sidecar(find_model(args.model, os.environ))
     wanted = ModelConfig(engine=args.engine, precision=args.precision, threads=args.threads)
     choice = choose_here(artifact, wanted, MemoryConfig(budget_mb=_NO_LIMIT_MB), os.environ)
-    return Classifier.of(artifact, load_engine(choice, artifact))
+    return Classifier.from_artifact(
+        artifact, load_engine(artifact, choice.engine, choice.precision, threads=choice.threads)
+    )
 
 
 def _show(path: Path, prediction: Prediction, *, as_json: bool) -> None:

@@ -143,7 +143,7 @@ class Agent:
         return part
 
     def _load_model(self) -> LoadedModel:
-        model = load_model(self._config, self._environment)
+        model = load_model(self._config.model, self._config.memory, self._config.labels, self._environment)
         self._costs.record("model")
         if model.engine.info.engine == "xnnpack":
             # torch allocates anew in each frame: there this would cost thousands of page faults.

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-EngineName = Literal["xnnpack", "torchscript"]
-Precision = Literal["fp16", "fp32"]
 
 
 @dataclass(frozen=True, slots=True)

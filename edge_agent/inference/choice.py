@@ -10,12 +10,13 @@ from typing import Literal
 
 from edge_agent.config.schema import MemoryConfig, ModelConfig
 from edge_agent.errors import EngineError
-from edge_agent.inference import Engine, EngineName, Precision, evidence
+from edge_agent.inference import Engine, evidence
 from edge_agent.inference.evidence import Calibration, EvidenceKey, Measurement
 from edge_agent.inference.fit import refusal
 from edge_agent.inference.host import Host, read_host
 from edge_agent.memory.limits import BudgetLimits
-from edge_agent.model.sidecar import Artifact, Sidecar
+from edge_agent.model.plan import Precision
+from edge_agent.model.sidecar import Artifact, EngineName, Sidecar, role_of
 from edge_agent.system import paths
 
 NEEDED_AGREEMENT = 0.997
@@ -73,7 +74,7 @@ def runnable(sidecar: Sidecar, host: Host) -> tuple[tuple[EngineName, Precision]
     return tuple(
         (engine, precision)
         for engine, precision in _SAFEST_FIRST
-        if has_library[engine] and f"{engine}-{precision}" in sidecar.files
+        if has_library[engine] and role_of(engine, precision) in sidecar.files
     )
 
 
@@ -130,18 +131,25 @@ def choose_here(
     return choose(model, BudgetLimits.of(memory), artifact.sidecar, host, found.calibration, found.reason)
 
 
-def load_engine(choice: Choice, artifact: Artifact, affinity: tuple[int, ...] = ()) -> Engine:
-    """Load the model as chosen, importing only that engine.
+def load_engine(
+    artifact: Artifact,
+    engine: EngineName,
+    precision: Precision,
+    *,
+    threads: int,
+    affinity: tuple[int, ...] = (),
+) -> Engine:
+    """Load the model, importing only that engine. `affinity` are the cores to run on; empty for all.
 
     Raises ArtifactError when a file is missing or damaged, EngineError when the library cannot run it.
     """
-    if choice.engine == "xnnpack":
+    if engine == "xnnpack":
         from edge_agent.inference.xnnpack.engine import XnnpackEngine
 
-        return XnnpackEngine.load(artifact, choice.precision, threads=choice.threads, affinity=affinity)
+        return XnnpackEngine.load(artifact, precision, threads=threads, affinity=affinity)
     from edge_agent.inference.torchscript import TorchScriptEngine
 
-    return TorchScriptEngine.load(artifact, choice.precision, threads=choice.threads, affinity=affinity)
+    return TorchScriptEngine.load(artifact, precision, threads=threads, affinity=affinity)
 
 
 def _asked_for(

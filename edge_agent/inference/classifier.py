@@ -34,7 +34,7 @@ class Classifier:
         self._clock = clock
 
     @classmethod
-    def of(cls, artifact: Artifact, engine: Engine) -> Classifier:
+    def from_artifact(cls, artifact: Artifact, engine: Engine) -> Classifier:
         """Classify as the sidecar says: its preprocessing, its labels."""
         sidecar = artifact.sidecar
         return cls(Preprocessor(sidecar.preprocessing), engine, LabelMap.compile(sidecar.labels))

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from edge_agent.errors import EdgeAgentError
-from edge_agent.inference import EngineName, Precision
+from edge_agent.model.plan import Precision
+from edge_agent.model.sidecar import EngineName
 from edge_agent.system.files import write_atomic
 from edge_agent.system.json_reader import JsonError, MismatchError, Rule, at_least, parse
 from edge_agent.system.json_reader import read as read_json

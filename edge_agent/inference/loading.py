@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_agent.config.schema import Config, LabelsConfig
-from edge_agent.inference import Engine, Precision
+from edge_agent.config.schema import LabelsConfig, MemoryConfig, ModelConfig
+from edge_agent.inference import Engine
 from edge_agent.inference.choice import Choice, choose_here, load_engine
 from edge_agent.inference.classifier import Classifier
 from edge_agent.inference.labels import LabelMap
 from edge_agent.inference.preprocess import Preprocessor
+from edge_agent.model.plan import Precision
 from edge_agent.model.sidecar import Artifact, read_sidecar
 
 _WARM_RUNS = 3
@@ -37,22 +38,24 @@ def label_map(artifact: Artifact, labels: LabelsConfig) -> LabelMap:
     return LabelMap.compile(artifact.sidecar.labels, labels.map, labels.allow)
 
 
-def load_model(config: Config, environment: Mapping[str, str]) -> LoadedModel:
+def load_model(
+    model: ModelConfig, memory: MemoryConfig, labels: LabelsConfig, environment: Mapping[str, str]
+) -> LoadedModel:
     """Load and warm up the configured model.
 
     Raises ArtifactError for a damaged model, EngineError when nothing here can run it, BudgetError when
     evidence says that none of what can fits the budget, ConfigError for a label that it does not have.
     """
-    artifact = read_sidecar(config.model.path)
-    labels = label_map(artifact, config.labels)
-    choice = choose_here(artifact, config.model, config.memory, environment)
-    return _load(artifact, choice, labels, config.model.affinity or choice.affinity)
+    artifact = read_sidecar(model.path)
+    published = label_map(artifact, labels)
+    choice = choose_here(artifact, model, memory, environment)
+    return _load(artifact, choice, published, model.affinity or choice.affinity)
 
 
 def reload_as(
     model: LoadedModel, precision: Precision, labels: LabelMap, affinity: tuple[int, ...]
 ) -> LoadedModel:
-    """Free `model` and load it anew in another precision: never both at once, memory being what is short."""
+    """Free `model`, then load it again in another precision: memory is short, so there are never two."""
     choice = Choice(
         model.choice.engine,
         precision,
@@ -65,7 +68,7 @@ def reload_as(
 
 
 def _load(artifact: Artifact, choice: Choice, labels: LabelMap, affinity: tuple[int, ...]) -> LoadedModel:
-    engine = load_engine(choice, artifact, affinity)
+    engine = load_engine(artifact, choice.engine, choice.precision, threads=choice.threads, affinity=affinity)
     preprocessor = Preprocessor(artifact.sidecar.preprocessing)
     model = LoadedModel(artifact, choice, engine, Classifier(preprocessor, engine, labels))
     warm_up(model)
@@ -73,7 +76,7 @@ def _load(artifact: Artifact, choice: Choice, labels: LabelMap, affinity: tuple[
 
 
 def warm_up(model: LoadedModel) -> None:
-    """Run it a few times: the first runs allocate what later ones reuse."""
+    """Run it a few times: the first runs allocate what later ones reuse, and torch compiles in them."""
     side = model.artifact.sidecar.preprocessing.crop
     blank = np.zeros((1, side, side, 3), np.float32)
     for _ in range(_WARM_RUNS):

@@ -16,15 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import ArtifactError, EngineError
-from edge_agent.inference import EngineInfo, Precision
-from edge_agent.model.sidecar import SIDECAR_NAME, Artifact, FileRole, open_role
+from edge_agent.inference import EngineInfo
+from edge_agent.model.plan import Precision
+from edge_agent.model.sidecar import SIDECAR_NAME, Artifact, open_role, role_of
 
 if TYPE_CHECKING:
     import torch
-
-# By then torch has compiled the graph and its allocations have settled.
-_WARM_UP_RUNS = 3
-_ROLES: dict[Precision, FileRole] = {"fp16": "torchscript-fp16", "fp32": "torchscript-fp32"}
 
 
 class TorchScriptEngine:
@@ -43,7 +40,7 @@ class TorchScriptEngine:
     def load(
         cls, artifact: Artifact, precision: Precision, *, threads: int, affinity: tuple[int, ...] = ()
     ) -> TorchScriptEngine:
-        """Load the artifact's module and run it until it is warm.
+        """Load the model's module, and run it once to see what it answers.
 
         `threads` and `affinity` (cores; empty for all) hold for torch in the whole process, and for the
         calling thread. Raises ArtifactError when the file is missing, damaged, written by a newer torch, or
@@ -51,13 +48,13 @@ class TorchScriptEngine:
         """
         torch = _import_torch()
         _check_version(artifact, str(torch.__version__))
-        (path,) = open_role(artifact, _ROLES[precision])
+        (path,) = open_role(artifact, role_of("torchscript", precision))
         _pin(affinity)
         torch.set_num_threads(threads)
         crop = artifact.sidecar.preprocessing.crop
         info = EngineInfo("torchscript", precision, "fp32", threads, f"torch {torch.__version__}")
         engine = cls(_read(path), (1, crop, crop, 3), info)
-        engine._warm_up(artifact)
+        engine._check_answer(artifact)
         return engine
 
     @property
@@ -88,17 +85,16 @@ class TorchScriptEngine:
     def close(self) -> None:
         self._module = None
 
-    def _warm_up(self, artifact: Artifact) -> None:
-        grey = np.zeros(self._shape, np.float32)
+    def _check_answer(self, artifact: Artifact) -> None:
         try:
-            answers = [self.run(grey) for _ in range(_WARM_UP_RUNS)]
+            logits = self.run(np.zeros(self._shape, np.float32))
         except (IndexError, AttributeError, TypeError) as error:
             raise ArtifactError(f"{artifact.directory}: the model does not answer logits: {error}") from error
         labels = len(artifact.sidecar.labels)
-        if answers[-1].shape != (labels,):
+        if logits.shape != (labels,):
             raise ArtifactError(
                 f"{artifact.directory / SIDECAR_NAME}: has {labels} labels, and the model answers"
-                f" {answers[-1].size} logits; build the model again with its own labels"
+                f" {logits.size} logits; build the model again with its own labels"
             )
 
 
@@ -163,14 +159,20 @@ def _pin(cores: tuple[int, ...]) -> None:
         ) from error
 
 
+@contextmanager
+def deprecation_unmentioned() -> Iterator[None]:
+    """Keep torch from announcing, at each call, that TorchScript is no longer developed."""
+    with warnings.catch_warnings():
+        for category in (FutureWarning, DeprecationWarning):  # it depends on torch's version
+            warnings.filterwarnings("ignore", message=r".*`?torch\.jit", category=category)
+        yield
+
+
 def _read(path: Path) -> torch.jit.ScriptModule:
     import torch
 
     try:
-        with warnings.catch_warnings():
-            # That TorchScript is no longer developed: a warning of either kind, by torch's version.
-            warnings.simplefilter("ignore", category=FutureWarning)
-            warnings.simplefilter("ignore", category=DeprecationWarning)
+        with deprecation_unmentioned():
             module: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
                 str(path), map_location="cpu"
             )

@@ -11,9 +11,11 @@ Constants are little-endian IEEE 754 of the plan's precision, each at a multiple
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
 
 from edge_agent.errors import ArtifactError
 from edge_agent.system.json_reader import Rule, between
@@ -35,7 +37,9 @@ PoolKind = Literal["max", "average"]
 ArithmeticKind = Literal["add", "multiply"]
 ActivationKind = Literal["clamp", "hardswish", "sigmoid"]
 
-BYTES_PER_ELEMENT: dict[Precision, int] = {"fp16": 2, "fp32": 4}
+DTYPES: Mapping[Precision, np.dtype[Any]] = {"fp16": np.dtype("<f2"), "fp32": np.dtype("<f4")}
+"""What a constant is stored as."""
+BYTES_PER_ELEMENT: Mapping[Precision, int] = {"fp16": 2, "fp32": 4}
 
 
 class PlanError(ArtifactError):

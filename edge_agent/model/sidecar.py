@@ -8,9 +8,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, cast, get_args
 
 from edge_agent.errors import ArtifactError
+from edge_agent.model.plan import Precision
 from edge_agent.system.files import write_atomic
 from edge_agent.system.json_reader import (
     JsonError,
@@ -26,6 +27,7 @@ from edge_agent.system.json_reader import (
 SIDECAR_NAME = "model.json"
 SIDECAR_FORMAT = 1
 
+EngineName = Literal["xnnpack", "torchscript"]
 FileRole = Literal["torchscript-fp16", "torchscript-fp32", "xnnpack-fp16", "xnnpack-fp32"]
 
 _HASH_BUFFER_BYTES = 1 << 16
@@ -104,6 +106,11 @@ class Artifact:
 
     directory: Path
     sidecar: Sidecar
+
+
+def role_of(engine: EngineName, precision: Precision) -> FileRole:
+    """Return the role of the files that the engine runs in that precision."""
+    return cast(FileRole, f"{engine}-{precision}")
 
 
 def files_sha256(files: Mapping[str, tuple[ArtifactFile, ...]]) -> str:

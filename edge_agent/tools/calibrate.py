@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from edge_agent.errors import EngineError
-from edge_agent.inference import EngineName, Precision, evidence
+from edge_agent.inference import evidence
 from edge_agent.inference.choice import evidence_key, runnable
 from edge_agent.inference.evidence import Calibration, Measurement, way_of_running
 from edge_agent.inference.host import Host
-from edge_agent.model.sidecar import Artifact
+from edge_agent.model.plan import Precision
+from edge_agent.model.sidecar import Artifact, EngineName
 from edge_agent.tools import Report
 from edge_agent.tools.measure.runs import Measured, Probabilities, agreement, run_interleaved
 from edge_agent.tools.measure.task import Failure, Task

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from edge_agent.errors import ArtifactError, EngineError
-from edge_agent.inference import Precision
 from edge_agent.inference.torchscript import TorchScriptEngine
+from edge_agent.model.plan import Precision
 from edge_agent.model.sidecar import (
     Artifact,
     Sidecar,

@@ -112,7 +112,7 @@ def config(lite0: Artifact) -> Config:
 
 @pytest.fixture
 def model(config: Config) -> Iterator[LoadedModel]:
-    loaded = load_model(config, {})
+    loaded = load_model(config.model, config.memory, config.labels, {})
     yield loaded
     loaded.close()
 

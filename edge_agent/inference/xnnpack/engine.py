@@ -19,10 +19,9 @@ from edge_agent.inference.xnnpack.library import Library, UnavailableError, open
 from edge_agent.inference.xnnpack.program import Program
 from edge_agent.model.plan import Plan, PlanError, Precision
 from edge_agent.model.plan_file import MAX_PLAN_BYTES, decode_plan
-from edge_agent.model.sidecar import Artifact, FileRole, open_role
+from edge_agent.model.sidecar import Artifact, open_role, role_of
 
 MAX_THREADS = 64
-_ROLES: dict[Precision, FileRole] = {"fp16": "xnnpack-fp16", "fp32": "xnnpack-fp32"}
 
 
 class XnnpackEngine:
@@ -104,7 +103,7 @@ class XnnpackEngine:
 
 
 def _read_plan(artifact: Artifact, precision: Precision) -> tuple[Plan, Path]:
-    plan_path, weights_path = open_role(artifact, _ROLES[precision])
+    plan_path, weights_path = open_role(artifact, role_of("xnnpack", precision))
     try:
         with plan_path.open("rb") as file:
             plan = decode_plan(file.read(MAX_PLAN_BYTES + 1))

@@ -24,8 +24,8 @@ from edge_agent.inference.xnnpack.library import (
     status_text,
 )
 from edge_agent.inference.xnnpack.operators import Operator, Operators
-from edge_agent.inference.xnnpack.weights import DTYPES, PRIVATE, Weights, open_weights
-from edge_agent.model.plan import Plan, Precision, describe, weights_read
+from edge_agent.inference.xnnpack.weights import PRIVATE, MappedWeights, open_weights
+from edge_agent.model.plan import DTYPES, Plan, Precision, describe, weights_read
 from edge_agent.model.plan_check import multiplications
 
 READ_BEYOND_BYTES = 128
@@ -97,7 +97,7 @@ class Program:
         self._steps = []
         self._owner.close()
 
-    def _pack(self, constants: Weights) -> None:
+    def _pack(self, constants: MappedWeights) -> None:
         for place, operation in enumerate(self._plan.operations):
             filter_and_bias = [self._plan.tensors[identifier] for identifier in weights_read(operation)]
             with constants.addresses(filter_and_bias) as addresses, _named(self._description(place)):
@@ -105,7 +105,7 @@ class Program:
             small = multiplications(operation, self._plan.tensors) < ALONE_BELOW
             self._steps += [_Step(place, operator, None if small else self._pool) for operator in made]
 
-    def _lay_out(self, constants: Weights) -> None:
+    def _lay_out(self, constants: MappedWeights) -> None:
         """Give every activation, constant operand and the workspace a place in one block of memory."""
         blocks = self._blocks()
         arena = plan_arena(list(blocks.values()))

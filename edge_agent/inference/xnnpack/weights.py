@@ -13,14 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import ArtifactError
-from edge_agent.model.plan import Plan, Precision, Tensor
+from edge_agent.model.plan import DTYPES, Plan, Precision, Tensor
 
 PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 
-DTYPES: dict[Precision, np.dtype[Any]] = {"fp16": np.dtype("<f2"), "fp32": np.dtype("<f4")}
 
-
-class Weights:
+class MappedWeights:
     """The constants of a verified plan, in the type that is computed in."""
 
     def __init__(self, mapped: mmap.mmap, stored: Precision, computed: Precision) -> None:
@@ -46,7 +44,7 @@ class Weights:
 
 
 @contextmanager
-def open_weights(path: Path, plan: Plan, computed: Precision) -> Iterator[Weights]:
+def open_weights(path: Path, plan: Plan, computed: Precision) -> Iterator[MappedWeights]:
     """Map the weights of a verified plan.
 
     Raises ArtifactError when the file cannot be read or is not as long as its plan says. The file must not
@@ -63,7 +61,7 @@ def open_weights(path: Path, plan: Plan, computed: Precision) -> Iterator[Weight
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
     with mapped:
-        yield Weights(mapped, plan.precision, computed)
+        yield MappedWeights(mapped, plan.precision, computed)
 
 
 def _converted(views: Sequence[NDArray[Any]], dtype: np.dtype[Any]) -> list[NDArray[Any]]:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_agent.inference import EngineName, Precision
 from edge_agent.inference.host import Host
-from edge_agent.model.sidecar import Artifact
+from edge_agent.model.plan import Precision
+from edge_agent.model.sidecar import Artifact, EngineName, role_of
 from edge_agent.tools.calibrate import ENGINE_LOADER
 from edge_agent.tools.measure.task import Task
 
@@ -73,7 +73,7 @@ def torchscript_row(host: Host, setup: BenchSetup) -> RowSpec:
 
 def engine_row(name: str, engine: EngineName, precision: Precision, host: Host, setup: BenchSetup) -> RowSpec:
     """A row that runs one of the agent's own engines, trimmed as the agent does it."""
-    role = f"{engine}-{precision}"
+    role = role_of(engine, precision)
     sidecar = setup.artifact.sidecar
     if role not in sidecar.files:
         why = f" ({sidecar.not_lowered})" if engine == "xnnpack" and sidecar.not_lowered else ""

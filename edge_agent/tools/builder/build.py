@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_agent.errors import ModelError
-from edge_agent.inference import Precision
+from edge_agent.model.plan import Precision
 from edge_agent.model.sidecar import (
     Artifact,
     ArtifactFile,

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from edge_agent.errors import ModelError
+from edge_agent.inference.torchscript import deprecation_unmentioned
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
 InputShape = tuple[int, int, int, int]
-
-
-@contextmanager
-def deprecation_unmentioned() -> Iterator[None]:
-    """Keep torch from announcing, at each call, that TorchScript is no longer developed."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r".*`?torch\.jit", category=FutureWarning)
-        warnings.filterwarnings("ignore", message=r".*`?torch\.jit", category=DeprecationWarning)
-        yield
 
 
 def freeze(network: nn.Module, shape: InputShape) -> torch.jit.ScriptModule:

@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import EngineError, ModelError
-from edge_agent.inference import Engine, EngineInfo, EngineName, Precision
+from edge_agent.inference import Engine, EngineInfo
+from edge_agent.inference.choice import load_engine
 from edge_agent.inference.classifier import softmax
 from edge_agent.inference.preprocess import Preprocessor
-from edge_agent.model.sidecar import Artifact
+from edge_agent.model.plan import Precision
+from edge_agent.model.sidecar import Artifact, EngineName, role_of
 from edge_agent.sources.picture import pictures_in, read_picture
 from edge_agent.tools import Report
 from edge_agent.tools.builder.eager import Network, load_network
@@ -165,8 +167,8 @@ def _engines(artifact: Artifact, threads: int) -> Iterator[tuple[list[Engine], t
         for engine in get_args(EngineName):
             for precision in get_args(Precision):
                 try:
-                    if f"{engine}-{precision}" in artifact.sidecar.files:
-                        engines.append(_load(artifact, engine, precision, threads))
+                    if role_of(engine, precision) in artifact.sidecar.files:
+                        engines.append(load_engine(artifact, engine, precision, threads=threads))
                     else:
                         not_run.append(NotRun(engine, precision, _missing_reason(artifact)))
                 except EngineError as error:
@@ -179,16 +181,6 @@ def _engines(artifact: Artifact, threads: int) -> Iterator[tuple[list[Engine], t
 
 def _missing_reason(artifact: Artifact) -> str:
     return artifact.sidecar.not_lowered or "the model has no files for it"
-
-
-def _load(artifact: Artifact, engine: EngineName, precision: Precision, threads: int) -> Engine:
-    if engine == "xnnpack":
-        from edge_agent.inference.xnnpack.engine import XnnpackEngine
-
-        return XnnpackEngine.load(artifact, precision, threads=threads)
-    from edge_agent.inference.torchscript import TorchScriptEngine
-
-    return TorchScriptEngine.load(artifact, precision, threads=threads)
 
 
 def _tensors(artifact: Artifact, pictures: Iterable[Path]) -> Iterator[NDArray[np.float32]]:

@@ -5,20 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-from edge_agent.inference import Engine, EngineName, Precision
-from edge_agent.inference.choice import Choice, load_engine
-from edge_agent.model.sidecar import read_sidecar
+from edge_agent.inference import Engine
+from edge_agent.inference.choice import load_engine
+from edge_agent.model.plan import Precision
+from edge_agent.model.sidecar import EngineName, read_sidecar
 from edge_agent.tools.measure.task import Task
 
 
 def load(task: Task) -> Engine:
     """The engine, precision, threads and cores that the task's options name."""
-    choice = Choice(
-        engine=cast(EngineName, task.options["engine"]),
-        precision=cast(Precision, task.options["precision"]),
-        threads=int(task.options["threads"]),
-        source="configured",
-        reason="to be measured",
+    options = task.options
+    return load_engine(
+        read_sidecar(Path(task.model)),
+        cast(EngineName, options["engine"]),
+        cast(Precision, options["precision"]),
+        threads=int(options["threads"]),
+        affinity=tuple(int(core) for core in options.get("affinity", "").split(",") if core),
     )
-    affinity = tuple(int(core) for core in task.options.get("affinity", "").split(",") if core)
-    return load_engine(choice, read_sidecar(Path(task.model)), affinity)

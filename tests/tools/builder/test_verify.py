@@ -12,8 +12,9 @@ import torch
 
 import edge_agent.tools.demo
 from edge_agent.errors import ArtifactError, ModelError, SourceError
+from edge_agent.inference.torchscript import deprecation_unmentioned
 from edge_agent.model.sidecar import Artifact, Sidecar, describe_file, files_sha256, write_sidecar
-from edge_agent.tools.builder.script import deprecation_unmentioned, load, save
+from edge_agent.tools.builder.script import load, save
 from edge_agent.tools.builder.verify import verify
 
 PICTURES = ("cat.jpg", "espresso.jpg", "tripod.jpg")

@@ -22,7 +22,7 @@ LARGEST_BYTES = 100_000
 @pytest.fixture(scope="module")
 def classifier(lite0: Artifact) -> Iterator[Classifier]:
     config = Config(model=ModelConfig(path=lite0.directory), memory=MemoryConfig(budget_mb=65536))
-    model = load_model(config, {})
+    model = load_model(config.model, config.memory, config.labels, {})
     yield model.classifier
     model.close()
 

@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.model.plan import ALIGNMENT, BYTES_PER_ELEMENT, Plan, PlanError, Precision
+from edge_agent.model.plan import ALIGNMENT, BYTES_PER_ELEMENT, DTYPES, Plan, PlanError, Precision
 from edge_agent.model.plan_file import encode_plan
 from edge_agent.model.sidecar import ArtifactFile
 from edge_agent.tools.builder.lowering.plan_builder import Array, LoweringError, Network
-
-_DTYPES: dict[Precision, np.dtype[Any]] = {"fp16": np.dtype("<f2"), "fp32": np.dtype("<f4")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ def _plan(network: Network, output: int, precision: Precision) -> Plan:
 
 def _stored(values: Array, precision: Precision) -> NDArray[Any]:
     with np.errstate(over="ignore"):
-        stored = values.astype(_DTYPES[precision])
+        stored = values.astype(DTYPES[precision])
     if not np.all(np.isfinite(stored)):
         raise LoweringError(f"a weight of {np.abs(values).max():.3g} is beyond what {precision} can hold")
     return stored
