@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure, choose, store, print. Raises EdgeAgentError when nothing could be measured."""
     from edge_agent.inference import evidence
     from edge_agent.inference.choice import choose, evidence_paths
-    from edge_agent.inference.evidence import way_of_running
+    from edge_agent.inference.evidence import describe_threads
     from edge_agent.inference.host import read_host
     from edge_agent.memory.limits import BudgetLimits
     from edge_agent.tools import calibrate as calibration
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     memory = MemoryConfig() if args.budget_mb is None else MemoryConfig(budget_mb=args.budget_mb)
     try:
         verdict = choose(ModelConfig(), BudgetLimits.of(memory), artifact.sidecar, host, found)
-        way = way_of_running(verdict.threads, verdict.affinity)
+        way = describe_threads(verdict.threads, verdict.affinity)
         chosen = f"the agent will use {verdict.name}, {way}: {verdict.reason}"
     except BudgetError as error:
         chosen = str(error)

@@ -9,15 +9,15 @@ from edge_agent import __version__
 from edge_agent.config.schema import Config
 from edge_agent.inference.choice import Choice
 from edge_agent.inference.loading import LoadedModel
-from edge_agent.mqtt.contract.payloads import Evidence, Info, ModelInfo, utc
+from edge_agent.mqtt.contract.payloads import EvidenceInfo, Info, ModelInfo, utc
 from edge_agent.system.board import Board
 from edge_agent.system.clock import Clock
 
 
-def evidence_of(choice: Choice) -> Evidence:
+def evidence_of(choice: Choice) -> EvidenceInfo:
     """Why the engine and precision were chosen, with what was measured of them."""
     measured = choice.measured
-    return Evidence(
+    return EvidenceInfo(
         source=choice.source,
         reason=choice.reason,
         agreement=measured.agreement if measured else None,

@@ -11,7 +11,7 @@ from typing import Literal
 from edge_agent.config.schema import MemoryConfig, ModelConfig
 from edge_agent.errors import EngineError
 from edge_agent.inference import Engine, evidence
-from edge_agent.inference.evidence import Calibration, EvidenceKey, Measurement
+from edge_agent.inference.evidence import Calibration, Evidence, EvidenceKey
 from edge_agent.inference.fit import refusal
 from edge_agent.inference.host import Host, read_host
 from edge_agent.memory.limits import BudgetLimits
@@ -20,7 +20,7 @@ from edge_agent.model.sidecar import Artifact, EngineName, Sidecar, role_of
 from edge_agent.system import paths
 
 NEEDED_AGREEMENT = 0.997
-_SAME_LATENCY = 1.05  # measured again, the order of two so close may turn round
+_SAME_LATENCY = 1.05  # within measurement noise: a repeat could reverse the order
 _SAFEST_FIRST: tuple[tuple[EngineName, Precision], ...] = (
     ("xnnpack", "fp16"),
     ("xnnpack", "fp32"),
@@ -28,7 +28,7 @@ _SAFEST_FIRST: tuple[tuple[EngineName, Precision], ...] = (
     ("torchscript", "fp32"),
 )
 
-Source = Literal["calibrated", "configured", "default"]
+Origin = Literal["calibrated", "configured", "default"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,9 @@ class Choice:
     engine: EngineName
     precision: Precision
     threads: int
-    source: Source
+    source: Origin
     reason: str
-    measured: Measurement | None = None
+    measured: Evidence | None = None
     """What calibration found for exactly this; None where nothing was measured."""
     measured_at: datetime | None = None
 
@@ -78,7 +78,7 @@ def runnable(sidecar: Sidecar, host: Host) -> tuple[tuple[EngineName, Precision]
     )
 
 
-def best(measurements: Iterable[Measurement], limits: BudgetLimits) -> Measurement | None:
+def best(measurements: Iterable[Evidence], limits: BudgetLimits) -> Evidence | None:
     """The policy: what fits the budget, then agrees with FP32, then is fastest; None where nothing fits.
 
     What stays below the soft limit is preferred to what would be trimmed all the time; among those that are
@@ -87,12 +87,12 @@ def best(measurements: Iterable[Measurement], limits: BudgetLimits) -> Measureme
     fitting = [m for m in measurements if m.steady_mb <= limits.budget_mb]
     if not fitting:
         return None
-    calm = [m for m in fitting if m.steady_mb <= limits.soft_mb] or fitting
-    most = max(m.agreement for m in calm)
-    right = [m for m in calm if m.agreement >= min(NEEDED_AGREEMENT, most)]
-    fastest_ms = min(m.latency_p50_ms for m in right)
-    equals = [m for m in right if m.latency_p50_ms <= fastest_ms * _SAME_LATENCY]
-    return min(equals, key=lambda m: (m.steady_mb, m.threads, len(m.affinity)))
+    below_soft = [m for m in fitting if m.steady_mb <= limits.soft_mb] or fitting
+    most = max(m.agreement for m in below_soft)
+    accurate = [m for m in below_soft if m.agreement >= min(NEEDED_AGREEMENT, most)]
+    fastest_ms = min(m.latency_p50_ms for m in accurate)
+    similar = [m for m in accurate if m.latency_p50_ms <= fastest_ms * _SAME_LATENCY]
+    return min(similar, key=lambda m: (m.steady_mb, m.threads, len(m.affinity)))
 
 
 def choose(
@@ -115,7 +115,7 @@ def choose(
     if calibration is not None and measured:
         return _by_evidence(config, limits, calibration, measured)
     engine, precision = candidates[0]
-    source: Source = "configured" if "auto" not in (config.engine, config.precision) else "default"
+    source: Origin = "configured" if "auto" not in (config.engine, config.precision) else "default"
     why = "as configured" if source == "configured" else "the leanest that is here"
     reason = f"{why}; {no_calibration or 'not among what was calibrated'}: run `edge-agent calibrate`"
     return Choice(engine, precision, config.threads or host.default_threads, source, reason)
@@ -167,7 +167,7 @@ def _usable(
     config: ModelConfig,
     host: Host,
     candidates: Sequence[tuple[EngineName, Precision]],
-) -> list[Measurement]:
+) -> list[Evidence]:
     """What was measured of what is asked for, on cores that may be used."""
     return [
         m
@@ -180,7 +180,7 @@ def _usable(
 
 
 def _by_evidence(
-    config: ModelConfig, limits: BudgetLimits, calibration: Calibration, measured: Sequence[Measurement]
+    config: ModelConfig, limits: BudgetLimits, calibration: Calibration, measured: Sequence[Evidence]
 ) -> Choice:
     found = best(measured, limits)
     if found is None:
@@ -195,7 +195,7 @@ def _by_evidence(
         f"{how}: {found.latency_p50_ms:.0f} ms, {found.steady_mb:.0f} MB, agrees with"
         f" {calibration.reference} on {found.agreement:.1%} of {calibration.pictures} pictures"
     )
-    source: Source = "configured" if is_fixed else "calibrated"
+    source: Origin = "configured" if is_fixed else "calibrated"
     return Choice(found.engine, found.precision, found.threads, source, reason, found, calibration.created)
 
 

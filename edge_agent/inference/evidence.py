@@ -31,7 +31,7 @@ class EvidenceError(EdgeAgentError):
 
 
 @dataclass(frozen=True, slots=True)
-class Measurement:
+class Evidence:
     """One engine, precision and thread count, measured in processes of their own; medians over the runs."""
 
     engine: EngineName
@@ -54,10 +54,10 @@ class Measurement:
 
     @property
     def name(self) -> str:
-        return f"{self.engine} {self.precision}, {way_of_running(self.threads, self.affinity)}"
+        return f"{self.engine} {self.precision}, {describe_threads(self.threads, self.affinity)}"
 
 
-def way_of_running(threads: int, affinity: tuple[int, ...]) -> str:
+def describe_threads(threads: int, affinity: tuple[int, ...]) -> str:
     """Threads and cores in words: `2 threads on the cores 4, 5`."""
     cores = f" on the core{'s' if len(affinity) != 1 else ''} {', '.join(map(str, affinity))}"
     return f"{threads} thread{'s' if threads != 1 else ''}" + (cores if affinity else "")
@@ -95,7 +95,7 @@ class Calibration:
     pictures: int
     reference: str
     """What agreement is measured against, for instance `torchscript fp32`."""
-    measurements: tuple[Measurement, ...]
+    measurements: tuple[Evidence, ...]
     failures: tuple[Failure, ...] = ()
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edge_agent.errors import BudgetError
-from edge_agent.inference.evidence import Measurement
+from edge_agent.inference.evidence import Evidence
 from edge_agent.memory.limits import BudgetLimits
 
 
-def refusal(limits: BudgetLimits, floors: Sequence[Measurement]) -> BudgetError:
+def refusal(limits: BudgetLimits, floors: Sequence[Evidence]) -> BudgetError:
     """The error for a budget that nothing measured fits: the floors, and what would fit."""
     leanest = min(floors, key=lambda m: m.steady_mb)
     listed = "; ".join(f"{m.name}: {m.steady_mb:.0f} MB" for m in sorted(floors, key=lambda m: m.steady_mb))
@@ -19,9 +19,7 @@ def refusal(limits: BudgetLimits, floors: Sequence[Measurement]) -> BudgetError:
     )
 
 
-def check_floor(
-    name: str, limits: BudgetLimits, steady_mb: float, measured: Sequence[Measurement] = ()
-) -> None:
+def check_floor(name: str, limits: BudgetLimits, steady_mb: float, measured: Sequence[Evidence] = ()) -> None:
     """Check a freshly warmed-up, trimmed agent against its budget.
 
     `steady_mb` is what it needs with the engine `name`; `measured` is what calibration found for others.

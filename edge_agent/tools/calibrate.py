@@ -9,7 +9,7 @@ from datetime import datetime
 from edge_agent.errors import EngineError
 from edge_agent.inference import evidence
 from edge_agent.inference.choice import evidence_key, runnable
-from edge_agent.inference.evidence import Calibration, Measurement, way_of_running
+from edge_agent.inference.evidence import Calibration, Evidence, describe_threads
 from edge_agent.inference.host import Host
 from edge_agent.model.plan import Precision
 from edge_agent.model.sidecar import Artifact, EngineName
@@ -40,7 +40,7 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        return f"{self.engine} {self.precision}, {way_of_running(self.threads, self.affinity)}"
+        return f"{self.engine} {self.precision}, {describe_threads(self.threads, self.affinity)}"
 
 
 def thread_counts(cores: int, most: int) -> tuple[int, ...]:
@@ -119,10 +119,10 @@ def _task(artifact: Artifact, way: Candidate, pictures: Sequence[str], frames: i
     )
 
 
-def _measurement(way: Candidate, found: Measured, exact: Probabilities) -> Measurement:
+def _measurement(way: Candidate, found: Measured, exact: Probabilities) -> Evidence:
     compared = agreement(found.probabilities, exact)
     summary = found.summary
-    return Measurement(
+    return Evidence(
         engine=way.engine,
         precision=way.precision,
         threads=way.threads,

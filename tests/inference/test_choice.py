@@ -24,7 +24,7 @@ from edge_agent.inference.choice import (
     evidence_paths,
     runnable,
 )
-from edge_agent.inference.evidence import Calibration, Measurement
+from edge_agent.inference.evidence import Calibration, Evidence
 from edge_agent.inference.fit import check_floor
 from edge_agent.inference.host import Host, read_host
 from edge_agent.memory.limits import BudgetLimits
@@ -51,12 +51,12 @@ _SIDECAR = Sidecar(
 _HOST = Host(Cpu("Cortex-A72", 4, ("asimd",)), 4, "libXNNPACK.so.0", "", "2.9.1")
 _WIDE = BudgetLimits(budget_mb=1000, soft_mb=900)
 
-_LEAN = Measurement("xnnpack", "fp16", 4, "fp32", "libXNNPACK.so.0", 3, 0.2, 80, 90, 84, 90, 1.0, 1e-4)
+_LEAN = Evidence("xnnpack", "fp16", 4, "fp32", "libXNNPACK.so.0", 3, 0.2, 80, 90, 84, 90, 1.0, 1e-4)
 _FAST = replace(_LEAN, engine="torchscript", precision="fp32", latency_p50_ms=70, steady_mb=290)
 _WRONG = replace(_LEAN, precision="fp32", latency_p50_ms=40, steady_mb=60, agreement=0.98)
 
 
-def _calibration(*measurements: Measurement) -> Calibration:
+def _calibration(*measurements: Evidence) -> Calibration:
     key = evidence_key(_SIDECAR, _HOST)
     return Calibration(key, datetime(2025, 6, 1, tzinfo=UTC), 50, "torchscript fp32", measurements)
 
@@ -94,7 +94,7 @@ def test_nothing_fits_a_budget_below_every_floor() -> None:
 
 _MEASUREMENTS = st.lists(
     st.builds(
-        Measurement,
+        Evidence,
         engine=st.sampled_from(("xnnpack", "torchscript")),
         precision=st.sampled_from(("fp16", "fp32")),
         threads=st.integers(1, 4),
@@ -115,7 +115,7 @@ _MEASUREMENTS = st.lists(
 
 @given(_MEASUREMENTS, st.floats(10, 600))
 def test_the_choice_fits_whenever_something_does_and_nothing_better_was_passed_over(
-    measurements: list[Measurement], budget_mb: float
+    measurements: list[Evidence], budget_mb: float
 ) -> None:
     limits = BudgetLimits(budget_mb, 0.9 * budget_mb)
     found = best(measurements, limits)

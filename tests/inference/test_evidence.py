@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.inference import evidence
-from edge_agent.inference.evidence import Calibration, EvidenceError, EvidenceKey, Failure, Measurement
+from edge_agent.inference.evidence import Calibration, Evidence, EvidenceError, EvidenceKey, Failure
 
 _KEY = EvidenceKey("Cortex-A76", ("asimd", "asimdhp"), "abc", "libXNNPACK.so.0", "2.9.1")
 _CALIBRATION = Calibration(
@@ -22,10 +22,8 @@ _CALIBRATION = Calibration(
     pictures=6,
     reference="torchscript fp32",
     measurements=(
-        Measurement("xnnpack", "fp16", 4, "fp16", "libXNNPACK.so.0", 3, 0.2, 40.5, 44, 84, 90, 1.0, 1e-4),
-        Measurement(
-            "xnnpack", "fp16", 2, "fp16", "libXNNPACK.so.0", 3, 0.2, 41, 44, 84, 90, 1.0, 1e-4, (4, 5)
-        ),
+        Evidence("xnnpack", "fp16", 4, "fp16", "libXNNPACK.so.0", 3, 0.2, 40.5, 44, 84, 90, 1.0, 1e-4),
+        Evidence("xnnpack", "fp16", 2, "fp16", "libXNNPACK.so.0", 3, 0.2, 41, 44, 84, 90, 1.0, 1e-4, (4, 5)),
     ),
     failures=(Failure("torchscript", "fp16", "torch is not installed"),),
 )

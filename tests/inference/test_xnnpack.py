@@ -26,7 +26,7 @@ from edge_agent.model.plan_check import multiplications
 from edge_agent.model.plan_file import encode_plan
 from tests.inference.reference import evaluate
 from tests.model.plans import (
-    PlanBuilder,
+    RandomPlan,
     artifact_of,
     picture_for,
     plans,
@@ -70,7 +70,7 @@ def test_any_valid_plan_computes_what_it_should(built: tuple[Plan, bytes]) -> No
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_the_number_of_threads_does_not_change_the_answer(threads: int, tmp_path: Path) -> None:
-    builder = PlanBuilder((1, 40, 40, 16))
+    builder = RandomPlan((1, 40, 40, 16))
     plan, blob = builder.build(builder.conv2d(0, 32))
     assert multiplications(plan.operations[0], plan.tensors) > program.ALONE_BELOW
     engine = XnnpackEngine.load(save(plan, blob, tmp_path), "fp32", threads=threads)
@@ -219,7 +219,7 @@ def test_a_file_that_is_gone_is_named(suffix: str, tmp_path: Path) -> None:
 
 
 def test_what_the_library_refuses_is_said_with_the_operation_and_its_meaning(tmp_path: Path) -> None:
-    builder = PlanBuilder((1, 4, 4, 2), "fp32")
+    builder = RandomPlan((1, 4, 4, 2), "fp32")
     plan, blob = builder.build(builder.conv2d(0, 3))
     save(plan, blob, tmp_path)
     unchecked = replace(plan, operations=(replace(plan.operations[0], stride=(0, 1)),))  # type: ignore[arg-type]
@@ -236,7 +236,7 @@ def test_a_failed_load_leaves_no_thread_behind(tmp_path: Path) -> None:
 
 
 def test_weights_are_not_kept_twice(tmp_path: Path) -> None:
-    builder = PlanBuilder((1, 1, 1, 2048), "fp16")
+    builder = RandomPlan((1, 1, 1, 2048), "fp16")
     plan, blob = builder.build(builder.linear(0, 4096, UNBOUNDED))
     artifact = save(plan, blob, tmp_path)
     packed_mb = plan.tensors[1].elements * 4 / 2**20  # fp32 arithmetic: the larger of the two

@@ -54,7 +54,7 @@ SQUARE = Preprocessing(resize=8, crop=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.
 
 
 @dataclass
-class PlanBuilder:
+class RandomPlan:
     """Adds operations one by one, with random weights; every method returns the number of its tensor."""
 
     input_shape: Shape
@@ -113,7 +113,7 @@ class PlanBuilder:
 
 def small_plan(precision: Precision = "fp32") -> tuple[Plan, bytes]:
     """A network with one operation of each type."""
-    builder = PlanBuilder((1, 9, 8, 3), precision)
+    builder = RandomPlan((1, 9, 8, 3), precision)
     stem = builder.conv2d(0, 8, padding=(1, 1, 1, 1), bounds=Bounds(0.0, 6.0))
     depthwise = builder.conv2d(stem, 8, padding=(1, 0, 1, 2), groups=8)
     total = builder.add(Arithmetic("residual", "add", stem, depthwise, 0, Bounds(low=0.0)))
@@ -167,7 +167,7 @@ def _files(directory: Path, precision: Precision) -> tuple[ArtifactFile, Artifac
 def plans(draw: st.DrawFn) -> tuple[Plan, bytes]:
     """Valid networks of up to eight operations on small pictures, with unusual windows and groups."""
     shape = (1, draw(st.integers(1, 12)), draw(st.integers(1, 12)), draw(st.integers(1, 9)))
-    builder = PlanBuilder(shape, draw(st.sampled_from(_PRECISIONS)), draw(st.integers(0, 99)))
+    builder = RandomPlan(shape, draw(st.sampled_from(_PRECISIONS)), draw(st.integers(0, 99)))
     last = 0
     for _ in range(draw(st.integers(1, 8))):
         try:
@@ -182,7 +182,7 @@ _BOUNDS = st.sampled_from((UNBOUNDED, Bounds(0.0), Bounds(0.0, 6.0), Bounds(-1.0
 _LENGTH = st.integers(1, 4)
 
 
-def _conv(draw: st.DrawFn, builder: PlanBuilder, source: int) -> int:
+def _conv(draw: st.DrawFn, builder: RandomPlan, source: int) -> int:
     channels = builder.tensors[source].shape[-1]
     groups = draw(st.sampled_from([number for number in range(1, channels + 1) if channels % number == 0]))
     kernel = (draw(_LENGTH), draw(_LENGTH))
@@ -194,7 +194,7 @@ def _conv(draw: st.DrawFn, builder: PlanBuilder, source: int) -> int:
     )  # fmt: skip
 
 
-def _pool(draw: st.DrawFn, builder: PlanBuilder, source: int) -> int:
+def _pool(draw: st.DrawFn, builder: RandomPlan, source: int) -> int:
     kernel = (draw(_LENGTH), draw(_LENGTH))
     stride = (draw(_LENGTH), draw(_LENGTH))
     padding = _padding(draw, kernel, (1, 1))
@@ -211,21 +211,21 @@ def _padding(
     return top, right, bottom, left
 
 
-def _linear(draw: st.DrawFn, builder: PlanBuilder, source: int) -> int:
+def _linear(draw: st.DrawFn, builder: RandomPlan, source: int) -> int:
     return builder.linear(source, draw(st.integers(1, 20)), draw(_BOUNDS))
 
 
-def _mean(_: st.DrawFn, builder: PlanBuilder, source: int) -> int:
+def _mean(_: st.DrawFn, builder: RandomPlan, source: int) -> int:
     return builder.add(GlobalAveragePool("mean", source, 0))
 
 
-def _activation(draw: st.DrawFn, builder: PlanBuilder, source: int) -> int:
+def _activation(draw: st.DrawFn, builder: RandomPlan, source: int) -> int:
     kind = draw(st.sampled_from(_ACTIVATIONS))
     bounds = draw(_BOUNDS.filter(lambda chosen: chosen != UNBOUNDED)) if kind == "clamp" else UNBOUNDED
     return builder.add(Activation("activation", kind, source, 0, bounds))
 
 
-def _arithmetic(draw: st.DrawFn, builder: PlanBuilder, source: int) -> int:
+def _arithmetic(draw: st.DrawFn, builder: RandomPlan, source: int) -> int:
     shape = builder.tensors[source].shape
     operands = [builder.constant((1,)), builder.constant((shape[-1],)), *_activations(builder)]
     kind = draw(st.sampled_from(_ARITHMETIC))
@@ -233,12 +233,12 @@ def _arithmetic(draw: st.DrawFn, builder: PlanBuilder, source: int) -> int:
     return builder.add(operation)
 
 
-def _concat(draw: st.DrawFn, builder: PlanBuilder, source: int) -> int:
+def _concat(draw: st.DrawFn, builder: RandomPlan, source: int) -> int:
     others = draw(st.lists(st.sampled_from(_activations(builder)), max_size=3))
     return builder.add(Concat("cat", (source, *others), 0))
 
 
-def _activations(builder: PlanBuilder) -> list[int]:
+def _activations(builder: RandomPlan) -> list[int]:
     return [number for number, tensor in enumerate(builder.tensors) if tensor.offset is None]
 
 

@@ -27,7 +27,7 @@ from edge_agent.model.plan import (
 from edge_agent.model.plan_check import check_plan
 from edge_agent.model.plan_file import MAX_PLAN_BYTES, decode_plan, encode_plan
 from tests.model.mutations import mutated
-from tests.model.plans import PlanBuilder, plans, small_plan
+from tests.model.plans import RandomPlan, plans, small_plan
 
 
 @given(plans())
@@ -127,7 +127,7 @@ def test_a_file_that_strains_the_parser_is_refused(data: bytes) -> None:
 
 
 def test_a_plan_that_would_need_too_much_memory_is_refused() -> None:
-    builder = PlanBuilder((1, 1 << 14, 1 << 14, 1))
+    builder = RandomPlan((1, 1 << 14, 1 << 14, 1))
     output = builder.conv2d(0, 1, (1, 1))
     with pytest.raises(PlanError, match="the limit is 1024"):
         check_plan(builder.build(output)[0])
@@ -141,7 +141,7 @@ def test_a_plan_that_would_take_too_long_is_refused() -> None:
 
 
 def test_a_stride_that_does_not_fit_the_librarys_integers_is_refused() -> None:
-    builder = PlanBuilder((1, 4, 4, 1))
+    builder = RandomPlan((1, 4, 4, 1))
     with pytest.raises(PlanError, match="not 1 to"):
         builder.conv2d(0, 1, (1, 1), stride=((1 << 32) + 1, 1))
 
@@ -166,7 +166,7 @@ def test_a_constant_may_not_be_the_left_operand() -> None:
 
 
 def test_the_window_of_a_convolution_counts_dilation_and_each_side_of_the_padding() -> None:
-    builder = PlanBuilder((1, 11, 10, 2))
+    builder = RandomPlan((1, 11, 10, 2))
     output = builder.conv2d(0, 3, (3, 2), stride=(2, 3), dilation=(2, 1), padding=(1, 0, 2, 1))
     # height: 11 + 1 + 2 - (2 * 2 + 1) = 9, every second; width: 10 + 0 + 1 - 2 = 9, every third
     assert builder.tensors[output].shape == (1, 5, 4, 3)

@@ -10,7 +10,7 @@ from edge_agent.inference import EngineInfo, Score
 from edge_agent.mqtt.contract.payloads import (
     BoardHealth,
     CameraHealth,
-    Evidence,
+    EvidenceInfo,
     FrameRef,
     Health,
     Info,
@@ -108,6 +108,6 @@ def info() -> Info:
         system="Debian GNU/Linux 13 (trixie)",
         model=ModelInfo("resnet18", "resnet18", "ab" * 32, 1000),
         engine=EngineInfo("xnnpack", "fp16", "fp32", 4, "libxnnpack.so.0.20241108"),
-        evidence=Evidence("calibrated", "fastest that fits 128 MB", 0.998, 81.2, 88.1, NOON),
+        evidence=EvidenceInfo("calibrated", "fastest that fits 128 MB", 0.998, 81.2, 88.1, NOON),
         config=Config(),
     )

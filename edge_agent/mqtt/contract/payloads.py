@@ -200,7 +200,7 @@ class ModelInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class EvidenceInfo:
     """Why this engine and precision: measured by `calibrate`, or a safe default."""
 
     source: Literal["calibrated", "configured", "default"]
@@ -224,7 +224,7 @@ class Info:
     system: str
     model: ModelInfo
     engine: EngineInfo
-    evidence: Evidence
+    evidence: EvidenceInfo
     config: Config
     config_error: str = ""
     """Why the file on the device is not the one in force; empty when it is."""

@@ -20,7 +20,7 @@ from edge_agent.mqtt.contract import payloads
 from edge_agent.mqtt.contract.payloads import (
     BoardHealth,
     CameraHealth,
-    Evidence,
+    EvidenceInfo,
     FrameRef,
     Health,
     Info,
@@ -140,7 +140,7 @@ _infos = st.builds(
     model=st.builds(ModelInfo, st.text(), st.text(), _hashes, _counts),
     engine=st.builds(EngineInfo, st.text(), st.text(), st.text(), _counts, st.text()),
     evidence=st.builds(
-        Evidence,
+        EvidenceInfo,
         st.sampled_from(["calibrated", "configured", "default"]),
         st.text(),
         st.none() | _scores,

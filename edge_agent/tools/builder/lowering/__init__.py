@@ -1,1 +1,1 @@
-"""The parts of `edge_agent.tools.builder.lowering.lower`."""
+"""Lowering: from a frozen TorchScript module to the plan that the xnnpack engine runs, and its weights."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edge_agent.model.plan import ALIGNMENT, BYTES_PER_ELEMENT, DTYPES, Plan, PlanError, Precision
 from edge_agent.model.plan_file import encode_plan
 from edge_agent.model.sidecar import ArtifactFile
-from edge_agent.tools.builder.lowering.plan_builder import Array, LoweringError, Network
+from edge_agent.tools.builder.lowering.plan_builder import Array, LoweringError, PlanBuilder
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,11 @@ class Lowered:
         return _write(Path(f"{stem}.plan.json"), self.plan), _write(Path(f"{stem}.weights"), self.weights)
 
 
-def encode(network: Network, output: int, precision: Precision) -> Lowered:
+def encode(builder: PlanBuilder, output: int, precision: Precision) -> Lowered:
     """Return what to write for a network whose result is tensor `output`. Raises LoweringError."""
-    plan = _plan(network, output, precision)
+    plan = _plan(builder, output, precision)
     weights = bytearray(plan.weights_bytes)
-    for identifier, values in network.constants.items():
+    for identifier, values in builder.constants.items():
         stored = _stored(values, precision)
         begin = plan.tensors[identifier].offset or 0
         weights[begin : begin + stored.nbytes] = stored.tobytes()
@@ -44,14 +44,14 @@ def encode(network: Network, output: int, precision: Precision) -> Lowered:
         raise LoweringError(str(error)) from None
 
 
-def _plan(network: Network, output: int, precision: Precision) -> Plan:
-    tensors = list(network.tensors)
+def _plan(builder: PlanBuilder, output: int, precision: Precision) -> Plan:
+    tensors = list(builder.tensors)
     end = 0
-    for identifier, values in network.constants.items():
+    for identifier, values in builder.constants.items():
         tensors[identifier] = replace(tensors[identifier], offset=end)
         end += -(-values.size * BYTES_PER_ELEMENT[precision] // ALIGNMENT) * ALIGNMENT
     # An empty file cannot be mapped.
-    return Plan(precision, max(end, ALIGNMENT), 0, output, tuple(tensors), tuple(network.operations))
+    return Plan(precision, max(end, ALIGNMENT), 0, output, tuple(tensors), tuple(builder.operations))
 
 
 def _stored(values: Array, precision: Precision) -> NDArray[Any]:

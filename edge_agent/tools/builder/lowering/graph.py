@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from edge_agent.model.plan import Shape
 from edge_agent.tools.builder.lowering.nodes import NO_PADDING, Context, Value, handle
-from edge_agent.tools.builder.lowering.plan_builder import LoweringError, Network
+from edge_agent.tools.builder.lowering.plan_builder import LoweringError, PlanBuilder
 
 if TYPE_CHECKING:
     import torch
 
 
-def translate(graph: torch._C.Graph, input_shape: Shape) -> tuple[Network, int]:
-    """Return the network that a graph of one input describes, and the tensor of its output.
+def translate(graph: torch._C.Graph, input_shape: Shape) -> tuple[PlanBuilder, int]:
+    """Return the plan, not finished yet, of a graph of one input, and the tensor of its output.
 
     Raises LoweringError, naming the node and the module that it came from.
     """
@@ -22,12 +22,12 @@ def translate(graph: torch._C.Graph, input_shape: Shape) -> tuple[Network, int]:
 
 class _Walk:
     def __init__(self, input_shape: Shape) -> None:
-        self._network = Network(input_shape)
+        self._plan = PlanBuilder(input_shape)
         self._values: dict[str, Any] = {}
         self._readers: dict[int, int] = {}
-        """How many nodes read each tensor of the network, whatever they call it."""
+        """How many nodes read each tensor of the plan, whatever they call it."""
 
-    def over(self, graph: torch._C.Graph) -> tuple[Network, int]:
+    def over(self, graph: torch._C.Graph) -> tuple[PlanBuilder, int]:
         inputs = [value for value in graph.inputs() if str(value.type()) == "Tensor"]
         outputs = list(graph.outputs())
         if len(inputs) != 1 or len(outputs) != 1:
@@ -43,14 +43,14 @@ class _Walk:
         result = self._values[outputs[0].debugName()]
         if not isinstance(result, Value) or result.padding != NO_PADDING:
             raise LoweringError("the model's output is not the result of a layer")
-        return self._network, result.tensor
+        return self._plan, result.tensor
 
     def _translate(self, node: torch._C.Node) -> None:
         if node.kind() == "prim::Constant":
             result: object = node.output().toIValue()
         else:
             arguments = [self._values[value.debugName()] for value in node.inputs()]
-            result = handle(Context(self._network, _module_name(node), self._readers), node.kind(), arguments)
+            result = handle(Context(self._plan, _module_name(node), self._readers), node.kind(), arguments)
         self._bind(node.output(), result)
 
     def _bind(self, value: torch._C.Value, result: object) -> None:

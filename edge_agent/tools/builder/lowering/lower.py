@@ -33,6 +33,6 @@ def lower(
     Raises LoweringError, naming the operation and the module that it came from, for a network that the engine
     cannot run; nothing is written then.
     """
-    network, output = translate(frozen.graph, input_shape)
-    encoded = [encode(network, output, precision) for precision in precisions]
+    builder, output = translate(frozen.graph, input_shape)
+    encoded = [encode(builder, output, precision) for precision in precisions]
     return {f"xnnpack-{lowered.precision}": lowered.write(directory) for lowered in encoded}

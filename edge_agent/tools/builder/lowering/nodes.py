@@ -25,7 +25,7 @@ from edge_agent.model.plan import (
     Shape,
     Sides,
 )
-from edge_agent.tools.builder.lowering.plan_builder import Array, LoweringError, Network
+from edge_agent.tools.builder.lowering.plan_builder import Array, LoweringError, PlanBuilder
 
 NO_PADDING: Sides = (0, 0, 0, 0)
 _ONE, _ZERO = np.ones(1, np.float32), np.zeros(1, np.float32)
@@ -33,7 +33,7 @@ _ONE, _ZERO = np.ones(1, np.float32), np.zeros(1, np.float32)
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """An activation: a tensor of the network, and how torch sees it.
+    """An activation: a tensor of the plan, and how torch sees it.
 
     `flat`: torch sees a vector, in the order channel, row, column. `padding`: zeros that the next convolution
     is to add around the picture; top, right, bottom, left.
@@ -46,14 +46,14 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a handler works with: the network so far, and the module that the node came from."""
+    """What a handler works with: the plan so far, and the module that the node came from."""
 
-    network: Network
+    plan: PlanBuilder
     name: str
     readers: dict[int, int]
 
     def shape(self, value: Value) -> Shape:
-        return self.network.tensors[value.tensor].shape
+        return self.plan.tensors[value.tensor].shape
 
     def alone(self, value: Value) -> bool:
         """Whether the node at hand is the only one that reads the value."""
@@ -79,15 +79,15 @@ def _conv2d(
     operation = Conv2d(
         name=context.name,
         input=source.tensor,
-        filter=context.network.constant(filter_.transpose(0, 2, 3, 1)),
-        bias=context.network.constant(_bias(bias, len(filter_))),
+        filter=context.plan.constant(filter_.transpose(0, 2, 3, 1)),
+        bias=context.plan.constant(_bias(bias, len(filter_))),
         output=0,
         stride=_pair(stride),
         dilation=_pair(dilation),
         padding=(top + vertical, right + horizontal, bottom + vertical, left + horizontal),
         groups=groups,
     )
-    return Value(context.network.add(operation))
+    return Value(context.plan.add(operation))
 
 
 def _convolution(
@@ -114,11 +114,11 @@ def _fully_connected(context: Context, value: Value, filter_: Array, bias: Any) 
     operation = FullyConnected(
         name=context.name,
         input=value.tensor,
-        filter=context.network.constant(filter_),
-        bias=context.network.constant(_bias(bias, len(filter_))),
+        filter=context.plan.constant(filter_),
+        bias=context.plan.constant(_bias(bias, len(filter_))),
         output=0,
     )
-    return Value(context.network.add(operation), flat=True)
+    return Value(context.plan.add(operation), flat=True)
 
 
 def _addmm(context: Context, bias: Any, value: Any, weight: Any, beta: float = 1, alpha: float = 1) -> Value:
@@ -141,13 +141,13 @@ def _batch_norm(
 
 
 def _scale(context: Context, value: Value, factor: Array, term: Array) -> Value:
-    tensor = context.network.scale(context.name, value.tensor, factor, term, alone=context.alone(value))
+    tensor = context.plan.scale(context.name, value.tensor, factor, term, alone=context.alone(value))
     return replace(value, tensor=tensor)
 
 
 def _clamp(context: Context, value: Value, low: float | None, high: float | None) -> Value:
     bounds = Bounds(-math.inf if low is None else float(low), math.inf if high is None else float(high))
-    tensor = context.network.clamp(context.name, value.tensor, bounds, alone=context.alone(value))
+    tensor = context.plan.clamp(context.name, value.tensor, bounds, alone=context.alone(value))
     return replace(value, tensor=tensor)
 
 
@@ -163,13 +163,13 @@ def _hardsigmoid(context: Context, value: Value) -> Value:
     """relu6(x + 3) / 6, which is x / 6 + 1 / 2 clamped to 0..1."""
     scaled = _scale(context, value, _ONE / np.float32(6), _ONE / np.float32(2))
     alone = scaled.tensor != value.tensor or context.alone(value)
-    tensor = context.network.clamp(context.name, scaled.tensor, Bounds(0.0, 1.0), alone=alone)
+    tensor = context.plan.clamp(context.name, scaled.tensor, Bounds(0.0, 1.0), alone=alone)
     return replace(value, tensor=tensor)
 
 
 def _elementwise(kind: ActivationKind) -> Callable[[Context, Any], Value]:
     def handler(context: Context, value: Value) -> Value:
-        return replace(value, tensor=context.network.add(Activation(context.name, kind, value.tensor, 0)))
+        return replace(value, tensor=context.plan.add(Activation(context.name, kind, value.tensor, 0)))
 
     return handler
 
@@ -219,7 +219,7 @@ def _combine(context: Context, kind: ArithmeticKind, left: Value, right: Value) 
     if left.flat != right.flat:
         raise LoweringError("one operand is flattened, the other is not")
     operation = Arithmetic(context.name, kind, left.tensor, right.tensor, 0)
-    return Value(context.network.add(operation), flat=left.flat)
+    return Value(context.plan.add(operation), flat=left.flat)
 
 
 def _by_channel(context: Context, value: Value, constant: Any) -> Array:
@@ -266,7 +266,7 @@ def _pool2d(
     if window == (1, 1) and step == (1, 1):
         return value
     operation = Pool2d(context.name, kind, value.tensor, 0, window, step, (top, right, bottom, left))
-    return Value(context.network.add(operation))
+    return Value(context.plan.add(operation))
 
 
 def _overhang(size: int, window: int, step: int, padding: int) -> int:
@@ -283,14 +283,14 @@ def _adaptive_avg_pool2d(context: Context, value: Value, size: Any) -> Value:
     if (rows, columns) == (height, width):
         return value
     if (rows, columns) == (1, 1):
-        return Value(context.network.add(GlobalAveragePool(context.name, value.tensor, 0)))
+        return Value(context.plan.add(GlobalAveragePool(context.name, value.tensor, 0)))
     if height % rows or width % columns:
         raise LoweringError(
             f"averaging {height} x {width} to {rows} x {columns}, which do not divide, is not known"
         )
     window = (height // rows, width // columns)
     operation = Pool2d(context.name, "average", value.tensor, 0, window, window, NO_PADDING)
-    return Value(context.network.add(operation))
+    return Value(context.plan.add(operation))
 
 
 def _mean(context: Context, value: Value, axes: Any, keep: bool, _dtype: Any) -> Value:
@@ -324,7 +324,7 @@ def _cat(context: Context, values: Any, axis: int) -> Value:
     members = [_unpadded(value) for value in values]
     if axis != 1 or any(value.flat for value in members):
         raise LoweringError("joining is only known along the channels of pictures")
-    return Value(context.network.add(Concat(context.name, tuple(value.tensor for value in members), 0)))
+    return Value(context.plan.add(Concat(context.name, tuple(value.tensor for value in members), 0)))
 
 
 def _pad(_: Context, value: Any, amounts: Any, mode: str = "constant", fill: float | None = None) -> Value:

@@ -1,4 +1,4 @@
-"""A network while it is being lowered: operations of the plan with their weights, fused as they are added."""
+"""Builds the plan of a network: operations with their weights, fused as they are added."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LoweringError(ModelError):
     """A model cannot be lowered; the message names the operation and the module that it came from."""
 
 
-class Network:
+class PlanBuilder:
     """Grows by one operation at a time.
 
     An activation or a scaling that follows a convolution or a linear layer, and is the only one to read its
