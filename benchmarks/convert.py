@@ -35,7 +35,7 @@ def to_ncnn(source: Path, crop: int, output: Path) -> None:
     """ncnn, by pnnx; weights are stored in FP16, its default."""
     import pnnx
 
-    produced = output.with_suffix(".pt")  # pnnx names what it makes after its input
+    produced = output.with_suffix(".pt")  # pnnx names its output after its input
     produced.write_bytes(source.read_bytes())
     command = [pnnx.EXEC_PATH, produced.name, f"inputshape=[1,3,{crop},{crop}]"]
     subprocess.run(command, cwd=output.parent, check=True, capture_output=True)

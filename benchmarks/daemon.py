@@ -4,7 +4,7 @@
 
 Starts mosquitto on a free loopback port and the agent beside it, counts the `state` messages that a
 subscriber receives, and reads the agent's memory from /proc, children included. The memory in the second half
-of the frames is the steady one; whether it grows there is told, too.
+of the frames is the steady one; its growth is reported, too.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SAMPLE_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class DaemonMemory:
-    """What the daemon needed, in MB."""
+    """The daemon's memory, in MB."""
 
     engine: str
     precision: str
@@ -75,7 +75,7 @@ class Counter:
 
 
 def measure(settings: Path, port: int, frames: int) -> list[tuple[int, MemoryUse]]:
-    """Run the agent until it has published so many frames; returns (frames, memory) samples."""
+    """Run the agent until it has published `frames` frames; returns (frames, memory) samples."""
     counter = Counter(port)
     command = [sys.executable, "-m", "edge_agent", "run", "--config", str(settings)]
     agent = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -88,7 +88,7 @@ def measure(settings: Path, port: int, frames: int) -> list[tuple[int, MemoryUse
 
 
 def summary(samples: Sequence[tuple[int, MemoryUse]], engine: str, precision: str) -> DaemonMemory:
-    """Sum up what was sampled. Raises ValueError when there are too few samples to tell."""
+    """Summarise the samples. Raises ValueError when there are too few."""
     half = [use for count, use in samples if count >= samples[-1][0] / 2]
     tenth = max(1, len(half) // 5)
     growth = median(use.rss_mb for use in half[-tenth:]) - median(use.rss_mb for use in half[:tenth])
@@ -127,7 +127,7 @@ def mosquitto(directory: Path) -> Iterator[int]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is stopped
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the broker and the agent are stopped
     model = paths.find_model(args.model, os.environ)
     with tempfile.TemporaryDirectory(prefix="edge-agent-daemon-") as directory:
         os.environ["STATE_DIRECTORY"] = directory

@@ -15,7 +15,7 @@ Tensor = NDArray[np.float32]
 
 
 class OnnxRuntime:
-    """ONNX Runtime on the CPU; `lean` turns off what its documentation says costs memory."""
+    """ONNX Runtime on the CPU; `lean` turns off the options that cost memory by its documentation."""
 
     def __init__(self, model: Path, threads: int, *, lean: bool) -> None:
         import onnxruntime
@@ -111,7 +111,7 @@ class LiteRt:
 
 
 def load(task: Task) -> Engine:
-    """The library, its model file and its variant, as the task's options name them."""
+    """Load the library with the model file and the variant that the task's options name."""
     model, threads = Path(task.options["file"]), int(task.options["threads"])
     match task.options["peer"], task.options["variant"]:
         case "onnxruntime", variant:

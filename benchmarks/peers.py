@@ -3,8 +3,8 @@
   pip install -e '.[torch,peers,bench]'
   python -m benchmarks.peers --model DIR [--images DIR] [--json FILE] [--svg FILE]
 
-Each library is measured with its default options and with its leanest, and also trimmed from outside in the
-way that the agent trims itself. Prints the table, and how each row compares with the lean engine.
+Measures each library with its default options and with its leanest, and also trimmed from outside in the way
+that the agent trims itself. Prints the table, and how each row compares with the lean engine.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ PEERS = (
 
 
 def peer_rows(peer: Peer, setup: BenchSetup, directory: Path) -> list[RowSpec]:
-    """The rows of one library; where it cannot be run, they say why."""
+    """The rows of one library; where it cannot be run, each says why."""
     names = [f"{peer.title}, {variant.title}" for variant in peer.variants]
     file = directory / FILE_NAMES[peer.kind]
     if problem := _convert(peer, setup, file):
@@ -157,7 +157,7 @@ def _all_rows(host: Host, setup: BenchSetup, directory: Path) -> tuple[RowSpec, 
 
 
 def _convert(peer: Peer, setup: BenchSetup, file: Path) -> str:
-    """Make the library's model file; returns what went wrong, or nothing."""
+    """Make the library's model file; returns the problem, or an empty string."""
     missing = [name for name in (peer.runtime, peer.converter) if importlib.util.find_spec(name) is None]
     if missing:
         return f"{' and '.join(missing)} not installed (pip install 'edge-agent[torch,peers]')"

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from edge_agent import __version__
-from edge_agent.cli import COMMANDS, main, parser_for
+from edge_agent.cli import COMMANDS, Command, main, parser_for
 from edge_agent.errors import EXIT_USAGE
 
 
@@ -20,6 +20,16 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
     assert ended.value.code == 0
     assert f"usage: edge-agent {name}" in shown
     assert len(shown.splitlines()) > 5
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_examples_are_indented_under_an_imperative(command: Command) -> None:
+    first, *others = (command.load().__doc__ or "").splitlines()
+    assert first[-1] in ".:"
+    assert not first.split()[0].endswith("s")
+    examples = [line for line in others if line.strip().startswith("edge-agent ")]
+    assert examples
+    assert all(line.startswith("  edge-agent ") for line in examples)
 
 
 def test_help_lists_every_command(

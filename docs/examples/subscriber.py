@@ -1,4 +1,4 @@
-"""Prints each change of the label, and misses none: python subscriber.py broker.home --device porch."""
+"""Prints each change of the label and misses none: python subscriber.py broker.home --device porch."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ DAY_S = 24 * 3600
 
 
 class Changes:
-    """Receives a device's events; `seq` grows with each, so that one which comes again is known by it."""
+    """Receives a device's events. `seq` grows with each, so that a repeated one can be recognised."""
 
     def __init__(self, topic):
         self.topic = topic
@@ -40,7 +40,7 @@ def main():
     arguments = parser.parse_args()
 
     changes = Changes(f"edge_agent/{arguments.device}/event")
-    # A client id of its own, and a session that outlasts it for a day: what it misses is sent to it later.
+    # Its own client id and a session that the broker keeps for a day: it later receives the events it missed.
     client = Client(
         CallbackAPIVersion.VERSION2,
         client_id=f"changes-of-{arguments.device}",

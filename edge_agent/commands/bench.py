@@ -1,7 +1,7 @@
-"""Measure memory and speed of several ways to run the same network, each row in fresh processes.
+"""Measure memory and speed of several ways to run the same network, each in fresh processes.
 
-From the way that tutorials write it to the lean engine; prints Markdown. Rows whose packages are not
-installed stay in the table and say so.
+Goes from the way that tutorials write it to the lean engine, and prints a table in Markdown. Rows whose
+packages are not installed stay in the table and say so.
 
   edge-agent bench
   edge-agent bench --model ./my-model --images ./pictures --json bench.json --svg bench.svg
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print the table, and write the files asked for."""
+    """Measure, print the table, and write the requested files."""
     from edge_agent.inference.host import read_host
     from edge_agent.tools.bench import chart
     from edge_agent.tools.bench.comparison import Bench, run_bench
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def is_wanted(name: str, parts: Sequence[str] | None) -> bool:
-    """Whether a row's name contains one of the texts, in any case; None asks for all."""
+    """Whether a row's name contains one of the texts, in upper or lower case; None selects all."""
     return parts is None or any(part.lower() in name.lower() for part in parts)
 
 

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, choose, store, print. Raises EdgeAgentError when nothing could be measured."""
+    """Measure, choose, store and print. Raises EdgeAgentError when nothing could be measured."""
     from edge_agent.inference import evidence
     from edge_agent.inference.choice import choose, evidence_paths
     from edge_agent.inference.evidence import describe_threads
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def store(found: Calibration, places: Sequence[Path], write: Callable[[Calibration, Path], None]) -> Path:
-    """Write the evidence to the first place that takes it. Raises UsageError when none does."""
+    """Write the evidence to the first place where that succeeds. Raises UsageError when it does nowhere."""
     problems: list[str] = []
     for place in places:
         try:

@@ -1,4 +1,11 @@
-"""Prints every error of a configuration file at once, each with its line."""
+"""Print every error of a configuration file at once, each with its line.
+
+  edge-agent check-config /etc/edge-agent/edge-agent.yaml
+  edge-agent check-config --json edge-agent.yaml
+  edge-agent check-config --defaults > edge-agent.yaml
+
+Exit code 2 when there is an error.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +21,17 @@ from edge_agent.errors import EXIT_OK, EXIT_USAGE, UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of `edge-agent check-config`."""
     parser.add_argument("file", metavar="FILE", nargs="?", type=Path, help="the configuration to check")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument(
         "--defaults",
         action="store_true",
-        help="print a complete file of every setting and its default instead",
+        help="print a complete configuration file with every default instead",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check the file, or print the defaults; returns 0 when there is nothing to change, else 2."""
+    """Check the file, or print the defaults; returns 0 when the file is valid, else 2."""
     if args.defaults:
         print(commented_yaml(Config()), end="")
         return EXIT_OK

@@ -1,8 +1,10 @@
 """Print the top labels of pictures, with the model and engine that the agent would use.
 
-edge-agent classify cat.jpg
-edge-agent classify --json --top 5 pictures/*.jpg
-edge-agent classify --model ./my-model --engine torchscript --precision fp32 cat.jpg
+  edge-agent classify cat.jpg
+  edge-agent classify --json --top 5 pictures/*.jpg
+  edge-agent classify --model ./my-model --engine torchscript --precision fp32 cat.jpg
+
+Exit code 1 when a picture cannot be read.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads", type=int, default=0, help="threads for inference (default: one per core)"
     )
     parser.add_argument("--top", metavar="K", type=int, default=3, help="how many labels (default: 3)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a picture")
+    parser.add_argument("--json", action="store_true", help="print one JSON object for each picture")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -59,8 +61,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _load(args: argparse.Namespace) -> Classifier:
     artifact = read_sidecar(find_model(args.model, os.environ))
-    wanted = ModelConfig(engine=args.engine, precision=args.precision, threads=args.threads)
-    choice = choose_here(artifact, wanted, MemoryConfig(budget_mb=_NO_LIMIT_MB), os.environ)
+    config = ModelConfig(engine=args.engine, precision=args.precision, threads=args.threads)
+    choice = choose_here(artifact, config, MemoryConfig(budget_mb=_NO_LIMIT_MB), os.environ)
     return Classifier.from_artifact(
         artifact, load_engine(artifact, choice.engine, choice.precision, threads=choice.threads)
     )

@@ -1,10 +1,10 @@
-"""See the whole path at work with no hardware: bundled pictures, the real agent, a real MQTT subscriber.
+"""Show the whole path at work without hardware: bundled pictures, the real agent, a real MQTT subscriber.
 
-  edge-agent demo                             with a broker of its own on a free loopback port
+  edge-agent demo                             with its own broker on a free loopback port
   edge-agent demo --broker broker.local:1883  with yours (EDGE_AGENT_DEMO_PASSWORD holds the password)
   edge-agent demo --pictures ~/holidays       with your pictures
 
-The model is built on the first run: ResNet-18 where torchvision's weights can be downloaded, else
+The first run builds the model: ResNet-18 where torchvision's weights can be downloaded, else
 EfficientNet-Lite0, whose weights come as a package. Exit code 0 when every picture was answered.
 """
 
@@ -32,11 +32,11 @@ _MQTT_PORT = 1883
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--broker", metavar="HOST[:PORT]", help="publish to this broker (default: an own one)"
+        "--broker", metavar="HOST[:PORT]", help="publish to this broker (default: the demo's own)"
     )
     parser.add_argument("--username", default="", help="for that broker")
     parser.add_argument("--model", metavar="DIR", type=Path, help="use this model instead of building one")
-    parser.add_argument("--rebuild", action="store_true", help="build the model anew")
+    parser.add_argument("--rebuild", action="store_true", help="build the model again")
     parser.add_argument(
         "--pictures", metavar="DIR", type=Path, default=PICTURES_DIR, help="show these pictures"
     )

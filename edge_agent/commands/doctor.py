@@ -1,7 +1,7 @@
-"""Find what on this board would stop or slow the agent, and say what to do about it.
+"""Find what would stop or slow the agent on this board, and say what to do about it.
 
 Looks at the CPU, the libraries, heat and power, memory, disk and clock; with a configuration (given, or the
-installed one) also at the model, the camera and the broker. Exits with 1 when something would stop the agent.
+installed one) also at the model, the camera and the broker. Exit code 1 when something would stop the agent.
 
   edge-agent doctor
   edge-agent doctor --config /etc/edge-agent/edge-agent.yaml --json
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def examine(config_file: Path | None, environment: Mapping[str, str]) -> Iterator[Check]:
-    """Everything that can be looked at; a broken configuration is a finding, too."""
+    """Run every check that can be run; a broken configuration is a finding, too."""
     from edge_agent.config.loader import load
     from edge_agent.config.schema import Config
     from edge_agent.inference.host import read_host
@@ -58,7 +58,7 @@ def examine(config_file: Path | None, environment: Mapping[str, str]) -> Iterato
     from edge_agent.tools.doctor.check import fail, ok
 
     config, clock = Config(), SystemClock()
-    finding = ok("configuration", "none given: model, camera and broker are not looked at")
+    finding = ok("configuration", "none given: model, camera and broker are not checked")
     if config_file is not None:
         try:
             config = load(config_file)

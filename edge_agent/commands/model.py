@@ -1,10 +1,12 @@
 """Build, inspect or verify a model.
 
-edge-agent model build --output ./model
-edge-agent model build --weights resnet18-f37072fd.pth --output ./model
-edge-agent model build --arch mobilenet_v3_large --weights fruit.pth --labels fruit.txt --output ./fruit
-edge-agent model info ./model
-edge-agent model verify ./model --images ./pictures
+  edge-agent model build --output ./model
+  edge-agent model build --weights resnet18-f37072fd.pth --output ./model
+  edge-agent model build --arch mobilenet_v3_large --weights fruit.pth --labels fruit.txt --output ./fruit
+  edge-agent model info ./model
+  edge-agent model verify ./model --images ./pictures
+
+`edge-agent model ACTION --help` describes each action.
 """
 
 from __future__ import annotations
@@ -35,14 +37,14 @@ the network can be lowered, and the sidecar model.json. Needs torch, and torchvi
   edge-agent model build --arch resnet18 --weights fruit.pth --labels fruit.txt --output ./fruit
       a network trained on classes of your own: its state dict, and one label a line in their order
 """
-_INFO = """Show what a model is, and check its files against their hashes; exit code 1 when one is damaged.
+_INFO = """Describe a model, and check its files against their hashes; exit code 1 when one is damaged.
 
   edge-agent model info ./model
   edge-agent model info --json ./model
 """
 _VERIFY = """Compare each engine and precision of a model with its network in eager FP32 on a folder of
 pictures: how often the best label is the same, how much the three best overlap, the largest error of a logit
-and of a probability. Exit code 1 when the best label agrees on fewer pictures than --min-agreement asks.
+and of a probability. Exit code 1 when the best label agrees on fewer pictures than --min-agreement requires.
 
   edge-agent model verify ./model --images ./pictures
   edge-agent model verify ./fruit --weights fruit.pth --images ./pictures --json
@@ -52,7 +54,7 @@ and of a probability. Exit code 1 when the best label agrees on fewer pictures t
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     _add_build(_action(actions, "build", "make a model directory from weights", _BUILD))
-    _add_info(_action(actions, "info", "show what a model is, and check its files", _INFO))
+    _add_info(_action(actions, "info", "describe a model, and check its files", _INFO))
     _add_verify(_action(actions, "verify", "compare a model with its network in eager FP32", _VERIFY))
 
 
@@ -80,18 +82,18 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
         "--weights",
         metavar="FILE",
         type=Path,
-        help="a state dict that torch.save wrote (default: the architecture's own ImageNet weights)",
+        help="a state dict written by torch.save (default: the architecture's own ImageNet weights)",
     )
     parser.add_argument(
         "--labels", metavar="FILE", type=Path, help="one label a line (default: those of ImageNet)"
     )
-    parser.add_argument("--name", default="", help="what the model is called (default: its architecture)")
+    parser.add_argument("--name", default="", help="the model's name (default: its architecture)")
     parser.add_argument(
         "--output",
         metavar="DIR",
         type=Path,
         required=True,
-        help="the model directory; a model that is there is replaced once the new one is complete",
+        help="the model directory; an older model there is replaced once the new one is complete",
     )
     parser.add_argument("--json", action="store_true", help="print the sidecar as JSON at the end")
 
@@ -125,11 +127,11 @@ def _build(args: argparse.Namespace) -> int:
     from edge_agent.tools.builder.build import BuildOptions, build
 
     if line := become_owner_of(args.output):
-        _tell(line)
+        _report(line)
     options = BuildOptions(
         output=args.output, arch=args.arch, weights=args.weights, labels=args.labels, name=args.name
     )
-    artifact = build(options, _tell)
+    artifact = build(options, _report)
     if args.json:
         print((artifact.directory / SIDECAR_NAME).read_text(encoding="utf-8"), end="")
     else:
@@ -195,19 +197,19 @@ def _numbers(values: tuple[float, ...]) -> str:
 
 def _verify(args: argparse.Namespace) -> int:
     if not 0 <= args.min_agreement <= 1:
-        raise UsageError("--min-agreement wants a share from 0 to 1")
+        raise UsageError("--min-agreement must be a share from 0 to 1")
     if args.threads < 1:
-        raise UsageError("--threads wants at least 1")
+        raise UsageError("--threads must be at least 1")
     from edge_agent.tools.builder.verify import verify
 
     artifact = read_sidecar(args.directory)
-    report = verify(artifact, args.images, _tell, weights=args.weights, threads=args.threads)
+    report = verify(artifact, args.images, _report, weights=args.weights, threads=args.threads)
     if args.json:
         print(json.dumps(asdict(report), indent=2))
     else:
         _print_agreements(report)
     if report.worst_agreement() < args.min_agreement:
-        _tell(
+        _report(
             f"agreement of {report.worst_agreement():.2%} is less than the {args.min_agreement:.2%} asked for"
         )
         return EXIT_FAILURE
@@ -227,5 +229,5 @@ def _print_agreements(report: VerifyReport) -> None:
         print(f"{missing.engine:<12} {missing.precision:<8} not run: {missing.reason}")
 
 
-def _tell(line: str) -> None:
+def _report(line: str) -> None:
     print(line, file=sys.stderr)

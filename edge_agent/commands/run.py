@@ -1,11 +1,11 @@
-"""Run the agent in the foreground, as systemd does: capture, classify, publish, until told to stop.
+"""Run the agent in the foreground, as systemd does: capture, classify, publish, until it is stopped.
 
   edge-agent run --config /etc/edge-agent/edge-agent.yaml
   edge-agent run --config here.yaml --max-frames 100
 
-SIGTERM ends it (exit code 0), SIGHUP reads the configuration anew; a saved edit is noticed by itself.
-With --last-good COPY, which the service has, a start with an unusable file goes on with the last good one.
-Exit codes: 0 ended as asked, 1 failure, 2 unusable configuration or budget, 75 a restart is wanted.
+SIGTERM ends it (exit code 0), SIGHUP makes it read the configuration again; it notices a saved edit itself.
+With --last-good COPY, as the service has it, it starts with the last good configuration where the file is
+unusable. Exit codes: 0 ended as requested, 1 failure, 2 unusable configuration or budget, 75 to be restarted.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _usable(file: Path, last_good: LastGood | None) -> tuple[Config, InvalidConfigError | None]:
-    """The configuration of the file; or the last good one, and what is wrong with the file."""
+    """Return the file's configuration, or the last good one and the error in the file."""
     from edge_agent.config.loader import load
     from edge_agent.config.problem import InvalidConfigError
 

@@ -18,7 +18,7 @@ from edge_agent.tools.measure.runs import Measured, Probabilities, agreement, ru
 from edge_agent.tools.measure.task import Failure, Task
 
 ENGINE_LOADER = "edge_agent.tools.measure.engines:load"
-# With these imported, a measuring process has what the daemon has: its memory is the daemon's.
+# A measuring process imports these first, so that its memory is comparable with the daemon's.
 DAEMON_MODULES = ("edge_agent.daemon.agent",)
 _MOST_EXACT_FIRST: tuple[tuple[EngineName, Precision], ...] = (
     ("torchscript", "fp32"),
@@ -50,7 +50,7 @@ def thread_counts(cores: int, most: int) -> tuple[int, ...]:
 
 
 def candidates(artifact: Artifact, host: Host, threads: Sequence[int]) -> tuple[Candidate, ...]:
-    """Everything that can run here: on all cores, and where some are faster, also on those alone."""
+    """Every way that can run here: on all cores and, where some are faster, also on those alone."""
     return tuple(
         Candidate(engine, precision, count, cores)
         for engine, precision in runnable(artifact.sidecar, host)

@@ -1,4 +1,4 @@
-"""`edge-agent calibrate` and `bench` as commands: what they print, and the files they leave."""
+"""`edge-agent calibrate` and `bench` as commands: their output and the files that they write."""
 
 from __future__ import annotations
 

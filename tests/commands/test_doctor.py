@@ -26,7 +26,7 @@ def test_a_broken_configuration_is_a_finding(tmp_path: Path, capsys: pytest.Capt
     assert "budget" in shown
 
 
-def test_what_is_broken_elsewhere_is_told_with_its_remedy(
+def test_other_faults_are_reported_with_their_remedy(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tmp_path / "edge-agent.yaml"

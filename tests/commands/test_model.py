@@ -114,11 +114,11 @@ def test_verify_fails_where_too_few_pictures_agree(
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        (["--min-agreement", "99"], "--min-agreement wants a share from 0 to 1"),
-        (["--threads", "0"], "--threads wants at least 1"),
+        (["--min-agreement", "99"], "--min-agreement must be a share from 0 to 1"),
+        (["--threads", "0"], "--threads must be at least 1"),
     ],
 )
-def test_verify_refuses_senseless_options(
+def test_verify_refuses_invalid_options(
     lite0: Artifact, pictures: Path, capsys: pytest.CaptureFixture[str], option: list[str], message: str
 ) -> None:
     assert main(["model", "verify", str(lite0.directory), "--images", str(pictures), *option]) == 2

@@ -63,7 +63,7 @@ def test_the_most_exact_way_is_the_reference(found: Calibration, host: Host) -> 
     assert found.pictures == len(_PICTURES)
 
 
-def test_a_way_that_fails_is_told_and_hinders_no_other(found: Calibration) -> None:
+def test_a_way_that_fails_is_reported_and_hinders_no_other(found: Calibration) -> None:
     (failure,) = found.failures
     assert (failure.engine, failure.precision) == ("xnnpack", "fp16")
     assert "1000 threads" in failure.reason

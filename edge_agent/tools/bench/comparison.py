@@ -18,7 +18,7 @@ from edge_agent.tools.measure.task import Failure
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What is to be measured."""
+    """The rows to measure, their setup, and the number of rounds."""
 
     rows: tuple[RowSpec, ...]
     setup: BenchSetup
@@ -47,7 +47,7 @@ def run_bench(bench: Bench, host: Host, created: datetime, report: Report) -> Be
 
 
 def this_machine(host: Host) -> Machine:
-    """What the figures are figures of."""
+    """Describe the machine that the figures were measured on."""
     torch = f"torch {host.torch}" if host.torch else ""
     system = os.uname()
     return Machine(

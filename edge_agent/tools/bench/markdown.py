@@ -82,7 +82,7 @@ def _notes(result: BenchResult) -> str:
 
 
 def _frontier(result: BenchResult) -> str:
-    """What each further MB of budget buys."""
+    """The rows of the frontier: the speed that more memory buys."""
     best = frontier(result.measured)
     if not best:
         return ""

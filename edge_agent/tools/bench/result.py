@@ -1,4 +1,4 @@
-"""What a bench run found, row by row, and which of the rows form the frontier of memory against latency."""
+"""The result of a bench, row by row, and the rows that form the frontier of memory against latency."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where it was measured."""
+    """The machine that was measured."""
 
     board: str
     cpu: str
@@ -32,7 +32,7 @@ class RowResult:
 
     name: str
     artifact_mb: float | None
-    """Size of what is loaded; None where nothing is, or it is not known."""
+    """Size of the files that are loaded; None where there are none, or it is not known."""
     summary: Summary | None
     agreement: Agreement | None
     absent: str = ""

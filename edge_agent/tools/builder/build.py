@@ -44,27 +44,27 @@ Files = dict[str, tuple[ArtifactFile, ...]]
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """What to build, from what, and where to."""
+    """The network, its weights and labels, and where the model goes."""
 
     output: Path
-    """The model directory; a model that is there is replaced once the new one is complete."""
+    """The model directory; an older model there is replaced once the new one is complete."""
     arch: str = "resnet18"
     weights: Path | None = None
     """A state dict file; None for the architecture's own ImageNet weights."""
     labels: Path | None = None
     """One label a line; None for ImageNet's."""
     name: str = ""
-    """What the model is called in messages; empty for the architecture's name."""
+    """The model's name in messages; empty for the architecture's name."""
 
 
 def build(
     options: BuildOptions, report: Report, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> Artifact:
-    """Build the model and return it as it lies on the disk.
+    """Build the model and return it as written to the disk.
 
     Every file's answers are compared with the eager network's before anything is replaced. Raises ModelError
-    when the options, weights and labels do not go together or an answer is too far off, and
-    WeightsUnavailable when the architecture's own weights cannot be had.
+    when the options, weights and labels do not match or an answer is too far off, and
+    WeightsUnavailable when the architecture's own weights are not available.
     """
     check_replaceable(options.output)
     network = load_network(options.arch, options.weights, report)
@@ -112,7 +112,7 @@ def _write_files(network: Network, labels: int, directory: Path, report: Report)
         not_lowered = ""
     except LoweringError as error:
         not_lowered = str(error)
-        report(f"the model stays on the torchscript engine, since it cannot be lowered: {error}")
+        report(f"the model stays on the torchscript engine, because it cannot be lowered: {error}")
     store_weights_as_half(frozen)  # in place, therefore last
     files["torchscript-fp16"] = (_write(frozen, "fp16", directory, network, expected, report),)
     return files, not_lowered
@@ -145,7 +145,7 @@ def _write(
     if not error <= _LOGIT_TOLERANCE[precision] * scale:  # a NaN must not pass
         raise ModelError(
             f"{network.architecture.name} in {precision} differs from eager FP32 by {error:.3g} where the"
-            f" largest logit is {scale:.3g}: the weights do not bear it"
+            f" largest logit is {scale:.3g}: the weights lose too much in this precision"
         )
     gc.collect()  # the module that was read back, before the next one is made
     written = describe_file(path)

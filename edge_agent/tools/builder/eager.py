@@ -1,4 +1,4 @@
-"""An eager network with its weights: what a model is built from, and the reference it is verified against."""
+"""An eager network with its weights: a model is built from it, and verified against it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Network:
 
     @property
     def shape(self) -> InputShape:
-        """The input's, as the engines take it: (1, height, width, 3)."""
+        """The shape of the input as the engines take it: (1, height, width, 3)."""
         crop = self.architecture.preprocessing.crop
         return (1, crop, crop, 3)
 
@@ -41,7 +41,7 @@ def load_network(arch: str, weights: Path | None, report: Report) -> Network:
     """Return the network of that architecture with the weights of a file, or with its own.
 
     Downloads are kept in `default_cache()`. Raises ModelError when the architecture is unknown or the weights
-    do not fit it, and WeightsUnavailable when its own cannot be had.
+    do not fit it, and WeightsUnavailable when its own are not available.
     """
     require_torch()
     architecture = find_architecture(arch)

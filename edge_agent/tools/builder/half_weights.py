@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # 1.2 MB of FP32. With ResNet-18, whole weights cost 8000 page faults a frame and twice the latency, slices of
 # this size none; smaller ones save nothing more.
 _SLICE_ELEMENTS = 300_000
-# Slices are a multiple of this many output channels, so that vector kernels have no remainder to treat.
+# Slices are a multiple of this many output channels, so that vector kernels have no remainder to handle.
 _CHANNEL_STEP = 16
 # Biases and the like: half of them would save nothing.
 _SMALLEST_ELEMENTS = 1024

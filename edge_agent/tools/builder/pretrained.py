@@ -21,7 +21,7 @@ _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.")
 
 
 class WeightsUnavailable(ModelError):  # noqa: N818 - the weights are absent, nothing is broken
-    """An architecture's pretrained weights cannot be had here; a file or another architecture may help."""
+    """An architecture's own weights are not available here; a file or another architecture may help."""
 
 
 @dataclass(frozen=True, slots=True)

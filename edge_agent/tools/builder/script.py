@@ -1,4 +1,4 @@
-"""TorchScript out of a network: traced for one shape, frozen, batch norm folded, saved."""
+"""Makes TorchScript of a network: traced for one shape, frozen, batch norm folded, saved."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def freeze(network: nn.Module, shape: InputShape) -> torch.jit.ScriptModule:
 
     network = network.eval().to(memory_format=torch.channels_last)
     with torch.no_grad(), deprecation_unmentioned():
-        # Values that depend on the shape become constants, which is meant: the shape never changes.
+        # Values that depend on the shape become constants. That is intended: the shape never changes.
         warnings.simplefilter("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
         try:
             traced = torch.jit.trace(  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Replaces a model directory as a whole: a failed or interrupted build leaves the one that was there."""
+"""Replaces a model directory in one step: a failed or interrupted build leaves the old one in place."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edge_agent.model.sidecar import SIDECAR_NAME
 def staged(output: Path) -> Iterator[Path]:
     """Yield an empty directory beside `output`; where the block succeeds, it takes the place of `output`.
 
-    What a build that was killed left behind is cleared away. Raises ModelError when `output` holds something
+    Clears away the leftovers of a build that was killed. Raises ModelError when `output` holds something
     that is not a model, another build is writing to it, or the file system refuses.
     """
     output = output.resolve()
@@ -46,7 +46,7 @@ def check_replaceable(output: Path) -> None:
         return
     if not output.is_dir() or any(output.iterdir()):
         raise ModelError(
-            f"{output}: is there and is not a model directory (it has no {SIDECAR_NAME}); name another"
+            f"{output}: exists and is not a model directory (it has no {SIDECAR_NAME}); name another"
         )
 
 
@@ -68,7 +68,7 @@ def _clear(directory: Path) -> None:
 
 
 def _sync(directory: Path) -> None:
-    """Have everything on the disk before the old model goes: a board may lose its power at any time."""
+    """Flush everything to the disk before the old model goes: a board may lose its power at any time."""
     for path in (*directory.iterdir(), directory):
         descriptor = os.open(path, os.O_RDONLY)
         try:

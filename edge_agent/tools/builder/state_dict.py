@@ -1,4 +1,4 @@
-"""Reads the weights of a network from a file, and puts them into it, with errors that name what is wrong."""
+"""Reads a network's weights from a file and loads them into it, with errors that name the keys at fault."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _modernised(state: OrderedDict[str, Tensor]) -> OrderedDict[str, Tensor]:
 
 
 def _relevant(keys: Iterable[str]) -> list[str]:
-    """Batch norm's step counter is used in training alone, and old files lack it."""
+    """Leave out batch norm's step counter: only training uses it, and old files lack it."""
     return [key for key in keys if not key.endswith("num_batches_tracked")]
 
 

@@ -28,7 +28,7 @@ _TOP = 3
 
 @dataclass(frozen=True, slots=True)
 class LogitAgreement:
-    """How near one engine's answers in one precision come to the reference's."""
+    """How close one engine's answers, in one precision, are to the reference's."""
 
     info: EngineInfo
     pictures: int
@@ -38,7 +38,7 @@ class LogitAgreement:
     """Mean share, 0 to 1, of the reference's three best labels that are among the engine's three."""
     max_logit_error: float
     max_probability_error: float
-    """Of any label's softmax probability."""
+    """The largest error of any label's softmax probability."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class NotRun:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What `verify` found."""
+    """The result of `verify`."""
 
     model: str
     sha256: str

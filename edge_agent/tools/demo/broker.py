@@ -1,4 +1,4 @@
-"""An MQTT broker on a free loopback port, in a process of its own: for a demo where no broker is at hand."""
+"""An MQTT broker on a free loopback port, in a process of its own: for a demo without one."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ def _reported_port(child: subprocess.Popen[bytes]) -> int:
     answer = child.stdout.readline() if readable else b""
     if not answer:
         raise BrokerError(f"the embedded broker did not start within {_START_TIMEOUT_S:.0f} s")
-    told = json.loads(answer)
-    if "error" in told:
-        raise BrokerError(f"the embedded broker did not start: {told['error']}")
-    return int(told["port"])
+    reported = json.loads(answer)
+    if "error" in reported:
+        raise BrokerError(f"the embedded broker did not start: {reported['error']}")
+    return int(reported["port"])
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
     assert child.stdin is not None
-    child.stdin.close()  # which the child takes as its end
+    child.stdin.close()  # the child ends when its input does
     try:
         child.wait(_STOP_TIMEOUT_S)
     except subprocess.TimeoutExpired:

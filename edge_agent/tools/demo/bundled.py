@@ -1,4 +1,4 @@
-"""The pictures that come with the package, and what a network trained on ImageNet should call them."""
+"""The pictures that come with the package, and the ImageNet labels that are right for them."""
 
 from __future__ import annotations
 

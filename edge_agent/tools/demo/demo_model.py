@@ -1,4 +1,4 @@
-"""The demo's model: ResNet-18 where its weights can be had, else a network whose weights are a package."""
+"""The demo's model: ResNet-18 where its weights can be downloaded, else one whose weights are a package."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FALLBACK_ARCH = "efficientnet_lite0"
 def ensure_model(directory: Path, report: Report, *, rebuild: bool = False) -> Artifact:
     """Return the model in `directory`, building it there when it is missing, damaged or to be rebuilt.
 
-    Says through `report` which network it is and, where it is not ResNet-18, why. Raises ModelError when
+    Reports which network it is and, where it is not ResNet-18, why. Raises ModelError when
     neither can be built.
     """
     if not rebuild and (built := _already_built(directory)) is not None:

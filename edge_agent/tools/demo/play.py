@@ -24,14 +24,14 @@ from edge_agent.tools.demo.subscriber import Subscriber
 
 BASE_TOPIC = "edge_agent"
 DEVICE_ID = "demo"
-BUDGET_MB = 4096  # the demo shows what the agent takes; holding it to a budget is the owner's choice
+BUDGET_MB = 4096  # the demo shows how much the agent takes, and holds it to no budget
 _SILENCE_S = 60.0
 _POLL_S = 0.5
 _STOP_S = 5.0
 
 
 class DemoError(EdgeAgentError):
-    """The demo's agent did not do what it should."""
+    """The demo's agent fell silent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,12 @@ class Broker:
     username: str = ""
     password: str = ""
     protocol: str = "auto"
-    """`3.1.1` for a broker that is known to speak nothing newer: finding out takes it ten seconds."""
+    """`3.1.1` for a broker that speaks nothing newer: finding that out takes the agent ten seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the subscriber received of one picture."""
+    """The `state` that the subscriber received for one picture."""
 
     picture: str
     label: str
@@ -65,7 +65,7 @@ class DemoOutcome:
     answers: tuple[Answer, ...]
     engine: str
     rss_mb: float | None
-    """Of the agent, by its own `health`; None when none arrived."""
+    """The agent's resident memory, from its `health`; None when none arrived."""
     said_goodbye: bool
     """Whether the last `availability` was `offline`."""
 
@@ -82,7 +82,7 @@ def settings(model: Path, pictures: Path, broker: Broker) -> dict[str, Any]:
         "source": {"type": "folder", "fps": 0, "folder": {"path": str(pictures), "loop": False}},
         "model": {"path": str(model)},
         "memory": {"budget_mb": BUDGET_MB},
-        # Each picture is a scene of its own: there is nothing to steady.
+        # Each picture is a scene of its own: there is nothing to stabilise.
         "stabilizer": {"window": 1, "votes": 1, "threshold": 0.0, "hysteresis": 0.0},
         "publish": {"health_interval_s": 1},
         "mqtt": {
@@ -138,7 +138,7 @@ def _end(agent: subprocess.Popen[bytes]) -> None:
 
 
 class _Watcher:
-    """Takes in what the subscriber receives, and prints each new picture's label."""
+    """Collects the messages that the subscriber receives, and prints each new picture's label."""
 
     def __init__(self, names: list[str], out: TextIO) -> None:
         self._names = names
@@ -149,7 +149,7 @@ class _Watcher:
         self.availability = ""
 
     def take(self, message: Incoming) -> None:
-        """Note one message; those left retained by an earlier demo are passed over."""
+        """Note one message, unless an earlier demo left it retained."""
         if message.retained or not message.payload:
             return
         match message.topic.rpartition("/")[2]:

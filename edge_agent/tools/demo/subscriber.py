@@ -1,4 +1,4 @@
-"""A subscriber, as a user would write one: it proves that a message has really been through the broker."""
+"""A subscriber, as a user would write one: it shows that a message has really been through the broker."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _ANSWER_TIMEOUT_S = 10.0
 class Subscriber:
     """Receives what a broker forwards on the filter `topic`, with QoS 1; connected while the context is open.
 
-    It shares no code with the agent's own connection, so that a fault there cannot hide itself: what this
-    receives, any subscriber receives.
+    It shares no code with the agent's own connection, so that a fault there cannot hide itself: any other
+    subscriber receives the same.
     """
 
     def __init__(self, host: str, port: int, topic: str, *, username: str = "", password: str = "") -> None:
@@ -64,7 +64,7 @@ class Subscriber:
             return None
 
     def _on_connect(self, _client: Client, _data: Any, _flags: Any, reason: ReasonCode, _p: Any) -> None:
-        """Subscribe after each connecting: paho connects again by itself when the connection is lost."""
+        """Subscribe each time: paho reconnects on its own when the connection is lost."""
         if reason.is_failure:
             self._note(reason)
         else:

@@ -51,7 +51,9 @@ def torch(host: Host, machine: str, *, needed: bool) -> Check:
             return fail("torch", "not installed", "pip install 'edge-agent[torch]'")
         return ok("torch", "not installed; only building a model and the torchscript engine need it")
     if host.torch_cuda and machine == "aarch64":
-        advice = "pip install 'torch<2.11': later ones bring gigabytes for a GPU that this board has not"
+        advice = (
+            "pip install 'torch<2.11': later ones bring gigabytes for a GPU that this board does not have"
+        )
         return warn("torch", f"{host.torch}, built for CUDA {host.torch_cuda}", advice)
     build = f"built for CUDA {host.torch_cuda}" if host.torch_cuda else "CPU build"
     return ok("torch", f"{host.torch}, {build}")
@@ -59,7 +61,7 @@ def torch(host: Host, machine: str, *, needed: bool) -> Check:
 
 def temperature(degrees_c: float | None) -> Check:
     if degrees_c is None:
-        return ok("temperature", "this board does not tell")
+        return ok("temperature", "this board does not report it")
     if degrees_c >= _HOT_C:
         advice = "improve the cooling: from 80 C on a Raspberry Pi lowers its clock"
         return warn("temperature", f"{degrees_c:.0f} C", advice)
@@ -67,9 +69,9 @@ def temperature(degrees_c: float | None) -> Check:
 
 
 def throttling(known: Throttling | None) -> Check:
-    """What the firmware does to the clock; under-voltage corrupts SD cards, so it fails."""
+    """Whether the firmware slows the clock. Under-voltage fails, because it corrupts SD cards."""
     if known is None:
-        return ok("throttling", "this board does not tell")
+        return ok("throttling", "this board does not report it")
     flags = (
         ("under_voltage", known.under_voltage),
         ("frequency_capped", known.frequency_capped),
@@ -87,10 +89,10 @@ def throttling(known: Throttling | None) -> Check:
 
 
 def kernel_limit(cgroup: CgroupMemory, budget_mb: float) -> Check:
-    """Whether MemoryMax in the unit is live; the agent holds its budget without it, too."""
+    """Whether MemoryMax in the unit has an effect. The agent holds its budget without it, too."""
     if not cgroup.live:
         advice = (
-            "the agent holds its budget itself; for the kernel's limit as a second belt add"
+            "the agent holds its budget itself; for the kernel's limit as a second line of defence, add"
             " cgroup_enable=memory to the kernel command line (/boot/firmware/cmdline.txt) and reboot"
         )
         return warn("kernel limit", "the memory cgroup is off: MemoryMax in the unit does nothing", advice)
@@ -104,12 +106,12 @@ def kernel_limit(cgroup: CgroupMemory, budget_mb: float) -> Check:
 
 
 def memory(config: MemoryConfig, available_mb: float | None) -> Check:
-    """Whether the budget is there to be used."""
+    """Whether as much memory is available as the budget allows."""
     if available_mb is None:
-        return ok("memory", "this kernel does not tell what is available")
+        return ok("memory", "this kernel does not report how much is available")
     found = f"{available_mb:.0f} MB available, budget {config.budget_mb} MB"
     if available_mb < config.budget_mb:
-        return warn("memory", found, "stop what else runs, or lower memory.budget_mb")
+        return warn("memory", found, "stop other programs, or lower memory.budget_mb")
     return ok("memory", found)
 
 
@@ -141,7 +143,7 @@ def lasting(state_dir: Path, proc: Path = Path("/proc")) -> Check:
 
 
 def time_of_day(clock: Clock) -> Check:
-    """Whether timestamps can be believed."""
+    """Whether timestamps can be trusted."""
     if clock.synced():
         return ok("clock", "set from a time server")
     advice = "enable systemd-timesyncd (timedatectl set-ntp true); until then payloads say ts_synced: false"
@@ -151,7 +153,7 @@ def time_of_day(clock: Clock) -> Check:
 def all_checks(
     board: Board, host: Host, config: MemoryConfig, state_dir: Path, clock: Clock
 ) -> tuple[Check, ...]:
-    """Everything that needs no configuration but the budget, in the order in which it is shown."""
+    """All checks that need no configuration except the budget, in the order in which they are shown."""
     machine = os.uname().machine
     return (
         cpu(host, machine),

@@ -11,7 +11,7 @@ Verdict = Literal["ok", "warn", "fail"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was looked at, how it is, and what to do about it."""
+    """A subject, its state, and the advice where something is wrong."""
 
     name: str
     verdict: Verdict

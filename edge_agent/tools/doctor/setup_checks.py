@@ -18,7 +18,7 @@ _ROLES: tuple[FileRole, ...] = ("xnnpack-fp16", "xnnpack-fp32", "torchscript-fp1
 
 
 def model(directory: Path) -> Check:
-    """Whether the model is there, and every file of it whole."""
+    """Whether the model is there and each of its files is undamaged."""
     try:
         artifact = read_sidecar(directory)
         for role in _ROLES:
@@ -26,11 +26,11 @@ def model(directory: Path) -> Check:
                 open_role(artifact, role)
     except ArtifactError as error:
         return fail("model", str(directory), str(error))
-    return ok("model", f"{artifact.sidecar.name} in {directory}, files whole")
+    return ok("model", f"{artifact.sidecar.name} in {directory}, its files undamaged")
 
 
 def engine(artifact: Artifact, config: Config, environment: Mapping[str, str]) -> Check:
-    """What the model would be run with, and whether that was measured here."""
+    """How the model would be run, and whether that was measured on this board."""
     try:
         choice = choose_here(artifact, config.model, config.memory, environment)
     except BudgetError as error:
@@ -44,7 +44,7 @@ def engine(artifact: Artifact, config: Config, environment: Mapping[str, str]) -
 
 
 def camera(source: Source) -> Check:
-    """Whether the source delivers a frame: it is opened, asked for one, and closed."""
+    """Whether the source delivers a frame. Opens it, reads one, and closes it."""
     try:
         source.open()
         frame = source.read()
@@ -59,7 +59,7 @@ def camera(source: Source) -> Check:
 
 
 def broker(config: Config, clock: Clock, environment: Mapping[str, str]) -> Check:
-    """Whether the broker accepts the agent: it is connected to, under a client id of its own."""
+    """Whether the broker accepts the agent. Connects under another client id, so as not to disturb it."""
     try:
         found = probe(config.mqtt, config.device_id, clock, environment=environment)
     except EdgeAgentError as error:

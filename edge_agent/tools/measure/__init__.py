@@ -1,1 +1,1 @@
-"""Measures engines and precisions on this CPU, each in a fresh process, and keeps the evidence."""
+"""Measures engines in fresh processes; shared by calibration and the bench."""

@@ -1,7 +1,7 @@
 """The measuring process: reads a task from standard input, carries it out, writes the reading to a file.
 
-`python -m edge_agent.tools.measure.child READING_FILE < task.json`. It imports as little as it can, since all
-that it imports is measured.
+`python -m edge_agent.tools.measure.child READING_FILE < task.json`. It imports as little as it can, because
+everything that it imports is measured.
 """
 
 from __future__ import annotations

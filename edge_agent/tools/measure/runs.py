@@ -51,11 +51,11 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What several runs of one task found, and its answer to every picture."""
+    """The summary of several runs of one task, and its answers to the pictures."""
 
     summary: Summary
     probabilities: Probabilities
-    """Shape (pictures, classes)."""
+    """Shape (pictures, classes), float32, 0 to 1."""
 
 
 Outcome = Measured | Failure
@@ -88,8 +88,8 @@ def run_interleaved(
                 if name in failures:
                     continue
                 report(f"round {round_number + 1} of {repeats}: {name}")
-                wanted = str(matrices[name]) if round_number == 0 else ""
-                answer = run_task(replace(task, probabilities=wanted), timeout_s)
+                matrix = str(matrices[name]) if round_number == 0 else ""
+                answer = run_task(replace(task, probabilities=matrix), timeout_s)
                 if isinstance(answer, Failure):
                     failures[name] = answer
                 else:
@@ -136,7 +136,10 @@ def summarise(readings: Sequence[Reading]) -> Summary:
 
 
 def agreement(found: Probabilities, reference: Probabilities) -> Agreement:
-    """Compare the pictures that both have seen: one of them may have run out of time."""
+    """Compare two matrices of shape (pictures, classes), on the pictures that both have.
+
+    One of them may have fewer, because its time ran out.
+    """
     pictures = min(len(found), len(reference))
     ours, theirs = found[:pictures], reference[:pictures]
     same = ours.argmax(axis=1) == theirs.argmax(axis=1)
@@ -153,7 +156,7 @@ def _p95(values: Sequence[float]) -> float:
 
 
 def _reason(returncode: int, stderr: str) -> str:
-    """The last line of a traceback is the error itself."""
+    """The last line of standard error, which is the error itself where there is a traceback."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     last = lines[-1] if lines else "no message"
     how = f"killed by signal {-returncode}: " if returncode < 0 else ""

@@ -1,4 +1,4 @@
-"""What a measuring process is asked, and what it answers: both travel as JSON."""
+"""The task of a measuring process and its reading: both travel as JSON."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Task:
     options: Mapping[str, str] = field(default_factory=dict)
     """For the loader."""
     imports: tuple[str, ...] = ()
-    """Modules that are imported first, so that what they cost is measured too."""
+    """Modules to import first, so that their memory is measured too."""
     frames: int = 30
-    """How many inferences are timed, at the most."""
+    """How many inferences are timed at most."""
     warmup: int = 3
     longest_s: float = 60.0
-    """No further inference is begun after this time."""
+    """No further inference begins after this time."""
     trims: bool = False
-    """Whether memory is held low as the agent does it: by allocator settings, and a trim before measuring."""
+    """Whether memory is kept low as in the agent: by allocator settings, and a trim before measuring."""
     probabilities: str = ""
     """A .npy file for the probabilities of all pictures, shape (pictures, classes); empty for none."""
 
@@ -43,7 +43,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one process measured of itself. Latencies are those of `Engine.run` alone."""
+    """One process's figures about itself. Latencies are those of `Engine.run` alone."""
 
     library: str
     arithmetic: str
@@ -72,6 +72,6 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a process could not measure."""
+    """The reason why a process could not measure."""
 
     reason: str

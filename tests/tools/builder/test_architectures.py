@@ -67,6 +67,6 @@ def test_the_package_that_efficientnet_lite0_needs_is_named(monkeypatch: pytest.
         find_architecture("efficientnet_lite0")
 
 
-def test_weights_of_another_network_are_told_by_their_missing_head() -> None:
+def test_weights_of_another_network_are_recognised_by_their_missing_head() -> None:
     with pytest.raises(ModelError, match=r"not efficientnet_lite0's: they have no _fc\.weight"):
         class_count(find_architecture("efficientnet_lite0"), {})

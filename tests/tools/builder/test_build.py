@@ -122,7 +122,7 @@ def fruit_options(fruit: Path, output: Path) -> BuildOptions:
     )
 
 
-def test_a_head_of_ones_own_is_built_with_its_labels(fruit: Path, tmp_path: Path) -> None:
+def test_a_network_with_its_own_classes_is_built_with_their_labels(fruit: Path, tmp_path: Path) -> None:
     now = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
     artifact = build(fruit_options(fruit, tmp_path / "model"), silent, now=lambda: now)
     assert artifact.sidecar.name == "fruit"
@@ -187,7 +187,7 @@ def test_a_folder_that_is_no_model_is_left_alone_before_anything_is_loaded(tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
 
 
-def test_unreachable_weights_are_told_apart_so_that_another_network_can_step_in(
+def test_unreachable_weights_are_an_error_of_their_own_so_that_another_network_can_step_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     try:
@@ -200,7 +200,7 @@ def test_unreachable_weights_are_told_apart_so_that_another_network_can_step_in(
         build(BuildOptions(tmp_path / "model"), silent)
 
 
-def test_building_says_nothing_of_torchs_plans(fruit: Path, tmp_path: Path) -> None:
+def test_building_repeats_no_deprecation_of_torch(fruit: Path, tmp_path: Path) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         build(fruit_options(fruit, tmp_path / "model"), silent)

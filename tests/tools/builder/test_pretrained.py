@@ -86,7 +86,7 @@ def test_weights_are_downloaded_once_and_then_taken_from_the_cache(site: Site, t
     assert [path.name for path in cache.iterdir()] == [NAME]
 
 
-def test_a_damaged_copy_in_the_cache_is_fetched_anew(site: Site, tmp_path: Path) -> None:
+def test_a_damaged_copy_in_the_cache_is_fetched_again(site: Site, tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(CONTENT[:-1])
     assert fetch(site, tmp_path).read_bytes() == CONTENT
 

@@ -96,7 +96,7 @@ def test_nothing_but_a_model_is_overwritten(tmp_path: Path, kind: str) -> None:
     else:
         output.mkdir()
         (output / "thesis.odt").touch()
-    with pytest.raises(ModelError, match="precious: is there and is not a model directory"), staged(output):
+    with pytest.raises(ModelError, match="precious: exists and is not a model directory"), staged(output):
         pass
     assert output.exists()
     assert names(tmp_path) == ["precious"]

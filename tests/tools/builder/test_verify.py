@@ -77,7 +77,7 @@ def test_an_engine_that_the_model_has_no_files_for_is_listed_with_the_reason(
     assert {(row.engine, row.reason) for row in report.not_run} == {("xnnpack", "aten::erf in features.3")}
 
 
-def test_a_model_that_answers_otherwise_is_found_out(
+def test_a_model_that_answers_differently_is_found_out(
     lite0: Artifact, altered: Callable[[Sidecar], Artifact], pictures: Path
 ) -> None:
     artifact = altered(torchscript_alone(lite0.sidecar))

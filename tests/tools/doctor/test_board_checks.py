@@ -1,4 +1,4 @@
-"""The doctor's verdicts on a board: each trouble is found, and told with its remedy."""
+"""The doctor's verdicts on a board: each trouble is found, and reported with its remedy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_32_bit_system_cannot_be_used() -> None:
 
 
 @pytest.mark.parametrize(("needed", "verdict"), [(True, "fail"), (False, "warn")])
-def test_a_missing_library_is_told_with_how_to_install_it(needed: bool, verdict: str) -> None:
+def test_a_missing_library_is_reported_with_how_to_install_it(needed: bool, verdict: str) -> None:
     host = replace(_HOST, xnnpack="", xnnpack_problem="sudo apt install libxnnpack0")
     check = checks.lean_engine(host, needed=needed)
     assert (check.verdict, check.advice) == (verdict, "sudo apt install libxnnpack0")
@@ -55,7 +55,7 @@ def test_the_build_of_torch_is_read_from_its_version_file() -> None:
 
 
 @pytest.mark.parametrize(("degrees_c", "verdict"), [(None, "ok"), (60, "ok"), (76, "warn")])
-def test_heat_is_warned_of_before_the_firmware_acts(degrees_c: float | None, verdict: str) -> None:
+def test_heat_is_a_warning_before_the_firmware_acts(degrees_c: float | None, verdict: str) -> None:
     assert checks.temperature(degrees_c).verdict == verdict
 
 
@@ -68,7 +68,7 @@ def test_heat_is_warned_of_before_the_firmware_acts(degrees_c: float | None, ver
         ("0x50005", "fail", "now: under voltage, throttled"),
     ],
 )
-def test_what_the_firmware_complains_about_is_told(bits: str, verdict: str, found: str) -> None:
+def test_what_the_firmware_complains_about_is_reported(bits: str, verdict: str, found: str) -> None:
     check = checks.throttling(parse_throttled(bits))
     assert (check.verdict, check.found) == (verdict, found)
     assert bool(check.advice) == (verdict != "ok")
@@ -83,11 +83,13 @@ def test_what_the_firmware_complains_about_is_told(bits: str, verdict: str, foun
         (CgroupMemory(True, 100), "fail"),
     ],
 )
-def test_a_kernel_limit_that_is_off_or_below_the_budget_is_told(cgroup: CgroupMemory, verdict: str) -> None:
+def test_a_kernel_limit_that_is_off_or_below_the_budget_is_reported(
+    cgroup: CgroupMemory, verdict: str
+) -> None:
     assert checks.kernel_limit(cgroup, budget_mb=128).verdict == verdict
 
 
-def test_a_budget_that_the_board_has_not_is_warned_of() -> None:
+def test_a_budget_larger_than_the_available_memory_is_a_warning() -> None:
     config = MemoryConfig(budget_mb=128)
     assert checks.memory(config, 100).verdict == "warn"
     assert checks.memory(config, 300).verdict == "ok"
@@ -95,7 +97,7 @@ def test_a_budget_that_the_board_has_not_is_warned_of() -> None:
 
 
 @pytest.mark.parametrize(("free_mb", "verdict"), [(10, "fail"), (100, "warn"), (1000, "ok")])
-def test_a_disk_that_fills_up_is_told(tmp_path: Path, free_mb: int, verdict: str) -> None:
+def test_a_disk_that_fills_up_is_reported(tmp_path: Path, free_mb: int, verdict: str) -> None:
     asked: list[Path] = []
 
     def free_bytes(path: Path) -> int:
@@ -106,7 +108,7 @@ def test_a_disk_that_fills_up_is_told(tmp_path: Path, free_mb: int, verdict: str
     assert asked == [tmp_path]
 
 
-def test_an_unset_clock_is_told(tmp_path: Path) -> None:
+def test_an_unset_clock_is_reported(tmp_path: Path) -> None:
     clock = SystemClock(mark=tmp_path / "never", kernel=lambda: False)
     assert "timesyncd" in checks.time_of_day(clock).advice
 

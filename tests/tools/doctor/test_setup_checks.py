@@ -31,7 +31,7 @@ def _folder(path: Path) -> SourceConfig:
     return SourceConfig(type="folder", folder=FolderConfig(path=path))
 
 
-def test_a_whole_model_is_fine(lite0: Artifact) -> None:
+def test_an_undamaged_model_is_fine(lite0: Artifact) -> None:
     assert setup_checks.model(lite0.directory).verdict == "ok"
 
 
@@ -49,7 +49,7 @@ def test_a_missing_model_fails(tmp_path: Path) -> None:
     assert setup_checks.model(tmp_path).verdict == "fail"
 
 
-def test_an_engine_that_was_not_calibrated_is_warned_of(lite0: Artifact, tmp_path: Path) -> None:
+def test_an_engine_that_was_not_calibrated_is_a_warning(lite0: Artifact, tmp_path: Path) -> None:
     check = setup_checks.engine(lite0, Config(), {"HOME": str(tmp_path)})
     assert (check.verdict, "edge-agent calibrate" in check.advice) == ("warn", True)
 
