@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from edge_agent.system.secret import Secret
+from edge_agent.system.text import encodable, printable
 
 ROOT = "edge_agent"
 """The logger that the agent's own loggers hang under; other libraries log only from WARNING up."""
@@ -93,7 +94,7 @@ class JsonFormatter(logging.Formatter):
             "ts": when.replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": encodable(record.getMessage()),
         }
         if fields := _fields(record):
             entry["fields"] = {name: _json_value(value) for name, value in fields.items()}
@@ -199,7 +200,7 @@ def _short_name(record: logging.LogRecord) -> str:
 def _text(record: logging.LogRecord) -> str:
     """The message and its fields in one line: text from outside cannot forge a second one."""
     pairs = (f"{name}={_plain_value(value)}" for name, value in _fields(record).items())
-    return " ".join([_one_line(record.getMessage()), *pairs])
+    return " ".join([printable(record.getMessage()), *pairs])
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
@@ -209,7 +210,7 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
 def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> list[str]:
     if not record.exc_info:
         return []
-    return [_one_line(line) for line in formatter.formatException(record.exc_info).splitlines()]
+    return [printable(line) for line in formatter.formatException(record.exc_info).splitlines()]
 
 
 def _plain_value(value: object) -> str:
@@ -218,7 +219,7 @@ def _plain_value(value: object) -> str:
         return f"{shown:.6g}"
     if isinstance(shown, str) and shown and shown.isprintable() and not _PLAIN_WORD_BREAKERS & set(shown):
         return shown
-    return _one_line(json.dumps(shown, ensure_ascii=False))
+    return printable(json.dumps(shown, ensure_ascii=False))
 
 
 def _json_value(value: object) -> str | int | float | bool | None:
@@ -226,12 +227,6 @@ def _json_value(value: object) -> str | int | float | bool | None:
         return value.shown()
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    if value is None or isinstance(value, (str, int, float, bool)):
+    if value is None or isinstance(value, (int, float, bool)):
         return value
-    return str(value)
-
-
-def _one_line(text: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    return encodable(str(value))

@@ -111,6 +111,15 @@ def test_a_json_line_keeps_the_types_of_its_fields() -> None:
     }
 
 
+def test_a_json_line_is_utf_8_whatever_a_file_is_called() -> None:
+    stream = logged("json")
+    name = os.fsdecode(b"caf\xe9.jpg")
+    say(LOGGER, logging.WARNING, f"skipped {name}", picture=name, path=Path(name))
+    entry = json.loads(stream.getvalue())
+    assert entry["message"].encode() == b"skipped caf\\udce9.jpg"
+    assert {value.encode() for value in entry["fields"].values()} == {b"caf\\udce9.jpg"}
+
+
 def test_a_json_line_carries_the_traceback() -> None:
     stream = logged("json")
     try:
