@@ -13,7 +13,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         report=_report,
     )
     places = (args.output,) if args.output else evidence_paths(artifact.directory, os.environ)
-    stored = store(found, places, evidence.write)
+    stored = _store(found, places)
     memory = MemoryConfig() if args.budget_mb is None else MemoryConfig(budget_mb=args.budget_mb)
     try:
         verdict = choose(ModelConfig(), BudgetLimits.of(memory), artifact.sidecar, host, found)
@@ -83,13 +83,15 @@ def run(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def store(found: Calibration, places: Sequence[Path], write: Callable[[Calibration, Path], None]) -> Path:
+def _store(found: Calibration, places: Sequence[Path]) -> Path:
     """Write the evidence to the first place where that succeeds. Raises UsageError when it does nowhere."""
+    from edge_agent.inference import evidence
+
     problems: list[str] = []
     for place in places:
         try:
             _report_if_any(become_owner_of(place))
-            write(found, place)
+            evidence.write(found, place)
         except OSError as error:
             problems.append(f"{place}: {error.strerror or error}")
         else:

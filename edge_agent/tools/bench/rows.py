@@ -101,7 +101,7 @@ def make_task(loader: str, setup: BenchSetup, options: Mapping[str, str], *, tri
 
 def artifact_mb(artifact: Artifact, role: str) -> float | None:
     """The size in MiB of the files of one role; None where there are none."""
-    files = [file for name, found in artifact.sidecar.files.items() if name == role for file in found]
+    files = artifact.sidecar.files.get(role)
     return sum(file.bytes for file in files) / _MB if files else None
 
 

@@ -36,19 +36,16 @@ def cpu(host: Host, machine: str) -> Check:
     return ok("cpu", f"{found}, {arithmetic}")
 
 
-def lean_engine(host: Host, *, needed: bool) -> Check:
+def lean_engine(host: Host) -> Check:
     """Whether libXNNPACK is there."""
     if host.xnnpack:
         return ok("lean engine", host.xnnpack)
-    verdict = fail if needed else warn
-    return verdict("lean engine", "no usable libXNNPACK", host.xnnpack_problem)
+    return warn("lean engine", "no usable libXNNPACK", host.xnnpack_problem)
 
 
-def torch(host: Host, machine: str, *, needed: bool) -> Check:
+def torch(host: Host, machine: str) -> Check:
     """Whether torch is there, without importing it, and is a build for this kind of machine."""
     if not host.torch:
-        if needed:
-            return fail("torch", "not installed", "pip install 'edge-agent[torch]'")
         return ok("torch", "not installed; only building a model and the torchscript engine need it")
     if host.torch_cuda and machine == "aarch64":
         advice = (
@@ -157,8 +154,8 @@ def all_checks(
     machine = os.uname().machine
     return (
         cpu(host, machine),
-        lean_engine(host, needed=False),
-        torch(host, machine, needed=False),
+        lean_engine(host),
+        torch(host, machine),
         temperature(board.temperature_c()),
         throttling(board.throttling()),
         kernel_limit(board.cgroup(), config.budget_mb),

@@ -27,24 +27,21 @@ def test_a_32_bit_system_cannot_be_used() -> None:
     assert (check.verdict, check.advice) == ("fail", "install a 64-bit operating system")
 
 
-@pytest.mark.parametrize(("needed", "verdict"), [(True, "fail"), (False, "warn")])
-def test_a_missing_library_is_reported_with_how_to_install_it(needed: bool, verdict: str) -> None:
+def test_a_missing_library_is_reported_with_how_to_install_it() -> None:
     host = replace(_HOST, xnnpack="", xnnpack_problem="sudo apt install libxnnpack0")
-    check = checks.lean_engine(host, needed=needed)
-    assert (check.verdict, check.advice) == (verdict, "sudo apt install libxnnpack0")
+    check = checks.lean_engine(host)
+    assert (check.verdict, check.advice) == ("warn", "sudo apt install libxnnpack0")
 
 
 def test_a_torch_for_gpus_is_a_burden_on_a_board_only() -> None:
     host = replace(_HOST, torch="2.11.0", torch_cuda="13.0")
-    assert checks.torch(host, "aarch64", needed=True).verdict == "warn"
-    assert "torch<2.11" in checks.torch(host, "aarch64", needed=True).advice
-    assert checks.torch(host, "x86_64", needed=True).verdict == "ok"
+    assert checks.torch(host, "aarch64").verdict == "warn"
+    assert "torch<2.11" in checks.torch(host, "aarch64").advice
+    assert checks.torch(host, "x86_64").verdict == "ok"
 
 
-def test_torch_may_be_absent_unless_it_is_needed() -> None:
-    host = replace(_HOST, torch="")
-    assert checks.torch(host, "aarch64", needed=False).verdict == "ok"
-    assert checks.torch(host, "aarch64", needed=True).verdict == "fail"
+def test_torch_may_be_absent() -> None:
+    assert checks.torch(replace(_HOST, torch=""), "aarch64").verdict == "ok"
 
 
 def test_the_build_of_torch_is_read_from_its_version_file() -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_agent.tools.measure.runs import agreement, run_task, summarise
 from edge_agent.tools.measure.task import Failure, Reading, Task
@@ -20,6 +22,14 @@ def test_runs_are_summed_up_by_median_and_spread() -> None:
     assert (summary.latency_p50_ms.median, summary.latency_p50_ms.lowest) == (4, 2)
     assert (summary.steady_mb.median, summary.steady_mb.highest) == (81, 95)
     assert summary.runs == 3
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=50))
+def test_95_percent_of_the_frames_are_no_slower_than_the_p95(latencies_ms: list[float]) -> None:
+    found = summarise([_reading(tuple(latencies_ms), 80)]).latency_p95_ms.median
+    assert found in latencies_ms
+    assert sum(latency <= found for latency in latencies_ms) >= 0.95 * len(latencies_ms) - 1e-9
+    assert sum(latency < found for latency in latencies_ms) < 0.95 * len(latencies_ms) + 1e-9
 
 
 def test_agreement_counts_first_labels_and_finds_the_largest_error() -> None:
