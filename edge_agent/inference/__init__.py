@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What runs the model, and how; published in `info` and in each `state`."""
+    """The engine and how it computes; published in `info` and in each `state`."""
 
     engine: str
     """`xnnpack` or `torchscript`."""
     precision: str
-    """How the weights are stored: `fp16` or `fp32`."""
+    """The type of the stored weights: `fp16` or `fp32`."""
     arithmetic: str
-    """What the CPU computes in: `fp16` or `fp32`."""
+    """The type that the CPU computes in: `fp16` or `fp32`."""
     threads: int
     library: str
     """The library and its version, for instance `torch 2.10.0` or `libxnnpack.so.0.20241108`."""
@@ -42,7 +42,7 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Free the model. Calling it twice is fine; `run` after it is not."""
+        """Free the model. A second call does nothing; `run` must not be called any more."""
         ...
 
 
@@ -57,7 +57,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The most probable labels of one frame, best first, with what they took to find."""
+    """The most probable labels of one frame, best first, and the time that each step took."""
 
     top: tuple[Score, ...]
     preprocess_ms: float

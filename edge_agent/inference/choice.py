@@ -1,4 +1,4 @@
-"""Chooses engine, precision, threads and cores for a model: by evidence where there is some, else safely."""
+"""Chooses engine, precision, threads and cores for a model: by evidence, or safely where there is none."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Origin = Literal["calibrated", "configured", "default"]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What to run the model with, and why."""
+    """The engine, precision and threads to run the model with, and the reason."""
 
     engine: EngineName
     precision: Precision
@@ -41,12 +41,12 @@ class Choice:
     source: Origin
     reason: str
     measured: Evidence | None = None
-    """What calibration found for exactly this; None where nothing was measured."""
+    """The evidence for exactly this choice; None where nothing was measured."""
     measured_at: datetime | None = None
 
     @property
     def affinity(self) -> tuple[int, ...]:
-        """The cores that were measured to be best; empty for all."""
+        """The cores that were fastest when measured; empty for all."""
         return self.measured.affinity if self.measured else ()
 
     @property
@@ -55,7 +55,7 @@ class Choice:
 
 
 def evidence_key(sidecar: Sidecar, host: Host) -> EvidenceKey:
-    """What calibration on this host with this model depends on."""
+    """Return what calibration on this host with this model depends on."""
     return EvidenceKey(host.cpu.name, host.cpu.flags, sidecar.sha256, host.xnnpack, host.torch)
 
 
@@ -81,8 +81,8 @@ def runnable(sidecar: Sidecar, host: Host) -> tuple[tuple[EngineName, Precision]
 def best(measurements: Iterable[Evidence], limits: BudgetLimits) -> Evidence | None:
     """The policy: what fits the budget, then agrees with FP32, then is fastest; None where nothing fits.
 
-    What stays below the soft limit is preferred to what would be trimmed all the time; among those that are
-    equally fast (within 5 %) the leanest is taken.
+    What stays below the soft limit is preferred, since the rest would be trimmed all the time. Among
+    those that are equally fast (within 5 %) the leanest wins.
     """
     fitting = [m for m in measurements if m.steady_mb <= limits.budget_mb]
     if not fitting:
@@ -103,10 +103,10 @@ def choose(
     calibration: Calibration | None,
     no_calibration: str = "not calibrated",
 ) -> Choice:
-    """Choose by the configuration, the budget and the evidence, which must hold here (`evidence.find`).
+    """Choose by the configuration, the budget and the evidence, which must be valid here (`evidence.find`).
 
-    Raises EngineError when nothing that was asked for can run here, BudgetError when evidence says that
-    nothing of it fits the budget.
+    Raises EngineError when nothing that the configuration allows can run here, BudgetError when evidence says
+    that none of it fits the budget.
     """
     candidates = _asked_for(config, runnable(sidecar, host))
     if not candidates:
@@ -124,7 +124,7 @@ def choose(
 def choose_here(
     artifact: Artifact, model: ModelConfig, memory: MemoryConfig, environment: Mapping[str, str]
 ) -> Choice:
-    """Choose for this host, with the evidence that lies here. Raises what `choose` raises."""
+    """Choose for this host, by the evidence that is stored on it. Raises what `choose` raises."""
     host = read_host()
     where = evidence_paths(artifact.directory, environment)
     found = evidence.find(where, evidence_key(artifact.sidecar, host))
@@ -168,7 +168,7 @@ def _usable(
     host: Host,
     candidates: Sequence[tuple[EngineName, Precision]],
 ) -> list[Evidence]:
-    """What was measured of what is asked for, on cores that may be used."""
+    """The evidence for what the configuration allows, on cores that may be used."""
     return [
         m
         for m in calibration.measurements

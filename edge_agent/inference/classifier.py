@@ -1,4 +1,4 @@
-"""The classifier: a frame in, its most probable labels out, with what each step took."""
+"""The classifier: a frame in, its most probable labels out, with the time of each step."""
 
 from __future__ import annotations
 
@@ -44,13 +44,14 @@ class Classifier:
         return self._engine
 
     def use_labels(self, labels: LabelMap) -> None:
-        """Publish other labels from the next frame on."""
+        """Publish other labels, starting with the next frame."""
         self._labels = labels
 
     def classify(self, frame: Frame, k: int = 3) -> Prediction:
         """Return the `k` most probable labels of `frame`.
 
-        Raises EngineError when the engine fails, or answers with something that is no set of logits.
+        `frame.pixels` is RGB, shape (height, width, 3), uint8. Raises EngineError when the engine fails, or
+        when its answer is not one finite logit a class.
         """
         started_s = self._clock()
         tensor = self._preprocessor(frame.pixels)

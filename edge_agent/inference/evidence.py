@@ -1,7 +1,7 @@
-"""What calibration found, as a JSON file: read by the daemon, so nothing heavy is imported here.
+"""The results of calibration as a JSON file. The daemon reads it, so nothing heavy is imported here.
 
-Evidence holds for one CPU, one model and the library versions that were measured. `why_stale` says which of
-them has changed since; stale evidence is not used.
+Evidence is valid for one CPU, one model and the library versions that were measured. `why_stale` says which
+of them has changed since; stale evidence is not used.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ class Evidence:
     latency_p50_ms: Positive
     latency_p95_ms: Positive
     steady_mb: Positive
-    """Resident memory of a whole process that classifies, after its memory was trimmed."""
+    """Resident memory of the process while it classifies, after a trim."""
     peak_mb: float
     agreement: float
     """Share of the pictures with the same first label as the reference, 0 to 1."""
     largest_probability_error: float
     affinity: tuple[int, ...] = ()
-    """The cores that it was measured on; empty for all."""
+    """The cores that were used; empty for all."""
 
     @property
     def name(self) -> str:
@@ -58,7 +58,7 @@ class Evidence:
 
 
 def describe_threads(threads: int, affinity: tuple[int, ...]) -> str:
-    """Threads and cores in words: `2 threads on the cores 4, 5`."""
+    """Return threads and cores in words: `2 threads on the cores 4, 5`."""
     cores = f" on the core{'s' if len(affinity) != 1 else ''} {', '.join(map(str, affinity))}"
     return f"{threads} thread{'s' if threads != 1 else ''}" + (cores if affinity else "")
 
@@ -74,7 +74,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceKey:
-    """What the evidence depends on."""
+    """The CPU, model and libraries that the evidence is valid for."""
 
     cpu: str
     cpu_flags: tuple[str, ...]
@@ -87,28 +87,28 @@ class EvidenceKey:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The whole evidence."""
+    """Everything that calibration found."""
 
     key: EvidenceKey
     created: datetime
     """UTC."""
     pictures: int
     reference: str
-    """What agreement is measured against, for instance `torchscript fp32`."""
+    """The engine and precision that agreement is measured against, for instance `torchscript fp32`."""
     measurements: tuple[Evidence, ...]
     failures: tuple[Failure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The evidence that holds here, or why there is none."""
+    """The evidence that is valid here, or the reason why there is none."""
 
     calibration: Calibration | None
     reason: str
 
 
 def why_stale(then: EvidenceKey, now: EvidenceKey) -> str:
-    """Say what has changed since the evidence was taken; empty when it still holds."""
+    """Return what has changed since the measurement, in words; empty when the evidence is still valid."""
     changes = [
         ("another model", then.model_sha256 != now.model_sha256),
         (f"another CPU ({then.cpu})", (then.cpu, then.cpu_flags) != (now.cpu, now.cpu_flags)),
@@ -119,7 +119,7 @@ def why_stale(then: EvidenceKey, now: EvidenceKey) -> str:
 
 
 def find(paths: Iterable[Path], key: EvidenceKey) -> Found:
-    """Return the evidence in the first of `paths` that holds for `key`."""
+    """Return the first evidence at `paths` that is valid for `key`."""
     reason = "not calibrated"
     for path in paths:
         if not path.is_file():
@@ -144,12 +144,12 @@ def read(path: Path) -> Calibration:
 
 
 def write(calibration: Calibration, path: Path) -> None:
-    """Write the evidence, whole or not at all. Raises OSError where that is impossible."""
+    """Write the evidence, or leave the old file as it was. Raises OSError when that is impossible."""
     write_atomic(path, json.dumps(to_json(calibration), indent=2) + "\n")
 
 
 def to_json(calibration: Calibration) -> dict[str, Any]:
-    """The evidence as JSON's own types."""
+    """Return the evidence in JSON's own types."""
     return {"schema": SCHEMA} | asdict(calibration) | {"created": calibration.created.isoformat()}
 
 

@@ -1,4 +1,4 @@
-"""Compares measurements with the memory budget, and says what would fit."""
+"""Compares evidence with the memory budget, and says what would fit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edge_agent.memory.limits import BudgetLimits
 
 
 def refusal(limits: BudgetLimits, floors: Sequence[Evidence]) -> BudgetError:
-    """The error for a budget that nothing measured fits: the floors, and what would fit."""
+    """Return the error for a budget below all evidence: it lists the floors and says what would fit."""
     leanest = min(floors, key=lambda m: m.steady_mb)
     listed = "; ".join(f"{m.name}: {m.steady_mb:.0f} MB" for m in sorted(floors, key=lambda m: m.steady_mb))
     return BudgetError(
@@ -22,8 +22,8 @@ def refusal(limits: BudgetLimits, floors: Sequence[Evidence]) -> BudgetError:
 def check_floor(name: str, limits: BudgetLimits, steady_mb: float, measured: Sequence[Evidence] = ()) -> None:
     """Check a freshly warmed-up, trimmed agent against its budget.
 
-    `steady_mb` is what it needs with the engine `name`; `measured` is what calibration found for others.
-    Raises BudgetError, which says what would fit, when that is above the budget.
+    `steady_mb` is the agent's memory with the engine `name`; `measured` is the evidence for others. Raises
+    BudgetError, which says what would fit, when the agent needs more than the budget.
     """
     if steady_mb <= limits.budget_mb:
         return

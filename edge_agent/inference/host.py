@@ -1,4 +1,4 @@
-"""What a model can be run with on this machine: its CPU, and the libraries that are installed."""
+"""The CPU and the installed libraries that a model can be run with on this machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_DEFAULT_THREADS = 4
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What a model can be run with here."""
+    """The CPU and the libraries of this machine."""
 
     cpu: Cpu
     usable_cores: int
@@ -37,7 +37,7 @@ class Host:
 
 
 def read_host(board: Board | None = None) -> Host:
-    """Look at the CPU and the installed libraries. Imports no engine; opens libXNNPACK where there is one."""
+    """Look at the CPU and the installed libraries. Imports no engine, but opens libXNNPACK if installed."""
     soname, problem = _find_xnnpack()
     board = board or Board()
     torch = installed_torch()
@@ -48,14 +48,14 @@ def read_host(board: Board | None = None) -> Host:
 
 @dataclass(frozen=True, slots=True)
 class TorchBuild:
-    """The installed torch; empty texts for what it is not."""
+    """The installed torch: its version and CUDA version, each empty where there is none."""
 
     version: str
     cuda: str
 
 
 def installed_torch() -> TorchBuild:
-    """Tell which torch is installed, without importing it: that would cost 200 MB."""
+    """Find out which torch is installed without importing it, which would cost 200 MB."""
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         return TorchBuild("", "")

@@ -55,14 +55,15 @@ class LabelMap:
         )
 
     def merge(self, probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Return the probability of each group, shape (groups,), from those of the classes."""
+        """Return each group's probability, shape (groups,), from those of the classes, shape (classes,)."""
         sums = np.bincount(self.group_of_class, weights=probabilities, minlength=len(self.names))
         return sums.astype(np.float64, copy=False)
 
     def top(self, probabilities: NDArray[np.floating], k: int) -> tuple[Score, ...]:
         """Return the `k` most probable published labels, best first (fewer where fewer are published).
 
-        Equal scores are ordered by class index. A merged label has the index of its most probable class.
+        `probabilities` has shape (classes,), each 0 to 1. Equal scores are ordered by class index. A merged
+        label has the index of its most probable class.
         """
         merged = self.merge(probabilities)[self.published]
         best = np.argsort(-merged, kind="stable")[:k]

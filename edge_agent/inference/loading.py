@@ -21,7 +21,7 @@ _WARM_RUNS = 3
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model in memory, warm, with the reason why it runs as it does."""
+    """A model in memory, warmed up, with the reason for its engine and precision."""
 
     artifact: Artifact
     choice: Choice
@@ -29,7 +29,7 @@ class LoadedModel:
     classifier: Classifier
 
     def close(self) -> None:
-        """Free its memory; it cannot classify any more."""
+        """Free its memory. It cannot classify after that."""
         self.engine.close()
 
 
@@ -44,7 +44,7 @@ def load_model(
     """Load and warm up the configured model.
 
     Raises ArtifactError for a damaged model, EngineError when nothing here can run it, BudgetError when
-    evidence says that none of what can fits the budget, ConfigError for a label that it does not have.
+    evidence says that nothing that runs here fits the budget, ConfigError for a label that it does not have.
     """
     artifact = read_sidecar(model.path)
     published = label_map(artifact, labels)

@@ -1,4 +1,4 @@
-"""The torchscript engine: the model run by torch itself. The reference, and the way for any model."""
+"""The torchscript engine: torch itself runs the model. It is the reference, and runs any model."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class TorchScriptEngine:
     """A TorchScript module, run on one input shape by the thread that loaded it.
 
-    torch keeps a pool of threads for each thread that runs it, and lets its memory grow with each new shape:
-    so load and run it in one thread.
+    torch keeps a pool of threads for each thread that runs it, and its memory grows with each new shape: so
+    load and run it in one thread.
     """
 
     def __init__(self, module: torch.jit.ScriptModule, shape: tuple[int, ...], info: EngineInfo) -> None:
@@ -42,7 +42,7 @@ class TorchScriptEngine:
     ) -> TorchScriptEngine:
         """Load the model's module, and run it once to see what it answers.
 
-        `threads` and `affinity` (cores; empty for all) hold for torch in the whole process, and for the
+        `threads` and `affinity` (cores; empty for all) apply to all of torch in this process, and to the
         calling thread. Raises ArtifactError when the file is missing, damaged, written by a newer torch, or
         does not answer one logit a label; EngineError when torch is missing or fails.
         """
@@ -74,8 +74,8 @@ class TorchScriptEngine:
         # The same memory, seen as NCHW in channels_last order.
         picture = torch.from_numpy(tensor).permute(0, 3, 1, 2)
         try:
-            # Without its optimised executor torch runs the graph as it is, as fast, and needs 4 to 6 MB less
-            # for copies of it specialised to shapes.
+            # Without its optimising executor torch is as fast, and saves the 4 to 6 MB of graphs specialised
+            # to shapes.
             with torch.inference_mode(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
                 logits: NDArray[np.float32] = self._module(picture)[0].numpy()
         except RuntimeError as error:
@@ -99,11 +99,11 @@ class TorchScriptEngine:
 
 
 def _import_torch() -> ModuleType:
-    """Import torch as a daemon wants it, unless something in this process has imported it already."""
+    """Import torch with the settings of a daemon, unless this process has imported it already."""
     try:
         if "torch" not in sys.modules:
-            # Threads that wait by spinning, as by default, take the cores from everything else on the board:
-            # where those are busy, a frame takes many times as long.
+            # By default waiting threads spin, and take the cores from everything else on the board: on a busy
+            # board a frame takes many times as long.
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
             with _compiler_kernels_left_out():
                 import torch
@@ -118,10 +118,10 @@ def _import_torch() -> ModuleType:
 
 @contextmanager
 def _compiler_kernels_left_out() -> Iterator[None]:
-    """Spare 18 MB: the kernels, written in Python, that torch registers for its compiler's fake tensors.
+    """Save 18 MB: leave out the kernels in Python that torch registers for its compiler's fake tensors.
 
-    No inference touches them. An empty module stands in their place while torch is imported; whoever imports
-    them later gets the real one.
+    No inference uses them. An empty module takes their place while torch is imported; a later import gets the
+    real one.
     """
     name = "torch._meta_registrations"
     sys.modules[name] = ModuleType(name)

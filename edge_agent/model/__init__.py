@@ -2,7 +2,7 @@
 
 A model directory holds
 
-    model.json                    the sidecar: everything about the model but its weights
+    model.json                    the sidecar: everything about the model except its weights
     torchscript-fp16.pt           the TorchScript module for the torchscript engine
     torchscript-fp32.pt
     xnnpack-fp16.plan.json        the lowered graph for the xnnpack engine ...

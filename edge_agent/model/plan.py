@@ -22,7 +22,7 @@ from edge_agent.system.json_reader import Rule, between
 
 ALIGNMENT = 64
 MAX_DIMENSION = 1 << 20
-"""Of a tensor, a stride or a dilation; whatever is below fits the 32-bit integers of the library."""
+"""The largest dimension, stride or dilation, far below what the library's 32-bit integers hold."""
 
 Precision = Literal["fp16", "fp32"]
 Count = Annotated[int, between(0, (1 << 31) - 1)]
@@ -38,7 +38,7 @@ ArithmeticKind = Literal["add", "multiply"]
 ActivationKind = Literal["clamp", "hardswish", "sigmoid"]
 
 DTYPES: Mapping[Precision, np.dtype[Any]] = {"fp16": np.dtype("<f2"), "fp32": np.dtype("<f4")}
-"""What a constant is stored as."""
+"""The type that a constant is stored in."""
 BYTES_PER_ELEMENT: Mapping[Precision, int] = {"fp16": 2, "fp32": 4}
 
 
@@ -187,7 +187,7 @@ class Plan:
 
 
 def describe(index: int, operation: Operation) -> str:
-    """Name an operation in a message: its place in the plan, what it is, and the module that it came from."""
+    """Name an operation for a message: its place in the plan, its type, and the module that it came from."""
     return f"operation {index} ({TYPE_NAMES[type(operation)]} of {operation.name!r})"
 
 

@@ -28,7 +28,7 @@ from edge_agent.model.plan import (
 
 MAX_TENSORS = 20_000
 MAX_MEMORY_BYTES = 1 << 30
-"""Of packed weights, activations and index tables; VGG-16, the largest common network, needs 0.6 GiB."""
+"""For packed weights, activations and index tables; VGG-16, the largest common network, needs 0.6 GiB."""
 MAX_MULTIPLICATIONS = 10**11
 """For one picture; VGG-19, the slowest common network, needs 2e10."""
 
@@ -37,7 +37,7 @@ def check_plan(plan: Plan) -> None:
     """Verify every id, shape, offset and parameter, and that memory and time are bounded. Raises PlanError.
 
     An operation reads only what operations before it made, so there is no cycle, and each activation is made
-    once. What is declared of a shape is what the operation makes of its operands.
+    once. Each declared shape is the one that its operation makes of its operands.
     """
     require(plan.weights_bytes > 0, "it has no weights")
     _check_tensors(plan)
@@ -152,7 +152,7 @@ def _packed_bytes(operation: Operation, tensors: Sequence[Tensor]) -> int:
 
 
 def multiplications(operation: Operation, tensors: Sequence[Tensor]) -> int:
-    """How many multiplications, or comparable work, an operation takes for one picture."""
+    """Return how many multiplications, or comparable steps, an operation takes for one picture."""
     match operation:
         case Conv2d(filter=filter_):
             return tensors[operation.output].elements * math.prod(tensors[filter_].shape[1:])

@@ -56,7 +56,7 @@ def _encode(item: Tensor | Operation) -> dict[str, Any]:
 
 
 def decode_plan(data: bytes) -> Plan:
-    """Return the verified plan in the contents of a plan file. Raises PlanError, whatever the bytes are."""
+    """Return the verified plan in the contents of a plan file. Raises PlanError for any other bytes."""
     require(len(data) <= MAX_PLAN_BYTES, f"it is larger than {MAX_PLAN_BYTES} bytes")
     try:
         plan = _decode_document(parse(data, "it is not JSON"))

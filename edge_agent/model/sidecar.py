@@ -1,4 +1,4 @@
-"""The sidecar, `model.json`: what a built model is, and the files that it is made of."""
+"""The sidecar, `model.json`: describes a built model and lists its files."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Rgb = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """How a picture becomes the network's input: torchvision's evaluation transform, as numbers.
+    """The numbers of torchvision's evaluation transform, which makes the network's input of a picture.
 
     The shorter side is resized to `resize` (antialiased), the centre `crop` x `crop` is cut out, and each
     channel of a pixel scaled to 0..1 becomes (value - mean) / std.
@@ -81,9 +81,9 @@ class WeightsOrigin:
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """Everything about a model but its weights.
+    """Everything about a model except its weights.
 
-    `sha256` identifies the model as a whole: the hash over the sorted (role, file sha256) pairs of `files`.
+    `sha256` identifies the model: it is the hash over the sorted (role, file sha256) pairs of `files`.
     `files` maps a role to the files that serve it: one for a torchscript role, plan then weights for an
     xnnpack role. `not_lowered` says why there are no xnnpack files, and is empty where there are.
     """

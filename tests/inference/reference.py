@@ -1,4 +1,4 @@
-"""What a plan computes, in numpy and in double precision: slow, and as plain as the definitions."""
+"""Runs a plan with numpy in double precision: slowly, and as plainly as the definitions."""
 
 from __future__ import annotations
 

@@ -70,12 +70,12 @@ def test_a_stale_file_does_not_hide_a_good_one(tmp_path: Path) -> None:
 
 
 def _damaged(path: tuple[str | int, ...], value: Any) -> Any:
-    whole = json.loads(json.dumps(evidence.to_json(_CALIBRATION)))
-    inner = whole
+    document = json.loads(json.dumps(evidence.to_json(_CALIBRATION)))
+    inner = document
     for step in path[:-1]:
         inner = inner[step]
     inner[path[-1]] = value
-    return whole
+    return document
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from edge_agent.tools.demo.bundled import BUNDLED_PICTURES
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGENET = Preprocessing(resize=256, crop=224, mean=MEAN, std=STD)
 ONE_LEVEL = 1 / 255 / min(STD)
-"""What one of the 256 levels of a pixel is after normalisation, at most."""
+"""The largest value that one of the 256 levels of a pixel has after normalisation."""
 
 Transform = Callable[[Image.Image], NDArray[np.float32]]
 

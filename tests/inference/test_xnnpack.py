@@ -253,7 +253,7 @@ def _threads() -> set[str]:
 
 
 def _soon(condition: Callable[[], bool]) -> bool:
-    """Whether something comes true: a thread that was joined may still be in /proc for a moment."""
+    """Return whether something comes true in time: a joined thread may stay in /proc for a moment."""
     deadline = time.monotonic() + 5
     while not condition():
         if time.monotonic() > deadline:

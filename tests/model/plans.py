@@ -127,7 +127,7 @@ def small_plan(precision: Precision = "fp32") -> tuple[Plan, bytes]:
 
 
 def save(plan: Plan, blob: bytes, directory: Path) -> Artifact:
-    """Write a plan as a model directory and return that, with whatever the plan is named in its sidecar."""
+    """Write a plan as a model directory and return that, with the plan's files in its sidecar."""
     return save_bytes(encode_plan(plan), blob, directory, plan.precision)
 
 

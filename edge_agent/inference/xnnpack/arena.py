@@ -1,4 +1,4 @@
-"""Plans one block of memory in which the activations of a network share their places."""
+"""Plans one block of memory whose places the activations of a network share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Arena:
-    """Where each block lies, and how large the whole is, in bytes."""
+    """The offset of each block, and the size of them together, in bytes."""
 
     offsets: tuple[int, ...]
     bytes: int

@@ -117,7 +117,7 @@ class Debian13Operators(Operators):
         return Operator(handle, (operation.input,), operation.output, connect, workspace.bytes)
 
     def _arithmetic(self, operation: Arithmetic) -> list[Operator]:
-        """Add or multiply; where there are bounds, clamp in place: this release no longer does it in one."""
+        """Add or multiply; where there are bounds, clamp in place: this release has no single call for it."""
         handle = self._create(
             "xnn_create_binary_elementwise_nd", "iipppu",
             _BINARY[operation.kind], _DATATYPES[self._type], None, None, None, YIELD_WORKERS,
@@ -185,7 +185,7 @@ class Debian13Operators(Operators):
 
 
 class _Workspace:
-    """Receives how large a workspace an operator wants."""
+    """Receives the size of the workspace that an operator needs."""
 
     def __init__(self) -> None:
         self._bytes = ctypes.c_size_t()

@@ -25,9 +25,9 @@ MAX_THREADS = 64
 
 
 class XnnpackEngine:
-    """A network packed and ready to run; an `Engine`.
+    """An `Engine` for a network with packed weights.
 
-    Any number of them can be loaded, each used by one thread at a time.
+    Any number can be loaded; each is used by one thread at a time.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class XnnpackEngine:
     ) -> XnnpackEngine:
         """Load the model's plan of that precision.
 
-        With fp16 weights the arithmetic is fp16 where the CPU has it (ARMv8.2), else fp32; `info` tells.
+        With fp16 weights the arithmetic is fp16 where the CPU has it (ARMv8.2), else fp32; see `info`.
         `threads` is 1 to 64 and counts the thread that calls `run`; `affinity` are the cores that all of them
         may use, empty for any. `library` is the libXNNPACK to load instead of the installed one.
 
@@ -96,7 +96,7 @@ class XnnpackEngine:
             self._resources = None
 
     def _pin_caller(self) -> None:
-        """The thread that calls `run` computes too, beside the pool's own."""
+        """Pin the thread that calls `run`, which computes beside the pool's own."""
         if self._affinity and self._pinned != threading.get_native_id():
             os.sched_setaffinity(0, self._affinity)
             self._pinned = threading.get_native_id()

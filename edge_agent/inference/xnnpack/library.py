@@ -1,4 +1,4 @@
-"""Finds libXNNPACK, tells its release apart, and calls it: a failure becomes an EngineError."""
+"""Finds libXNNPACK, recognises its release, and calls it: a failure becomes an EngineError."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edge_agent.errors import EngineError
 class Release:
     """One release of the library whose functions' arguments are known.
 
-    The file name alone does not tell: `libXNNPACK.so.0` is used by several. `has` and `lacks` name functions
+    The file name alone is not enough: several use `libXNNPACK.so.0`. `has` and `lacks` name functions
     that came and went in between.
     """
 
@@ -58,7 +58,7 @@ _ARGUMENT_TYPES: dict[str, Any] = {
 
 
 def status_text(status: int) -> str:
-    """What a value of `enum xnn_status` means."""
+    """Return the meaning of a value of `enum xnn_status`."""
     return f"{_STATUS.get(status, 'unknown status')} ({status})"
 
 

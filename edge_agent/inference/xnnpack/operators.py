@@ -27,18 +27,18 @@ from edge_agent.model.plan import (
 YIELD_WORKERS = 0x10
 """XNN_FLAG_YIELD_WORKERS: after an operator the pool's threads sleep instead of spinning for the next one.
 
-Spinning saves two percent of ResNet-18's time on an idle machine; where other processes want the same cores,
-the spinning thread is the one that the scheduler preempts when its turn comes, and a picture takes four to
-ten times as long.
+Spinning saves two percent of ResNet-18's time on an idle machine. Where other processes need the same cores,
+the scheduler preempts the spinning thread just when its turn comes, and a picture takes four to ten times as
+long.
 """
 
 Connect = Callable[[Sequence[int], int, int], None]
-"""Tells an operator the addresses that it reads, the one that it writes to, and the one of its workspace."""
+"""Connects an operator to the addresses of its inputs, its output and its workspace."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """One call of the library a picture. `inputs` and `output` are tensors of the plan."""
+    """One call of the library for each picture. `inputs` and `output` are tensors of the plan."""
 
     handle: int
     inputs: tuple[int, ...]
@@ -83,7 +83,7 @@ class Operators(ABC):
                 return self._concat(operation)
 
     def close(self) -> None:
-        """Delete every operator, and with it its packed weights. Calling it twice is fine."""
+        """Delete every operator, and with it its packed weights. A second call does nothing."""
         while self._handles:
             self._call("xnn_delete_operator", "p", self._handles.pop())
 
@@ -137,7 +137,7 @@ class Operators(ABC):
 
 
 def conv2d_geometry(operation: Conv2d, tensors: Sequence[Tensor]) -> tuple[int, ...]:
-    """The first sixteen arguments of xnn_create_convolution2d_nhwc_*: CONV2D_GEOMETRY."""
+    """Return the first fifteen arguments of xnn_create_convolution2d_nhwc_*: CONV2D_GEOMETRY."""
     out_channels, kernel_height, kernel_width, group_channels = tensors[operation.filter].shape
     groups = operation.groups
     return (
@@ -150,5 +150,5 @@ CONV2D_GEOMETRY = "u" * 11 + "z" * 4
 
 
 def size_array(values: Sequence[int]) -> ctypes.Array[ctypes.c_size_t]:
-    """An array of size_t."""
+    """Return an array of size_t."""
     return (ctypes.c_size_t * len(values))(*values)

@@ -32,10 +32,10 @@ READ_BEYOND_BYTES = 128
 """The largest XNN_EXTRA_BYTES: kernels may read, never write, this far beyond a tensor."""
 
 ALONE_BELOW = 1_000_000
-"""Operations of fewer multiplications run in the calling thread: waking the others would take longer."""
+"""Operations with fewer multiplications run in the calling thread: waking the others would take longer."""
 
 _WORKSPACE = -1
-"""Stands for the operators' common workspace among the tensors' numbers."""
+"""The number of the operators' common workspace, beside the tensors' numbers."""
 
 _OPERATORS: dict[str, type[Operators]] = {
     DEBIAN_12.soname: Debian12Operators,
@@ -77,12 +77,12 @@ class Program:
 
     @property
     def input(self) -> NDArray[Any]:
-        """Where the picture goes: flat, in the type that is computed in."""
+        """The buffer for the picture: height * width * 3 values in NHWC order, of the arithmetic's type."""
         return self._array(self._plan.input)
 
     @property
     def output(self) -> NDArray[Any]:
-        """Where the logits are after `run`: flat, in the type that is computed in."""
+        """The buffer that has the logits after `run`: shape (classes,), of the arithmetic's type."""
         return self._array(self._plan.output)
 
     def run(self) -> None:
@@ -93,7 +93,7 @@ class Program:
                 raise EngineError(f"{self._description(place)}: {status_text(status)}")
 
     def close(self) -> None:
-        """Free what the library holds. Calling it twice is fine."""
+        """Free what the library holds. A second call does nothing."""
         self._steps = []
         self._owner.close()
 

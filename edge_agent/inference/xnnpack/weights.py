@@ -1,4 +1,4 @@
-"""The weights blob, mapped from its file: no more than one operation's weights are in memory at a time."""
+"""The weights blob, mapped from its file: only one operation's weights are in memory at a time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class MappedWeights:
 
     @contextmanager
     def addresses(self, tensors: Sequence[Tensor]) -> Iterator[tuple[int, ...]]:
-        """The addresses of some constants' values; valid, and in memory, only inside the `with`."""
+        """Yield the addresses of the constants, which are valid and in memory only inside the `with`."""
         views = [self._view(tensor) for tensor in tensors]
         if views and self._stored != self._computed:
             views = _converted(views, self._computed)
@@ -36,7 +36,7 @@ class MappedWeights:
         self._mapped.madvise(mmap.MADV_DONTNEED)
 
     def copy(self, tensor: Tensor, into: NDArray[Any]) -> None:
-        """Write a constant's values into a flat array of the type that is computed in."""
+        """Write a constant's values into `into`, shape (elements,), of the type that is computed in."""
         np.copyto(into, self._view(tensor))
 
     def _view(self, tensor: Tensor) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""Walks a frozen TorchScript graph, node by node, and has each translated."""
+"""Translates a frozen TorchScript graph, node by node."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Walk:
         self._plan = PlanBuilder(input_shape)
         self._values: dict[str, Any] = {}
         self._readers: dict[int, int] = {}
-        """How many nodes read each tensor of the plan, whatever they call it."""
+        """The number of nodes that read each tensor of the plan, under any name."""
 
     def over(self, graph: torch._C.Graph) -> tuple[PlanBuilder, int]:
         inputs = [value for value in graph.inputs() if str(value.type()) == "Tensor"]
@@ -61,9 +61,9 @@ class _Walk:
 
 
 def _module_name(node: torch._C.Node) -> str:
-    """The module as its parent calls it (`layer1.0.conv1`), or where in the source it was, or nothing."""
+    """The module's name in its parent (`layer1.0.conv1`), else its place in the source."""
     innermost = node.scopeName().rpartition("/")[2]
     if name := innermost.removeprefix("__module").removeprefix("."):
         return name
-    # The stubs call it a SourceRange; what comes is text, the innermost frame first.
+    # The stubs say SourceRange; it is text, with the innermost frame first.
     return str(node.sourceRange()).partition("\n")[0].strip() or "the model"

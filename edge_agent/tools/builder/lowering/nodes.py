@@ -1,4 +1,4 @@
-"""What each operation of TorchScript becomes in a plan."""
+"""Translates each operation of TorchScript into those of a plan."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a handler works with: the plan so far, and the module that the node came from."""
+    """What a handler uses: the plan so far, and the module that the node came from."""
 
     plan: PlanBuilder
     name: str
@@ -56,7 +56,7 @@ class Context:
         return self.plan.tensors[value.tensor].shape
 
     def alone(self, value: Value) -> bool:
-        """Whether the node at hand is the only one that reads the value."""
+        """Return whether this node is the only one that reads the value."""
         return self.readers.get(value.tensor, 1) == 1
 
 
@@ -270,7 +270,7 @@ def _pool2d(
 
 
 def _overhang(size: int, window: int, step: int, padding: int) -> int:
-    """What ceil_mode adds after the end: enough for a last window that begins inside (torch.nn.MaxPool2d)."""
+    """The padding that ceil_mode adds at the end, for a last window that begins inside (MaxPool2d)."""
     positions = math.ceil((size + 2 * padding - window) / step) + 1
     if (positions - 1) * step >= size + padding:
         positions -= 1
