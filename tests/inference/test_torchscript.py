@@ -9,10 +9,10 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from edge_agent.errors import ArtifactError, EngineError
@@ -26,7 +26,9 @@ from edge_agent.model.sidecar import (
     read_sidecar,
     write_sidecar,
 )
-from edge_agent.tools.builder.eager import load_network
+
+if TYPE_CHECKING:
+    import torch
 
 
 def picture(seed: int) -> NDArray[np.float32]:
@@ -45,6 +47,8 @@ def with_sidecar(artifact: Artifact, directory: Path, sidecar: Sidecar) -> Artif
 
 @pytest.fixture(scope="module")
 def eager() -> torch.nn.Module:
+    from edge_agent.tools.builder.eager import load_network
+
     return load_network("efficientnet_lite0", None, lambda _line: None).module
 
 
@@ -52,6 +56,8 @@ def eager() -> torch.nn.Module:
 def test_it_answers_with_the_eager_networks_logits(
     lite0: Artifact, eager: torch.nn.Module, precision: Precision, tolerance: float
 ) -> None:
+    import torch
+
     engine = TorchScriptEngine.load(lite0, precision, threads=1)
     for seed in range(3):
         with torch.inference_mode():
@@ -64,6 +70,8 @@ def test_it_answers_with_the_eager_networks_logits(
 
 
 def test_it_says_what_runs_the_model(lite0: Artifact) -> None:
+    import torch
+
     info = TorchScriptEngine.load(lite0, "fp16", threads=1).info
     assert (info.engine, info.precision, info.arithmetic, info.threads) == ("torchscript", "fp16", "fp32", 1)
     assert info.library == f"torch {torch.__version__}"
@@ -105,6 +113,8 @@ def test_closing_it_twice_is_fine_and_running_it_then_is_not(lite0: Artifact) ->
 
 
 def test_a_model_from_a_newer_torch_is_refused_before_it_is_read(lite0: Artifact, tmp_path: Path) -> None:
+    import torch
+
     newer = with_sidecar(lite0, tmp_path, replace(lite0.sidecar, torch_version="99.1.0+cpu"))
     (tmp_path / "torchscript-fp32.pt").write_bytes(b"never looked at")
     with pytest.raises(
@@ -114,6 +124,8 @@ def test_a_model_from_a_newer_torch_is_refused_before_it_is_read(lite0: Artifact
 
 
 def test_a_model_from_an_older_torch_or_a_patch_release_is_read(lite0: Artifact, tmp_path: Path) -> None:
+    import torch
+
     major_minor = ".".join(torch.__version__.split(".")[:2])
     for version in ("2.9.0", f"{major_minor}.99"):
         older = with_sidecar(lite0, tmp_path, replace(lite0.sidecar, torch_version=version))

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 import edge_agent.tools.demo
 from edge_agent.errors import ArtifactError, ModelError, SourceError
@@ -82,6 +81,8 @@ def test_a_model_that_answers_differently_is_found_out(
 ) -> None:
     artifact = altered(torchscript_alone(lite0.sidecar))
     path = artifact.directory / "torchscript-fp16.pt"
+
+    import torch
 
     class Reversed(torch.nn.Module):
         def __init__(self) -> None:
