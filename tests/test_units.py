@@ -52,6 +52,12 @@ def test_nothing_forbids_what_the_engines_need() -> None:
     assert "PrivateDevices" not in keys
 
 
+def test_malloc_is_left_to_the_agent_which_knows_its_engine() -> None:
+    set_here = {value.partition("=")[0] for key, value in directives(SERVICE) if key == "Environment"}
+    assert set_here == {"OPENBLAS_NUM_THREADS", "PYTHONDONTWRITEBYTECODE"}
+    assert "MALLOC_" not in SERVICE.read_text()
+
+
 def test_the_cameras_stay_reachable() -> None:
     allowed = {value for key, value in directives(SERVICE) if key == "DeviceAllow"}
     assert {"char-81 rw", "char-media rw", "char-dma_heap rw", "char-vchiq rw"} <= allowed

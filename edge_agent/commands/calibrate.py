@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     stored = _store(found, places)
     memory = MemoryConfig() if args.budget_mb is None else MemoryConfig(budget_mb=args.budget_mb)
     try:
-        verdict = choose(ModelConfig(), BudgetLimits.of(memory), artifact.sidecar, host, found)
+        verdict = choose(ModelConfig(), BudgetLimits.from_config(memory), artifact.sidecar, host, found)
         way = describe_threads(verdict.threads, verdict.affinity)
         chosen = f"the agent will use {verdict.name}, {way}: {verdict.reason}"
     except BudgetError as error:

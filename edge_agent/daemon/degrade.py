@@ -1,4 +1,4 @@
-"""What the agent gives up, one thing after another, to stay within its memory budget."""
+"""Gives up one thing after another, for the agent to stay within its memory budget."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from edge_agent.inference.loading import LoadedModel, label_map, reload_as
 from edge_agent.memory.budget import DegradeStep
 from edge_agent.pipeline.capture_loop import CaptureLoop
 from edge_agent.pipeline.inference_loop import InferenceLoop, Rules
-from edge_agent.sources.factory import make_source
+from edge_agent.sources import Source
 
 SMALL_WIDTH, SMALL_HEIGHT = 320, 240
-"""Of the frames of a camera that has to make do with less; networks look at 224 pixels."""
+"""The largest frame after the `small_frame` step. Networks see 224 pixels, so nothing is lost."""
 
 
 def possible_steps(config: Config, model: LoadedModel) -> tuple[DegradeStep, ...]:
-    """The steps that would save memory here, in the order in which they are taken."""
+    """Return the steps that would save memory here, in the order in which they are taken."""
     return tuple(_possible(config, model))
 
 
@@ -33,7 +33,7 @@ def _possible(config: Config, model: LoadedModel) -> Iterator[DegradeStep]:
 
 
 def smaller(source: SourceConfig) -> SourceConfig:
-    """The same source with frames no larger than SMALL_WIDTH x SMALL_HEIGHT, where its size can be chosen."""
+    """Return `source` with frames no larger than SMALL_WIDTH x SMALL_HEIGHT, where the size can be chosen."""
     if source.type == "picamera2":
         camera = source.picamera2
         width, height = min(camera.width, SMALL_WIDTH), min(camera.height, SMALL_HEIGHT)
@@ -49,7 +49,7 @@ def smaller(source: SourceConfig) -> SourceConfig:
 
 
 def reduced(config: Config, steps: Collection[DegradeStep]) -> Config:
-    """The configuration with everything left out that was given up; later edits do not bring it back."""
+    """Return `config` without what has been given up. Applied to every later edit too."""
     if DegradeStep.NO_IMAGES in steps:
         config = replace(config, publish=replace(config.publish, image=False))
     if DegradeStep.SMALL_FRAME in steps:
@@ -58,24 +58,31 @@ def reduced(config: Config, steps: Collection[DegradeStep]) -> Config:
 
 
 class Degradation:
-    """Takes the steps, each of which takes effect with the next frames."""
+    """Takes the steps; each takes effect with the next frames."""
 
-    def __init__(self, loop: InferenceLoop, capture: CaptureLoop, config: Callable[[], Config]) -> None:
+    def __init__(
+        self,
+        loop: InferenceLoop,
+        capture: CaptureLoop,
+        config: Callable[[], Config],
+        make_source: Callable[[SourceConfig], Source],
+    ) -> None:
         """`config` returns the configuration in force."""
         self._loop = loop
         self._capture = capture
         self._config = config
+        self._make_source = make_source
 
     def degrade(self, step: DegradeStep) -> None:
-        """Take one step; what fails in it ends the inference thread, and with it the agent."""
+        """Take one step. An error in it ends the inference thread and so the agent."""
         config = reduced(self._config(), (step,))
         match step:
             case DegradeStep.FP16_WEIGHTS:
                 self._loop.between_frames(lambda: self._use_fp16(config))
             case DegradeStep.NO_IMAGES:
-                self._loop.between_frames(lambda: self._loop.adopt(Rules.of(config)))
+                self._loop.between_frames(lambda: self._loop.adopt(Rules.from_config(config)))
             case DegradeStep.SMALL_FRAME:
-                self._capture.use_source(make_source(config.source))
+                self._capture.use_source(self._make_source(config.source))
 
     def _use_fp16(self, config: Config) -> None:
         model = self._loop.model

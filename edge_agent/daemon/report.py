@@ -1,57 +1,144 @@
-"""Tells how the agent is: the `health` payload, and the line that `systemctl status` shows."""
+"""Reports what runs here and why, and how it is: the payloads `info` and `health`, and the status line."""
 
 from __future__ import annotations
 
-from edge_agent.daemon.health import FrameRate, memory_health
+import platform
+from collections.abc import Callable
+
+from edge_agent import __version__
+from edge_agent.config.live import LiveConfig
+from edge_agent.config.schema import Config
+from edge_agent.daemon.cooling import Cooling
+from edge_agent.daemon.schedule import Every
+from edge_agent.inference.choice import Choice
+from edge_agent.inference.loading import LoadedModel
+from edge_agent.memory.budget import BudgetState
 from edge_agent.memory.guard import MemoryGuard
-from edge_agent.mqtt.contract.payloads import BoardHealth, CameraHealth, Health, utc
-from edge_agent.mqtt.wire.status import BrokerStatus
-from edge_agent.pipeline.capture_loop import CaptureStatus
-from edge_agent.system.board import Board
+from edge_agent.memory.procfs import MemoryUse
+from edge_agent.mqtt.contract.payloads import (
+    CameraHealth,
+    EvidenceInfo,
+    Health,
+    Info,
+    MemoryHealth,
+    ModelInfo,
+    utc,
+)
+from edge_agent.mqtt.link import BrokerLink
+from edge_agent.pipeline.capture_loop import CaptureLoop, CaptureState, CaptureStatus
+from edge_agent.pipeline.inference_loop import InferenceLoop
+from edge_agent.system.board import Board, CgroupMemory
 from edge_agent.system.clock import Clock
 
 
-class HealthReporter:
-    """Assembles `health` from snapshots of the parts."""
+class Report:
+    """Describes the agent by snapshots of its parts. Used by the main thread."""
 
-    def __init__(self, board: Board, clock: Clock) -> None:
-        self._clock = clock
-        self._cgroup = board.cgroup()
-        self._started_s = clock.monotonic_s()
-
-    def health(
+    def __init__(
         self,
-        rate: FrameRate,
+        live: LiveConfig,
+        link: BrokerLink,
+        loop: InferenceLoop,
+        capture: CaptureLoop,
         guard: MemoryGuard,
-        camera: CameraHealth,
-        broker: BrokerStatus,
-        board: BoardHealth,
-        *,
-        flaps: int,
-        skipped: int,
-    ) -> Health:
-        """The payload as of now; `rate` is that of the interval since the last one."""
-        memory = memory_health(
-            guard.use,
-            guard.monitor.policy.budget_mb,
-            guard.monitor.state,
-            self._cgroup,
-            guard.highest_mb,
+        cooling: Cooling,
+        board: Board,
+        clock: Clock,
+        restart_reason: str = "",
+    ) -> None:
+        """`restart_reason`: why the process before this one restarted itself; empty where it did not."""
+        self._live = live
+        self._link = link
+        self._loop = loop
+        self._capture = capture
+        self._guard = guard
+        self._cooling = cooling
+        self._board = board
+        self._cgroup = board.cgroup()
+        self._clock = clock
+        self._restart_reason = restart_reason
+        self._started_s = clock.monotonic_s()
+        self._counted = (self._started_s, 0)
+        self._camera: CaptureState | None = None
+        self.health_due = Every(live.config.publish.health_interval_s)
+
+    def publish_info(self) -> None:
+        """Publish what is running and how it is configured."""
+        refused = self._live.error
+        self._link.publish_info(
+            info_payload(
+                self._live.config,
+                self._loop.model,
+                board=self._board,
+                clock=self._clock,
+                config_error=str(refused) if refused else "",
+                restart_reason=self._restart_reason,
+            )
         )
+
+    def publish_health_when_due(self, now_s: float) -> None:
+        """Publish how the agent is, in each interval, and when the camera's state has changed."""
+        if (camera := self._capture.status.state) != self._camera:
+            self._camera = camera
+            self.health_due.hasten()
+        if self.health_due.is_due(now_s):
+            self._link.publish_health(self._health())
+
+    def status_line(self) -> str:
+        """One line, with the frame rate since the last call."""
+        (before_s, before), now_s = self._counted, self._clock.monotonic_s()
+        classified = self._loop.classified
+        self._counted = (now_s, classified)
+        refused = self._live.error
+        return status_line(
+            self._loop.shown,
+            (classified - before) / (now_s - before_s) if now_s > before_s else 0.0,
+            self._guard.use.rss_mb,
+            self._guard.monitor.policy.budget_mb,
+            self._link.status.summary,
+            self._capture.status.state,
+            self._cooling.note,
+            f"configuration refused: {refused.summary}" if refused else "",
+        )
+
+    def _health(self) -> Health:
+        rate = self._loop.take_rate()
+        guard = self._guard
+        policy, state = guard.monitor.policy, guard.monitor.state
         return Health(
             ts=utc(self._clock.time_s()),
             ts_synced=self._clock.synced(),
             uptime_s=self._clock.monotonic_s() - self._started_s,
-            memory=memory,
-            camera=camera,
-            mqtt=broker.health(),
-            board=board,
+            memory=memory_health(guard.use, policy.budget_mb, state, self._cgroup, guard.highest_mb),
+            camera=camera_health(self._capture.status, self._live.config.source.type),
+            mqtt=self._link.status.health(),
+            board=self._cooling.health(),
             fps=rate.fps,
-            skipped=skipped,
+            skipped=self._loop.skipped,
             latency_ms=rate.latency,
-            flaps=flaps,
+            flaps=self._loop.flaps,
             skipped_percent=rate.skipped_percent,
         )
+
+
+def memory_health(
+    use: MemoryUse, budget_mb: float, state: BudgetState, cgroup: CgroupMemory, highest_mb: float = 0.0
+) -> MemoryHealth:
+    """The memory section of `health`: the measured use, next to the budget and to the kernel's own limit.
+
+    `highest_mb` is the highest sum over all processes that was ever sampled; the peak published is at least
+    that.
+    """
+    return MemoryHealth(
+        rss_mb=use.rss_mb,
+        anon_mb=use.anon_mb,
+        file_mb=use.file_mb,
+        peak_mb=max(use.peak_mb, highest_mb),
+        budget_mb=budget_mb,
+        state=state,
+        cgroup_limit_mb=cgroup.limit_mb,
+        cgroup_live=cgroup.live,
+    )
 
 
 def camera_health(status: CaptureStatus, source_type: str) -> CameraHealth:
@@ -78,3 +165,53 @@ def status_line(
         f"camera {camera}",
     ]
     return ", ".join([*parts, *(note for note in notes if note)])
+
+
+def evidence_payload(choice: Choice) -> EvidenceInfo:
+    """The section of `info` on why the engine and precision were chosen, with their measurements."""
+    measured = choice.measured
+    return EvidenceInfo(
+        source=choice.source,
+        reason=choice.reason,
+        agreement=measured.agreement if measured else None,
+        latency_ms=measured.latency_p50_ms if measured else None,
+        rss_mb=measured.steady_mb if measured else None,
+        measured=choice.measured_at,
+    )
+
+
+def info_payload(
+    config: Config,
+    model: LoadedModel,
+    *,
+    board: Board,
+    clock: Clock,
+    config_error: str = "",
+    restart_reason: str = "",
+) -> Info:
+    """Return `info`; `config` is the one in force, `config_error` why the file's is not."""
+    sidecar = model.artifact.sidecar
+    return Info(
+        ts=utc(clock.time_s()),
+        ts_synced=clock.synced(),
+        version=__version__,
+        python=platform.python_version(),
+        board=board.model() or board.cpu().name,
+        system=_system_name(platform.freedesktop_os_release),
+        model=ModelInfo(sidecar.name, sidecar.arch, sidecar.sha256, len(sidecar.labels)),
+        engine=model.engine.info,
+        evidence=evidence_payload(model.choice),
+        config=config,
+        config_error=config_error,
+        restart_reason=restart_reason,
+    )
+
+
+def _system_name(read_release: Callable[[], dict[str, str]]) -> str:
+    """The operating system and its kernel: `Debian GNU/Linux 13 (trixie), Linux 6.12.0`."""
+    try:
+        name = read_release().get("PRETTY_NAME", "")
+    except OSError:
+        name = ""
+    kernel = f"{platform.system()} {platform.release()}"
+    return f"{name}, {kernel}" if name else kernel

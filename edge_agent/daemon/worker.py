@@ -1,4 +1,4 @@
-"""A thread that remembers how it ended, and rings when it does."""
+"""The agent's two threads: each remembers how it ended, and rings when it does."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import logging
 import threading
 from collections.abc import Callable
 
-from edge_agent.errors import EdgeAgentError
+from edge_agent.errors import EXIT_FAILURE, EXIT_OK, EdgeAgentError
+from edge_agent.pipeline.capture_loop import CaptureLoop
+from edge_agent.pipeline.inference_loop import InferenceLoop
 
 _LOG = logging.getLogger(__name__)
+_STOP_THREAD_S = 0.5
 
 
 class Worker:
@@ -47,3 +50,32 @@ class Worker:
             _LOG.exception("unexpected error ended the thread %s", self._thread.name)
         finally:
             self._on_end()
+
+
+class Threads:
+    """The two loops, each on a thread of its own."""
+
+    def __init__(self, loop: InferenceLoop, capture: CaptureLoop, on_end: Callable[[], None]) -> None:
+        """`on_end` is called on a thread that ends, as the last thing."""
+        self._loop = loop
+        self._capture = capture
+        self._inference_worker = Worker("inference", loop.run, on_end)
+        self._capture_worker = Worker("capture", capture.run, on_end)
+
+    def start(self) -> None:
+        self._inference_worker.start()
+        self._capture_worker.start()
+
+    def exit_code(self) -> int | None:
+        """The exit code that follows from a thread's end; None while there is still something to classify."""
+        if self._inference_worker.error is not None or self._capture_worker.error is not None:
+            return EXIT_FAILURE
+        return EXIT_OK if self._inference_worker.ended else None
+
+    def stop(self) -> None:
+        """Stop both at once, since each may be in the middle of a frame; then free the model."""
+        self._capture.stop()
+        self._loop.stop()
+        self._capture_worker.join(_STOP_THREAD_S)
+        if self._inference_worker.join(_STOP_THREAD_S):
+            self._loop.model.close()  # a thread that still runs would use it

@@ -128,7 +128,9 @@ def choose_here(
     host = read_host()
     where = evidence_paths(artifact.directory, environment)
     found = evidence.find(where, evidence_key(artifact.sidecar, host))
-    return choose(model, BudgetLimits.of(memory), artifact.sidecar, host, found.calibration, found.reason)
+    return choose(
+        model, BudgetLimits.from_config(memory), artifact.sidecar, host, found.calibration, found.reason
+    )
 
 
 def load_engine(

@@ -1,4 +1,4 @@
-"""Decides what to do about the memory in use: a pure state machine, from samples to actions."""
+"""Decides how to react to the memory in use: a pure state machine, from samples to actions."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from enum import StrEnum
 from typing import Literal
 
 from edge_agent.config.schema import MemoryConfig
+from edge_agent.memory.limits import BudgetLimits
 
 BudgetState = Literal["ok", "soft", "hard"]
 
-_SETTLE_CHECKS = 2  # how many checks a measure is given to show its effect
+_SETTLE_CHECKS = 2  # checks until a measure should have shown its effect
 _HYSTERESIS_SHARE = 0.02
 
 
 class DegradeStep(StrEnum):
-    """What the agent can give up to need less memory, in the order in which it does."""
+    """The things that the agent can give up to need less memory, in the order in which it does."""
 
     FP16_WEIGHTS = "fp16_weights"
     NO_IMAGES = "no_images"
@@ -37,7 +38,7 @@ class Degrade:
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """Nothing else is left: start anew, and say why."""
+    """Nothing else is left: end, to be started again, and say why."""
 
     reason: str
 
@@ -54,29 +55,25 @@ class BudgetPolicy:
     soft_mb: float
     """From here on memory is trimmed."""
     settle_s: float = 10.0
-    """How long a measure against the hard limit is given to take effect before the next one."""
+    """How long to wait after a measure against the hard limit before the next one."""
     trim_interval_s: float = 30.0
     """Trims come no faster than this."""
     longest_trim_interval_s: float = 900.0
-    """Trims that do not help come ever more seldom, down to one in this time: each costs page faults."""
+    """Trims that do not help are spaced further apart, up to this interval: each causes page faults."""
     grace_s: float = 60.0
-    """After the start only trimming is done: loading peaks, and what is always too large is refused."""
+    """After the start only trimming is done: memory peaks while loading, and a model too large is refused."""
     runaway_factor: float = 1.5
-    """Above this many budgets there is no time for steps: trimming is followed by the restart."""
+    """Above this many budgets there is no time for steps: the restart follows the trimming at once."""
+
+    @classmethod
+    def from_config(cls, config: MemoryConfig) -> BudgetPolicy:
+        limits = BudgetLimits.from_config(config)
+        return cls(limits.budget_mb, limits.soft_mb, settle_s=_SETTLE_CHECKS * config.check_interval_s)
 
     @property
-    def calm_mb(self) -> float:
+    def recovered_mb(self) -> float:
         """Below this the state is `ok` again: a little under the soft limit, so that it does not flap."""
         return self.soft_mb - _HYSTERESIS_SHARE * self.budget_mb
-
-
-def policy_of(config: MemoryConfig) -> BudgetPolicy:
-    """The policy that the configuration asks for."""
-    return BudgetPolicy(
-        budget_mb=config.budget_mb,
-        soft_mb=config.budget_mb * config.soft_percent / 100,
-        settle_s=_SETTLE_CHECKS * config.check_interval_s,
-    )
 
 
 class BudgetMonitor:
@@ -85,7 +82,7 @@ class BudgetMonitor:
     Below the soft limit nothing is done. From the soft limit on, memory is trimmed, seldom. Above the budget
     it is trimmed at once, unless that was done within `trim_interval_s`; if the next samples are still above
     it, the steps are taken one by one, `settle_s` apart, and at last a restart is asked for, once. A step
-    that was taken stays taken until the next start: going back and forth would cost more than it gives.
+    that was taken stays taken until the next start: going back and forth would cost more than it saves.
     """
 
     def __init__(self, policy: BudgetPolicy, steps: Sequence[DegradeStep], started_s: float) -> None:
@@ -114,7 +111,7 @@ class BudgetMonitor:
         return tuple(self._steps_taken)
 
     def adopt(self, policy: BudgetPolicy) -> None:
-        """Go by another policy from now on; the steps that were taken stay taken."""
+        """Follow another policy from now on; the steps that were taken stay taken."""
         self._policy = policy
         self._soft_trim_interval_s = policy.trim_interval_s
 
@@ -133,7 +130,7 @@ class BudgetMonitor:
             return "hard"
         if rss_mb >= self._policy.soft_mb:
             return "soft"
-        lingers = self._state != "ok" and rss_mb >= self._policy.calm_mb
+        lingers = self._state != "ok" and rss_mb >= self._policy.recovered_mb
         return "soft" if lingers else "ok"
 
     def _on_soft(self, now_s: float) -> Action | None:
@@ -148,7 +145,9 @@ class BudgetMonitor:
     def _on_hard(self, now_s: float, rss_mb: float) -> Action | None:
         if not _passed(self._last_measure_s, self._policy.settle_s, now_s):
             return None
-        if _passed(self._last_trim_s, self._policy.trim_interval_s, now_s):
+        # With long intervals between the checks, the trim before this check was the latest one all the same.
+        recently_s = max(self._policy.trim_interval_s, 2 * self._policy.settle_s)
+        if _passed(self._last_trim_s, recently_s, now_s):
             return self._trim(now_s)
         if now_s - self._started_s < self._policy.grace_s:
             return None

@@ -1,4 +1,4 @@
-"""What each part of the agent costs at start: resident memory, measured after each part is up."""
+"""The resident memory that each part of the agent takes at start, measured after each part is up."""
 
 from __future__ import annotations
 
@@ -17,24 +17,15 @@ class SubsystemCost:
 
 
 class SubsystemCosts:
-    """Call `record` after each part has been started; the first call is charged with all there is by then."""
+    """Call `record` after each part has been started; the first part is charged with everything before it."""
 
     def __init__(self, measure: Callable[[], MemoryUse] = read_memory) -> None:
         self._measure = measure
         self._total_mb = 0.0
         self._costs: list[SubsystemCost] = []
 
-    @property
-    def costs(self) -> tuple[SubsystemCost, ...]:
-        return tuple(self._costs)
-
-    @property
-    def total_mb(self) -> float:
-        """Resident memory at the latest `record`."""
-        return self._total_mb
-
     def record(self, name: str) -> SubsystemCost:
-        """Charge `name` with what was added since the last call."""
+        """Charge `name` with the memory that was added since the last call."""
         rss_mb = self._measure().rss_mb
         cost = SubsystemCost(name, rss_mb - self._total_mb)
         self._total_mb = rss_mb

@@ -1,4 +1,4 @@
-"""Holds the running agent to its budget: measures, asks the monitor what to do, and does it."""
+"""Holds the running agent to its budget: measures, asks the monitor for an action, and carries it out."""
 
 from __future__ import annotations
 
@@ -9,24 +9,18 @@ from typing import Protocol
 
 from edge_agent.memory.budget import Action, BudgetMonitor, Degrade, DegradeStep, Restart, Trim
 from edge_agent.memory.procfs import MemoryUse, read_memory
-from edge_agent.memory.trim import TrimResult
+from edge_agent.memory.trim import Trimmer
 from edge_agent.system.log import say
 
 _LOG = logging.getLogger(__name__)
 
 
 class Degrader(Protocol):
-    """The agent, as far as it can do with less."""
+    """Gives things up, to need less memory."""
 
     def degrade(self, step: DegradeStep) -> None:
         """Take the step. It may take effect later, for instance with the next frame; it must not raise."""
         ...
-
-
-class CanTrim(Protocol):
-    """Gives memory back: `edge_agent.memory.trim.Trimmer`."""
-
-    def trim(self) -> TrimResult: ...
 
 
 class MemoryGuard:
@@ -35,7 +29,7 @@ class MemoryGuard:
     def __init__(
         self,
         monitor: BudgetMonitor,
-        trimmer: CanTrim,
+        trimmer: Trimmer,
         degrader: Degrader,
         measure: Callable[[], MemoryUse] = read_memory,
         monotonic_s: Callable[[], float] = time.monotonic,
@@ -63,13 +57,13 @@ class MemoryGuard:
         return self._highest_mb
 
     def check(self) -> Restart | None:
-        """Measure, and do what the budget asks for. Restart is returned when the process has to end."""
+        """Measure, and do what the budget asks for. Returns a Restart when the process has to end."""
         self._use = self._measure()
         self._highest_mb = max(self._highest_mb, self._use.rss_mb)
         return self._carry_out(self._monitor.sample(self._monotonic_s(), self._use.rss_mb))
 
     def trim(self) -> None:
-        """Give memory back to the system; done by `check` where the budget asks for it."""
+        """Give memory back to the system now; `check` does so where the budget asks for it."""
         result = self._trimmer.trim()
         say(
             _LOG,

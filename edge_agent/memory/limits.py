@@ -1,4 +1,4 @@
-"""The memory budget as the choice of an engine needs it: the budget, and the soft limit below it."""
+"""The memory budget, and the soft limit below it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from edge_agent.config.schema import MemoryConfig
 
 @dataclass(frozen=True, slots=True)
 class BudgetLimits:
-    """The memory budget, as far as the choice needs it, in MB."""
+    """How much resident memory the agent may take, in MB."""
 
     budget_mb: float
+    """The hard limit."""
     soft_mb: float
+    """From here on memory is trimmed."""
 
     @classmethod
-    def of(cls, config: MemoryConfig) -> BudgetLimits:
+    def from_config(cls, config: MemoryConfig) -> BudgetLimits:
         return cls(config.budget_mb, config.budget_mb * config.soft_percent / 100)
 
     def advised_budget_mb(self, floor_mb: float) -> int:

@@ -1,4 +1,4 @@
-"""Reads how much memory a process and its children really occupy, from /proc."""
+"""Reads how much memory a process and its children occupy, from /proc."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ class MemoryUse:
     file_mb: float
     peak_mb: float
     """The sum of each process's own peak (VmHWM): at least the peak of the sum."""
-    processes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class Mapping:
     path: str
     device: str = ""
     private_kb: int | None = None
-    """Pages that the process has written to, in memory or swapped out. None: not told."""
+    """Pages that the process has written to, in memory or swapped out. None: unknown."""
 
     @property
     def length(self) -> int:
@@ -62,7 +61,7 @@ def parse_status(text: str) -> MemoryUse:
 
 
 def parse_parent(text: str) -> int:
-    """Return the parent's process id from the text of /proc/PID/status; 0 where it is not told."""
+    """Return the parent's process id from the text of /proc/PID/status; 0 where there is none."""
     value = _field(text, "PPid")
     return int(value) if _is_number(value) else 0
 
@@ -87,7 +86,7 @@ def parse_smaps(text: str) -> tuple[Mapping, ...]:
 
 
 def read_memory(pid: int | None = None, proc: Path = PROC) -> MemoryUse:
-    """Return what process `pid` (None: this one) and all its descendants occupy.
+    """Return the memory that process `pid` (None: this one) and all its descendants occupy.
 
     On kernels 6.2 to 6.16 the figures of /proc/PID/status may be off by some hundred kB, since each CPU keeps
     a share of the count to itself; that is well below what the budget is decided by.
@@ -150,7 +149,6 @@ def _total(uses: list[MemoryUse]) -> MemoryUse:
         anon_mb=sum(use.anon_mb for use in uses),
         file_mb=sum(use.file_mb for use in uses),
         peak_mb=sum(use.peak_mb for use in uses),
-        processes=len(uses),
     )
 
 

@@ -1,7 +1,7 @@
 """Gives memory back to the system: what the allocator keeps for later, and code that has not run lately.
 
 Written for glibc, whose allocator keeps freed memory to itself; with another C library the functions here do
-nothing, and `AllocatorTuning.note` and `TrimResult.note` say so.
+nothing, and `TrimResult.note` says so.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 _MADV_DONTNEED = 4  # from Linux's asm-generic/mman-common.h
+
+_ARENAS = 2  # heaps for all threads together, instead of eight a core
+_LEAN_RETURN_FROM_KB = 256
 
 _NOT_GLIBC = "not glibc: its allocator has no malloc_trim"
 
@@ -39,27 +42,13 @@ class Libc(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class AllocatorTuning:
-    """What `tune_allocator` set."""
-
-    arenas: int
-    threshold_kb: int
-    note: str = ""
-    """Why nothing was set; empty where it was."""
-
-
-@dataclass(frozen=True, slots=True)
 class TrimResult:
-    """What one trim achieved, in MB of resident memory; both figures are measured."""
+    """Resident memory before and after a trim, in MB; both figures are measured."""
 
     before_mb: float
     after_mb: float
-    mappings_dropped: int
     note: str = ""
-
-    @property
-    def freed_mb(self) -> float:
-        return self.before_mb - self.after_mb
+    """Why nothing was done; empty where it was."""
 
 
 class SystemLibc:
@@ -84,28 +73,29 @@ class SystemLibc:
         return bool(madvise(start, length, _MADV_DONTNEED) == 0)
 
 
-def tune_allocator(libc: Libc, *, arenas: int = 2, threshold_kb: int = 0) -> AllocatorTuning:
-    """Keep the allocator from hoarding; call it before threads are started and engines loaded.
+def tune_allocator(libc: Libc, engine: str = "") -> None:
+    """Set the allocator up for an engine. No other place does, so that what is measured is what runs.
 
-    `arenas` bounds how many separate heaps the threads get. With `threshold_kb` above 0, blocks of that size
-    and larger are returned to the system as soon as they are freed, at the price of page faults in each frame
-    that allocates them anew; at 0 the allocator's own, growing thresholds are left alone.
+    Call it without an engine before threads are started: it bounds how many separate heaps they get. Call it
+    again once the engine is loaded. With `xnnpack`, where nothing but pictures comes and goes, blocks of
+    256 kB and more are returned to the system as soon as they are freed: they have all sizes, and would
+    fragment the heap. torch allocates such blocks in each frame; returned at once, they would cost it
+    thousands of page faults a frame (docs/memory.md), so it keeps glibc's own, growing thresholds.
     """
-    if not libc.mallopt(_M_ARENA_MAX, arenas):
-        return AllocatorTuning(0, 0, _NOT_GLIBC)
-    if threshold_kb > 0:
-        libc.mallopt(_M_MMAP_THRESHOLD, threshold_kb * 1024)
-        libc.mallopt(_M_TRIM_THRESHOLD, threshold_kb * 1024)
-    return AllocatorTuning(arenas, threshold_kb)
+    libc.mallopt(_M_ARENA_MAX, _ARENAS)
+    if engine == "xnnpack":
+        libc.mallopt(_M_MMAP_THRESHOLD, _LEAN_RETURN_FROM_KB * 1024)
+        libc.mallopt(_M_TRIM_THRESHOLD, _LEAN_RETURN_FROM_KB * 1024)
 
 
 def droppable(mappings: Sequence[Mapping]) -> tuple[Mapping, ...]:
-    """The mappings whose pages can be forgotten without loss: code and constants of programs and libraries.
+    """Return the mappings whose pages can be forgotten: code and constants of programs and libraries.
 
-    What is left alone, since losing it kills the process: whatever may be written to, and whatever has been
-    written to in spite of being read-only now. That is the data in which the dynamic linker has put
-    addresses (`r--p`), and the rare code with addresses in it; their private pages give them away. Files
-    without code are left alone too: another thread may close them, and map something else in their place.
+    Mappings that may be written to are left alone, and so are those that have been written to although they
+    are read-only now, since a process that loses those pages dies. The latter are the data in which the
+    dynamic linker has put addresses (`r--p`), and the rare code with addresses in it; their private pages
+    give them away. Files without code are left alone too: another thread may close them, and map something
+    else in their place.
     """
     untouched = [m for m in mappings if m.inode > 0 and m.private_kb == 0]
     code = {(m.device, m.inode) for m in mappings if m.permissions == "r-xp" and m.inode > 0}
@@ -126,11 +116,10 @@ class Trimmer:
         self._measure = measure
 
     def trim(self) -> TrimResult:
-        """Return free heap pages to the system and forget code pages: what is in use comes back by itself."""
+        """Return free heap pages to the system and forget code pages; those in use are soon read again."""
         before = self._measure().rss_mb
-        heap = self._libc.malloc_trim()
-        if heap is None:
-            return TrimResult(before, before, 0, _NOT_GLIBC)
-        mappings = droppable(self._read_mappings())
-        dropped = sum(self._libc.drop(mapping.start, mapping.length) for mapping in mappings)
-        return TrimResult(before, self._measure().rss_mb, dropped)
+        if self._libc.malloc_trim() is None:
+            return TrimResult(before, before, _NOT_GLIBC)
+        for mapping in droppable(self._read_mappings()):
+            self._libc.drop(mapping.start, mapping.length)
+        return TrimResult(before, self._measure().rss_mb)

@@ -18,12 +18,12 @@ from edge_agent.mqtt.contract.topics import Topics
 from edge_agent.mqtt.events.queue import EventQueue
 from edge_agent.mqtt.mailbox import Lane, Mailbox
 from edge_agent.mqtt.session import OFFLINE, Counters, Session, SessionState
-from edge_agent.mqtt.wire.backoff import Backoff
 from edge_agent.mqtt.wire.connection import Ack, Connection, SubscriptionRefused
 from edge_agent.mqtt.wire.credentials import client_id
 from edge_agent.mqtt.wire.dialer import Dialer
 from edge_agent.mqtt.wire.size_limit import SizeLimit
 from edge_agent.mqtt.wire.status import BrokerConnectionError, BrokerStatus
+from edge_agent.system.backoff import Backoff
 from edge_agent.system.clock import Clock
 from edge_agent.system.log import RepeatedError, say
 from edge_agent.system.wake import Wake

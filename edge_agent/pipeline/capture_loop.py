@@ -7,13 +7,15 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
+from edge_agent.config.schema import SourceConfig
 from edge_agent.errors import SourceError
 from edge_agent.frame import Frame
 from edge_agent.pipeline.latest import LatestFrame
-from edge_agent.pipeline.pace import Pacer, reopen_pause_s
+from edge_agent.pipeline.pace import Pacer
 from edge_agent.sources import Source, Streaming
+from edge_agent.system.backoff import Backoff
 from edge_agent.system.log import RepeatedError, say
 
 _LOG = logging.getLogger(__name__)
@@ -26,11 +28,11 @@ CaptureState = Literal["starting", "running", "reopening", "paused", "ended"]
 
 @dataclass(frozen=True, slots=True)
 class CaptureStatus:
-    """What the capture thread is doing, at one moment."""
+    """The state of the capture thread at one moment."""
 
     state: CaptureState
     description: str
-    """Of the source, without secrets."""
+    """Names the source, without secrets."""
     frames: int = 0
     """Captured since the start, by every source there was."""
     dropped: int = 0
@@ -39,8 +41,6 @@ class CaptureStatus:
     """How often a source that had failed delivered again."""
     last_error: str = ""
     consecutive_failures: int = 0
-    last_frame_s: float | None = None
-    """When the last frame was captured, in seconds of `time.monotonic()`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +52,13 @@ class CapturePolicy:
     reopen_min_s: float
     reopen_max_s: float
 
+    @classmethod
+    def from_config(cls, config: SourceConfig) -> Self:
+        return cls(config.fps, config.reopen_min_s, config.reopen_max_s)
+
 
 class CaptureObserver(Protocol):
-    """Who wants to know that the capture thread is alive: the watchdog's gate."""
+    """Learns that the capture thread is alive: the watchdog's gate."""
 
     def captured(self) -> None:
         """A frame is on its way to the classifier."""
@@ -65,7 +69,7 @@ class CaptureObserver(Protocol):
         ...
 
     def idle(self) -> None:
-        """There rightly is no frame: the source is being reopened, paused, or none is due."""
+        """There is no frame for a good reason: the source is being reopened, paused, or none is due."""
         ...
 
 
@@ -95,6 +99,7 @@ class CaptureLoop:
         self._clock = clock
         self._sleep = sleep
         self._pacer = Pacer(policy.fps)
+        self._backoff = Backoff(policy.reopen_min_s, policy.reopen_max_s)
         self._errors = RepeatedError(_LOG, clock)
         self._is_open = False
         self._pending: Frame | None = None
@@ -153,7 +158,7 @@ class CaptureLoop:
             self._commanded.set()
 
     def _round(self) -> bool:
-        """Do what is next; False when it is all over."""
+        """Do what is next; False when there is nothing left to do."""
         stopping, paused = self._take_commands()
         if stopping:
             return False
@@ -178,16 +183,23 @@ class CaptureLoop:
             policy, self._next_policy = self._next_policy, None
             stopping, paused = self._stopping, self._paused
         if policy is not None:
-            self._policy = policy
-            self._pacer = Pacer(policy.fps)
+            self._follow(policy)
         if source is not None and not stopping:
             self._change_source(source)
         return stopping, paused
+
+    def _follow(self, policy: CapturePolicy) -> None:
+        pauses_s = (policy.reopen_min_s, policy.reopen_max_s)
+        if pauses_s != (self._policy.reopen_min_s, self._policy.reopen_max_s):
+            self._backoff = Backoff(*pauses_s)
+        self._policy = policy
+        self._pacer = Pacer(policy.fps)
 
     def _change_source(self, source: Source) -> None:
         self._close_source()
         self._pending = None
         self._source = source
+        self._backoff.reset()
         say(_LOG, logging.INFO, f"the source is now {source.description}")
         self._errors.recovered(_TROUBLE, "the source that failed was replaced")
         self._status = replace(
@@ -217,7 +229,7 @@ class CaptureLoop:
             say(_LOG, logging.INFO, f"{self._source.description} has ended", frames=self._status.frames)
             return False
         self._pacer.taken(self._clock())
-        self._count(frame)
+        self._count_frame()
         self._hand_over(frame)
         return True
 
@@ -231,9 +243,10 @@ class CaptureLoop:
                 self._rest(wait_s)
         return not self._commanded.is_set()
 
-    def _count(self, frame: Frame) -> None:
+    def _count_frame(self) -> None:
         failures = self._status.consecutive_failures
         if failures:
+            self._backoff.reset()
             self._errors.recovered(_TROUBLE, f"{self._source.description} delivers again")
         self._status = replace(
             self._status,
@@ -241,11 +254,10 @@ class CaptureLoop:
             frames=self._status.frames + 1,
             reopened=self._status.reopened + (failures > 0),
             consecutive_failures=0,
-            last_frame_s=frame.captured_s,
         )
 
     def _hand_over(self, frame: Frame) -> None:
-        # Before the frame can be taken: the observer must not hear of its end before its beginning.
+        # Before the frame can be taken: otherwise the observer might see it processed before it is captured.
         self._observer.captured()
         if self._source.live:
             self._frames.put(frame)
@@ -257,7 +269,7 @@ class CaptureLoop:
     def _recover_from(self, error: SourceError) -> None:
         self._close_source()
         failures = self._status.consecutive_failures + 1
-        pause_s = reopen_pause_s(failures, self._policy.reopen_min_s, self._policy.reopen_max_s)
+        pause_s = self._backoff.next_s()
         self._errors.report(_TROUBLE, str(error), reopening_in_s=pause_s)
         self._status = replace(
             self._status, state="reopening", last_error=str(error), consecutive_failures=failures

@@ -8,38 +8,30 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Protocol, Self
 
 from edge_agent.config.schema import Config, MotionConfig, PublishConfig, StabilizerConfig
-from edge_agent.daemon.health import FrameRate, FrameStats
 from edge_agent.errors import EngineError
 from edge_agent.frame import Frame
-from edge_agent.inference import Prediction
 from edge_agent.inference.loading import LoadedModel
-from edge_agent.mqtt.contract.payloads import (
-    FrameRef,
-    LabelChanged,
-    ModelRef,
-    RawPrediction,
-    StageLatency,
-    State,
-    utc,
-)
+from edge_agent.mqtt.contract.payloads import LabelChanged, RawPrediction, State
+from edge_agent.pipeline.answers import Answer, Moment
+from edge_agent.pipeline.frame_stats import FrameRate, FrameStats
 from edge_agent.pipeline.jpeg import encode_jpeg
 from edge_agent.pipeline.latest import LatestFrame
 from edge_agent.pipeline.motion import MotionGate
-from edge_agent.pipeline.stabilizer import LabelChange, PublishGate, Stabilizer, Stable
+from edge_agent.pipeline.stabilizer import PublishGate, Stabilizer, Stable
 from edge_agent.system.clock import Clock
 from edge_agent.system.log import RepeatedError
+from edge_agent.system.systemd import WatchdogGate
 
 _LOG = logging.getLogger(__name__)
 _TAKE_TIMEOUT_S = 0.5
 _MOST_FAILURES = 10
 
 
-class Outlet(Protocol):
-    """Where answers go: the MQTT publisher. None of these blocks."""
+class ResultSink(Protocol):
+    """Where answers go: the link to the broker. None of these blocks."""
 
     def publish_state(self, state: State) -> None: ...
     def publish_event(self, changed: LabelChanged) -> None: ...
@@ -47,23 +39,16 @@ class Outlet(Protocol):
     def publish_image(self, jpeg: bytes) -> None: ...
 
 
-class Progress(Protocol):
-    """Who wants to know that frames get through: the watchdog's gate."""
-
-    def processed(self) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the loop follows of the configuration; replaced as a whole when the configuration changes."""
+    """The part of the configuration that the loop follows; replaced as a whole when that changes."""
 
     stabilizer: StabilizerConfig
     publish: PublishConfig
     motion: MotionConfig
 
     @classmethod
-    def of(cls, config: Config) -> Self:
-        """Return the rules that are in the configuration."""
+    def from_config(cls, config: Config) -> Self:
         return cls(config.stabilizer, config.publish, config.motion)
 
 
@@ -78,21 +63,22 @@ class InferenceLoop:
         frames: LatestFrame,
         model: LoadedModel,
         rules: Rules,
-        *,
-        outlet: Outlet,
+        sink: ResultSink,
         next_seq: Callable[[], int],
         clock: Clock,
-        progress: Progress,
+        progress: WatchdogGate,
+        *,
         max_frames: int | None = None,
     ) -> None:
-        """`max_frames`: end after so many classified frames; None for never."""
+        """`next_seq` returns the number of the next message; `max_frames`: end after so many classified
+        frames, None for never."""
         self._frames = frames
         self._model = model
         self._publish = rules.publish
         self._stabilizer = Stabilizer(rules.stabilizer)
         self._gate = PublishGate(rules.publish.state, rules.publish.heartbeat_s)
         self._motion = MotionGate(rules.motion)
-        self._outlet = outlet
+        self._sink = sink
         self._next_seq = next_seq
         self._clock = clock
         self._progress = progress
@@ -134,7 +120,7 @@ class InferenceLoop:
         return self._last_frame
 
     def take_rate(self) -> FrameRate:
-        """Frame rate and latency since this was last asked."""
+        """Frame rate and latency since the last call."""
         return self._stats.take(self._clock.monotonic_s())
 
     def stop(self) -> None:
@@ -142,11 +128,11 @@ class InferenceLoop:
         self._stopping.set()
 
     def between_frames(self, action: Callable[[], None]) -> None:
-        """Have `action` done on the inference thread before the next frame; an error in it ends the loop."""
+        """Call `action` on the inference thread before the next frame; an error in it ends the loop."""
         self._actions.put(action)
 
     def adopt(self, rules: Rules) -> None:
-        """Follow other rules; the votes and the label so far are kept. To be called between frames."""
+        """Follow other rules, keeping the votes and the label so far. Call it between frames."""
         self._publish = rules.publish
         self._stabilizer.adopt(rules.stabilizer)
         self._gate = PublishGate(rules.publish.state, rules.publish.heartbeat_s)
@@ -154,11 +140,11 @@ class InferenceLoop:
 
     @property
     def model(self) -> LoadedModel:
-        """What classifies now."""
+        """The model that classifies now."""
         return self._model
 
     def use_model(self, model: LoadedModel) -> None:
-        """Classify with another one. To be called between frames."""
+        """Classify with another model. Call it between frames; the old one is not closed."""
         self._model = model
 
     def run(self) -> None:
@@ -211,86 +197,23 @@ class InferenceLoop:
     def process(self, frame: Frame) -> None:
         """Classify one frame and publish what follows from it. Raises EngineError."""
         prediction = self._model.classifier.classify(frame)
-        now_s = self._clock.monotonic_s()
-        moment = self._moment(frame, now_s)
+        answer = Answer(frame, prediction, Moment.now(self._clock))
+        now_s = answer.classified.monotonic_s
         stable = self._stabilizer.update(prediction.top, now_s)
         if stable.change is not None:
-            self._publish_change(stable.change, moment)
+            self._sink.publish_event(answer.changed(stable.change, self._next_seq()))
         if self._gate.is_due(now_s, changed=stable.change is not None):
-            self._outlet.publish_state(self._state(frame, prediction, stable, moment, now_s))
+            self._sink.publish_state(answer.state(stable, self._model, self._next_seq()))
         if self._publish.prediction:
-            self._outlet.publish_prediction(self._raw(frame, prediction, moment, now_s))
+            self._sink.publish_prediction(answer.raw())
         if self._publish.image and now_s - self._last_image_s >= self._publish.image_interval_s:
             self._last_image_s = now_s
-            self._outlet.publish_image(encode_jpeg(frame.pixels, self._publish.image_quality))
-        self._finish(frame, stable, now_s)
+            self._sink.publish_image(encode_jpeg(frame.pixels, self._publish.image_quality))
+        self._finish(answer, stable)
 
-    def _finish(self, frame: Frame, stable: Stable, now_s: float) -> None:
-        self._last_frame = frame
+    def _finish(self, answer: Answer, stable: Stable) -> None:
+        self._last_frame = answer.frame
         self._classified += 1
         self._shown = f"{stable.label} {stable.score:.0%}"
-        self._stats.add(_age_ms(frame, now_s))
+        self._stats.add(answer.age_ms)
         self._progress.processed()
-
-    def _moment(self, frame: Frame, now_s: float) -> Moment:
-        """When the frame was captured, by the wall clock as it goes now."""
-        captured_s = self._clock.time_s() - (now_s - frame.captured_s)
-        return Moment(utc(captured_s), self._clock.synced())
-
-    def _publish_change(self, change: LabelChange, moment: Moment) -> None:
-        self._outlet.publish_event(
-            LabelChanged(
-                seq=self._next_seq(),
-                ts=moment.ts,
-                ts_synced=moment.synced,
-                from_label=change.from_label,
-                to_label=change.to_label,
-                score=change.score,
-            )
-        )
-
-    def _state(
-        self, frame: Frame, prediction: Prediction, stable: Stable, moment: Moment, now_s: float
-    ) -> State:
-        return State(
-            seq=self._next_seq(),
-            ts=moment.ts,
-            ts_synced=moment.synced,
-            label=stable.label,
-            score=stable.score,
-            unknown=stable.unknown,
-            top=prediction.top,
-            frame=FrameRef(frame.id, _age_ms(frame, now_s)),
-            model=_model_ref(self._model),
-            latency_ms=_latency(frame, prediction),
-        )
-
-    def _raw(self, frame: Frame, prediction: Prediction, moment: Moment, now_s: float) -> RawPrediction:
-        return RawPrediction(
-            ts=moment.ts,
-            ts_synced=moment.synced,
-            top=prediction.top,
-            frame=FrameRef(frame.id, _age_ms(frame, now_s)),
-            latency_ms=_latency(frame, prediction),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """A time by the wall clock, and whether that had been set."""
-
-    ts: datetime
-    synced: bool
-
-
-def _model_ref(model: LoadedModel) -> ModelRef:
-    sidecar, engine = model.artifact.sidecar, model.engine.info
-    return ModelRef(sidecar.name, sidecar.sha256, engine.precision, engine.engine)
-
-
-def _age_ms(frame: Frame, now_s: float) -> float:
-    return (now_s - frame.captured_s) * 1000
-
-
-def _latency(frame: Frame, prediction: Prediction) -> StageLatency:
-    return StageLatency(frame.capture_ms, prediction.preprocess_ms, prediction.infer_ms)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_agent.model.sidecar import Artifact
 from edge_agent.tools.demo.bundled import PICTURES_DIR
 from edge_agent.tools.demo.subscriber import Subscriber
+from tests.daemon.helpers import DEVICE, receive
 from tests.daemon.process import Daemon, merged
 from tests.mqtt.brokers import HOST, Mosquitto
 
-DEVICE = "porch"
-
 StartDaemon = Callable[..., Daemon]
+Ask = Callable[..., Any]
 
 
 @pytest.fixture
@@ -55,7 +58,7 @@ def settings(lite0: Artifact, broker: Mosquitto) -> dict[str, Any]:
 
 @pytest.fixture
 def start(tmp_path: Path, settings: dict[str, Any]) -> Iterator[StartDaemon]:
-    """Starts a daemon with the settings, changed as told; all are killed at the end."""
+    """Starts a daemon with the settings and the changes given; all are killed at the end."""
     daemons: list[Daemon] = []
 
     def start_daemon(*arguments: str, program: tuple[str, ...] = (), **changes: Any) -> Daemon:
@@ -68,3 +71,24 @@ def start(tmp_path: Path, settings: dict[str, Any]) -> Iterator[StartDaemon]:
     yield start_daemon
     for daemon in daemons:
         daemon.kill()
+
+
+@pytest.fixture
+def ask(broker: Mosquitto, subscriber: Subscriber) -> Iterator[Ask]:
+    """Sends a request, and returns its response."""
+    client = Client(CallbackAPIVersion.VERSION2)
+    client.connect(HOST, broker.port)
+    client.loop_start()
+
+    def send(verb: str, *, retain: bool = False, await_answer: bool = True, **request: Any) -> Any:
+        client.publish(
+            f"edge_agent/{DEVICE}/request/{verb}", json.dumps(request), 1, retain
+        ).wait_for_publish(5)
+        if not await_answer:
+            return None
+        is_it = lambda answer: answer["transaction"] == request.get("transaction")  # noqa: E731
+        return receive(subscriber, f"response/{verb}", is_it)
+
+    yield send
+    client.disconnect()
+    client.loop_stop()

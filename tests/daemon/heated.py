@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from unittest.mock import patch
 
-from edge_agent import cli
 from edge_agent.system.board import Board
+from tests.daemon.variant import run_variant
 
 if __name__ == "__main__":
-    with patch("edge_agent.daemon.agent.Board", lambda: Board(Path(os.environ["BOARD_ROOT"]))):
-        sys.exit(cli.main())
+    sys.exit(run_variant(board=Board(Path(os.environ["BOARD_ROOT"]))))

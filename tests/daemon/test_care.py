@@ -13,7 +13,7 @@ import pytest
 from edge_agent.tools.demo.bundled import PICTURES_DIR
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.daemon.conftest import StartDaemon
-from tests.daemon.test_daemon import RIGHT, START_S, receive
+from tests.daemon.helpers import RIGHT, START_S, receive
 
 HEATED = (str(Path(__file__).parent / "heated.py"),)
 

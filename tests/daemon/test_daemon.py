@@ -5,52 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import pytest
 
 from edge_agent.errors import EXIT_FAILURE, EXIT_OK, EXIT_RESTART, EXIT_USAGE
 from edge_agent.model.sidecar import Artifact
-from edge_agent.mqtt.contract.message import Incoming
-from edge_agent.tools.demo.bundled import BUNDLED_PICTURES, PICTURES_DIR
+from edge_agent.tools.demo.bundled import PICTURES_DIR
 from edge_agent.tools.demo.subscriber import Subscriber
-from tests.daemon.conftest import DEVICE, StartDaemon
+from tests.daemon.conftest import StartDaemon
+from tests.daemon.helpers import DEVICE, NAMES, PROMPT_S, RIGHT, START_S, of, payloads, receive
 from tests.mqtt.brokers import Mosquitto, collect, wait_until
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schema"
-RIGHT = {picture.name: picture.labels for picture in BUNDLED_PICTURES}
-NAMES = sorted(RIGHT)
-START_S = 60.0
-PROMPT_S = 10.0  # what takes two seconds at most on an idle machine
-
-
-def anything(_payload: Any) -> bool:
-    return True
-
-
-def of(topic: str, accept: Callable[[Any], bool] = anything) -> Callable[[Incoming], bool]:
-    """Accepts a fresh message on that topic whose payload is accepted."""
-
-    def is_it(message: Incoming) -> bool:
-        if message.retained or message.topic != f"edge_agent/{DEVICE}/{topic}":
-            return False
-        is_text = topic == "availability"
-        return accept(message.payload.decode() if is_text else json.loads(message.payload))
-
-    return is_it
-
-
-def payloads(messages: list[Incoming], topic: str) -> list[Any]:
-    return [json.loads(message.payload) for message in messages if of(topic)(message)]
-
-
-def receive(subscriber: Subscriber, topic: str, accept: Callable[[Any], bool] = anything) -> Any:
-    """Wait for such a message; returns its payload."""
-    last = collect(subscriber, of(topic, accept), START_S)[-1].payload
-    return last.decode() if topic == "availability" else json.loads(last)
 
 
 def test_each_picture_of_a_folder_becomes_one_valid_state(start: StartDaemon, subscriber: Subscriber) -> None:

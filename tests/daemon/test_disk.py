@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from edge_agent.tools.demo.subscriber import Subscriber
+from tests.daemon.helpers import START_S, receive
 from tests.daemon.process import Daemon
-from tests.daemon.test_daemon import START_S, receive
 from tests.mqtt.brokers import Mosquitto, wait_until
 
 MEMORY = Path("/dev/shm")

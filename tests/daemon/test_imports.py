@@ -10,7 +10,7 @@ import pytest
 from edge_agent.errors import EXIT_OK
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.daemon.conftest import StartDaemon
-from tests.daemon.test_daemon import receive
+from tests.daemon.helpers import receive
 
 REPORTING = ("-X", "importtime", "-m", "edge_agent")
 COSTLY = {"urllib.request", "http.client", "email", "asyncio", "torch", "cv2"}

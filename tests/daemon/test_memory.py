@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import statistics
 import time
 from functools import partial
@@ -9,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from edge_agent.errors import EXIT_RESTART, EXIT_USAGE
 from edge_agent.memory.procfs import read_memory
 from edge_agent.model.sidecar import Artifact
 from edge_agent.tools.demo.subscriber import Subscriber
-from tests.daemon.conftest import StartDaemon
+from tests.daemon.conftest import Ask, StartDaemon
+from tests.daemon.helpers import DEVICE, RIGHT, START_S, receive
 from tests.daemon.process import Daemon
-from tests.daemon.test_daemon import receive
-from tests.mqtt.brokers import wait_until
+from tests.mqtt.brokers import collect, wait_until
 
 LEAKY = (str(Path(__file__).parent / "leaky.py"),)
 SOAK_FRAMES = 5000
@@ -41,6 +43,65 @@ def test_a_leak_is_trimmed_degraded_and_at_last_restarted_with_its_reason(
     daemon.start()
     info = receive(subscriber, "info", lambda payload: payload["restart_reason"])
     assert "is above the budget of 180 MB after trimming, no_images" in info["restart_reason"]
+
+
+def leak(monkeypatch: pytest.MonkeyPatch, *, until_mb: int) -> None:
+    """Let a leaky daemon grow to this size, and give each measure against it some seconds."""
+    for name, value in (("LEAK_MB", "4"), ("UNTIL_MB", str(until_mb)), ("SETTLE_S", "8")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+
+
+@pytest.mark.parametrize("engine", ["xnnpack", "torchscript"])
+def test_above_the_budget_the_weights_are_exchanged_while_it_runs(
+    start: StartDaemon, subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    budget_mb = 180 if engine == "xnnpack" else 500
+    leak(monkeypatch, until_mb=int(1.2 * budget_mb))
+    daemon = start(
+        program=LEAKY,
+        model={"engine": engine, "precision": "fp32"},
+        memory={"budget_mb": budget_mb, "check_interval_s": 0.2},
+    )
+    assert receive(subscriber, "state")["model"]["precision"] == "fp32"
+    state = receive(subscriber, "state", lambda payload: payload["model"]["precision"] == "fp16")
+    assert state["model"]["engine"] == engine
+    assert state["label"] in set().union(*RIGHT.values())
+    assert receive(subscriber, "state", partial(_has_reached, state["frame"]["id"] + 10))
+    assert "step=fp16_weights" in daemon.log
+    assert daemon.running
+
+
+def test_above_the_budget_the_camera_is_opened_again_with_smaller_frames(
+    start: StartDaemon, subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch, ask: Ask
+) -> None:
+    leak(monkeypatch, until_mb=220)
+    camera = {"width": 1280, "height": 960, "lores_width": 640, "lores_height": 480}
+    daemon = start(
+        program=LEAKY,
+        source={"type": "picamera2", "fps": 20, "picamera2": camera},
+        memory={"budget_mb": 180, "check_interval_s": 0.2},
+        control={"enabled": True},
+    )
+    receive(subscriber, "state")
+    assert snapshot_size(ask, subscriber) == (640, 480)
+    wait_until(lambda: "step=small_frame" in daemon.log, START_S)
+    wait_until(lambda: snapshot_size(ask, subscriber) == (320, 240))
+    assert daemon.log.count("the source is now picamera2 0") == 1
+    assert receive(subscriber, "health", lambda health: health["camera"]["state"] == "running")
+    # An edit does not bring the large frames back.
+    daemon.edit(source={"picamera2": camera | {"hflip": True}})
+    wait_until(lambda: daemon.log.count("the source is now picamera2 0") == 2)
+    assert snapshot_size(ask, subscriber) == (320, 240)
+
+
+def snapshot_size(ask: Ask, subscriber: Subscriber) -> tuple[int, int]:
+    """Width and height of the newest frame."""
+    ask("snapshot", transaction="s", await_answer=False)
+    topic = f"edge_agent/{DEVICE}/image"
+    jpeg = collect(subscriber, lambda message: message.topic == topic, START_S)[-1].payload
+    with Image.open(io.BytesIO(jpeg)) as picture:
+        return picture.size
 
 
 def test_health_tells_what_the_kernel_tells(start: StartDaemon, subscriber: Subscriber) -> None:

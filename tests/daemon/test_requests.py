@@ -4,42 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
-from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion
 from PIL import Image
 
 from edge_agent.tools.demo.subscriber import Subscriber
-from tests.daemon.conftest import DEVICE, StartDaemon
+from tests.daemon.conftest import Ask, StartDaemon
+from tests.daemon.helpers import DEVICE, START_S, of, receive
 from tests.daemon.process import Daemon
-from tests.daemon.test_daemon import START_S, of, receive
-from tests.mqtt.brokers import HOST, Mosquitto, collect
-
-Ask = Callable[..., Any]
-
-
-@pytest.fixture
-def ask(broker: Mosquitto, subscriber: Subscriber) -> Iterator[Ask]:
-    """Sends a request, and returns its response."""
-    client = Client(CallbackAPIVersion.VERSION2)
-    client.connect(HOST, broker.port)
-    client.loop_start()
-
-    def send(verb: str, *, retain: bool = False, await_answer: bool = True, **request: Any) -> Any:
-        client.publish(
-            f"edge_agent/{DEVICE}/request/{verb}", json.dumps(request), 1, retain
-        ).wait_for_publish(5)
-        if not await_answer:
-            return None
-        is_it = lambda answer: answer["transaction"] == request.get("transaction")  # noqa: E731
-        return receive(subscriber, f"response/{verb}", is_it)
-
-    yield send
-    client.disconnect()
-    client.loop_stop()
+from tests.mqtt.brokers import collect
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.daemon.conftest import StartDaemon
+from tests.daemon.helpers import receive
 from tests.daemon.process import Daemon
-from tests.daemon.test_daemon import receive
 
 QUIET_S = 4.0
 

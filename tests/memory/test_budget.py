@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +18,6 @@ from edge_agent.memory.budget import (
     DegradeStep,
     Restart,
     Trim,
-    policy_of,
 )
 
 _POLICY = BudgetPolicy(budget_mb=100, soft_mb=90, settle_s=10, trim_interval_s=30, grace_s=60)
@@ -106,6 +106,15 @@ def test_an_agent_with_nothing_to_give_up_is_restarted_after_trimming() -> None:
     assert isinstance(monitor.sample(_LATE + 10, 110), Restart)
 
 
+@pytest.mark.parametrize("check_interval_s", [0.2, 5, 15, 60, 600])
+def test_however_seldom_it_is_checked_trimming_is_not_all_that_is_done(check_interval_s: float) -> None:
+    policy = BudgetPolicy.from_config(MemoryConfig(budget_mb=100, check_interval_s=check_interval_s))
+    monitor = _monitor(policy=policy)
+    actions = [monitor.sample(_LATE + number * check_interval_s, 110) for number in range(1000)]
+    assert monitor.steps_taken == _STEPS
+    assert [type(action) for action in actions if isinstance(action, Restart)] == [Restart]
+
+
 def test_a_larger_budget_calms_it_at_once() -> None:
     monitor = _monitor()
     monitor.sample(_LATE, 110)
@@ -115,7 +124,7 @@ def test_a_larger_budget_calms_it_at_once() -> None:
 
 
 def test_the_policy_follows_the_configuration() -> None:
-    policy = policy_of(MemoryConfig(budget_mb=200, soft_percent=80, check_interval_s=3))
+    policy = BudgetPolicy.from_config(MemoryConfig(budget_mb=200, soft_percent=80, check_interval_s=3))
     assert (policy.budget_mb, policy.soft_mb, policy.settle_s) == (200, 160, 6)
 
 
@@ -148,7 +157,7 @@ def test_whatever_memory_does_the_rules_hold(course: _Course, steps: list[Degrad
             assert trims
             assert min(trims) < now_s
         if action is not None:
-            assert rss_mb >= _POLICY.calm_mb
+            assert rss_mb >= _POLICY.recovered_mb
     assert len(restarts) <= 1
     assert not restarts or all(action is None for _, _, action in taken[restarts[0] + 1 :])
 

@@ -9,10 +9,9 @@ from edge_agent.memory.procfs import MemoryUse
 def test_each_part_is_charged_with_what_it_added() -> None:
     figures = iter([10.0, 25.5, 24.5])
     costs = SubsystemCosts(lambda: MemoryUse(next(figures), 0, 0, 0))
-    for name in ("python", "model", "trim"):
-        costs.record(name)
+    added_mb = [costs.record(name).added_mb for name in ("python", "model", "trim")]
     assert costs.summary() == "python 10.0 MB, model +15.5, trim -1.0: 24.5 MB"
-    assert [cost.added_mb for cost in costs.costs] == [10.0, 15.5, -1.0]
+    assert added_mb == [10.0, 15.5, -1.0]
 
 
 def test_nothing_recorded_is_said() -> None:

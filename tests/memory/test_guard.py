@@ -11,17 +11,18 @@ from edge_agent.errors import EXIT_RESTART
 from edge_agent.memory.budget import BudgetMonitor, BudgetPolicy, DegradeStep, Restart
 from edge_agent.memory.guard import MemoryGuard
 from edge_agent.memory.procfs import MemoryUse
-from edge_agent.memory.trim import TrimResult
+from edge_agent.memory.trim import Trimmer
+from tests.clock import FakeClock
 
 _POLICY = BudgetPolicy(budget_mb=100, soft_mb=90, settle_s=0, trim_interval_s=30, grace_s=0)
 
 
 class FakeAgent:
-    """An agent whose memory is a number: trimming and each step take something off it."""
+    """An agent whose memory is a number: trimming and each step take something off it. Its C library, too."""
 
     def __init__(self, rss_mb: float, trim_mb: float = 0, step_mb: float = 0) -> None:
         self.rss_mb = rss_mb
-        self.now_s = 0.0
+        self._clock = FakeClock()
         self.trims = 0
         self.steps: list[DegradeStep] = []
         self._trim_mb = trim_mb
@@ -31,13 +32,19 @@ class FakeAgent:
         return MemoryUse(self.rss_mb, 0, 0, self.rss_mb)
 
     def clock(self) -> float:
-        self.now_s += 5
-        return self.now_s
+        self._clock.advance(5)
+        return self._clock.now_s
 
-    def trim(self) -> TrimResult:
+    def mallopt(self, parameter: int, value: int) -> bool:
+        raise AssertionError(f"not asked for: {parameter} {value}")
+
+    def malloc_trim(self) -> bool | None:
         self.trims += 1
-        before, self.rss_mb = self.rss_mb, self.rss_mb - self._trim_mb
-        return TrimResult(before, self.rss_mb, 3)
+        self.rss_mb -= self._trim_mb
+        return True
+
+    def drop(self, start: int, length: int) -> bool:
+        raise AssertionError(f"not asked for: {start} {length}")
 
     def degrade(self, step: DegradeStep) -> None:
         self.steps.append(step)
@@ -45,7 +52,8 @@ class FakeAgent:
 
     def guard(self) -> MemoryGuard:
         monitor = BudgetMonitor(_POLICY, tuple(DegradeStep), started_s=0)
-        return MemoryGuard(monitor, self, self, self.measure, self.clock)
+        trimmer = Trimmer(self, tuple, self.measure)
+        return MemoryGuard(monitor, trimmer, self, self.measure, self.clock)
 
 
 def test_an_agent_within_its_budget_is_only_measured() -> None:
@@ -72,7 +80,7 @@ def test_steps_are_taken_until_the_budget_holds() -> None:
     assert agent.steps == [DegradeStep.FP16_WEIGHTS, DegradeStep.NO_IMAGES]
 
 
-def test_an_agent_that_nothing_helps_is_told_to_restart() -> None:
+def test_an_agent_that_nothing_helps_has_to_restart() -> None:
     guard = FakeAgent(rss_mb=115).guard()
     answers = [guard.check() for _ in range(8)]
     assert [type(answer) for answer in answers if answer] == [Restart]

@@ -21,8 +21,9 @@ from edge_agent.mqtt.publisher import Publisher, Subscription
 from edge_agent.mqtt.requests import Control, Reloaded
 from edge_agent.system.clock import SystemClock
 from edge_agent.system.secret import Secret, SecretUrl
+from tests.clock import FakeClock
 from tests.mqtt.brokers import wait_until
-from tests.mqtt.samples import TOPICS, FakeClock
+from tests.mqtt.samples import TOPICS
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "schema" / "response.schema.json").read_text())
 

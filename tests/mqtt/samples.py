@@ -1,8 +1,7 @@
-"""Payloads and clocks for the publisher's tests."""
+"""Payloads for the publisher's tests."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from edge_agent.config.schema import Config, MqttConfig
@@ -29,28 +28,6 @@ from edge_agent.mqtt.wire.status import BrokerStatus
 TOPICS = Topics("edge_agent", "porch")
 NOON = datetime(2025, 6, 1, 12, 0, 0, 123456, UTC)
 TOP = (Score("tabby", 281, 0.61239), Score("tiger cat", 282, 0.2), Score("Egyptian cat", 285, 0.1))
-
-
-@dataclass(slots=True)
-class FakeClock:
-    """A clock that stands still until `advance` moves it."""
-
-    now_s: float = 1000.0
-    wall_s: float = 1_750_000_000.0
-    is_synced: bool = True
-
-    def monotonic_s(self) -> float:
-        return self.now_s
-
-    def time_s(self) -> float:
-        return self.wall_s
-
-    def synced(self) -> bool:
-        return self.is_synced
-
-    def advance(self, seconds: float) -> None:
-        self.now_s += seconds
-        self.wall_s += seconds
 
 
 def broker_config(port: int, **changes: object) -> MqttConfig:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from edge_agent.mqtt.contract.message import Message
 from edge_agent.mqtt.mailbox import Lane, Mailbox
-from tests.mqtt.samples import FakeClock
+from tests.clock import FakeClock
 
 ALL = tuple(Lane)
 

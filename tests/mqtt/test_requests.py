@@ -19,9 +19,10 @@ from edge_agent.mqtt.contract.message import Incoming
 from edge_agent.mqtt.publisher import Subscription
 from edge_agent.mqtt.requests import Control, TokenBucket
 from edge_agent.system.clock import SystemClock
+from tests.clock import FakeClock
 from tests.mqtt.brokers import HOST, Mosquitto, wait_until
 from tests.mqtt.helpers import Bench, FakeAgent, make_publisher, wait_connected
-from tests.mqtt.samples import TOPICS, FakeClock, broker_config
+from tests.mqtt.samples import TOPICS, broker_config
 
 
 @pytest.fixture

@@ -26,8 +26,9 @@ from edge_agent.mqtt.contract.payloads import LabelChanged, RawPrediction, State
 from edge_agent.pipeline.inference_loop import InferenceLoop, Rules
 from edge_agent.pipeline.latest import LatestFrame
 from edge_agent.sources.picture import read_picture
+from edge_agent.system.systemd import WatchdogGate
 from edge_agent.tools.demo.bundled import BUNDLED_PICTURES, BundledPicture
-from tests.mqtt.samples import FakeClock
+from tests.clock import FakeClock
 
 PERIOD_S = 0.5
 BY_NAME = {picture.name: picture for picture in BUNDLED_PICTURES}
@@ -78,12 +79,11 @@ class Scenes(LatestFrame):
 
 
 @dataclass
-class Outlet:
+class Sink:
     """Keeps what is published."""
 
     states: list[State] = field(default_factory=list)
     events: list[LabelChanged] = field(default_factory=list)
-    processed_count: int = 0
 
     def publish_state(self, state: State) -> None:
         self.states.append(state)
@@ -97,12 +97,21 @@ class Outlet:
     def publish_image(self, jpeg: bytes) -> None:
         raise AssertionError(f"not asked for: {len(jpeg)} bytes")
 
-    def processed(self) -> None:
-        self.processed_count += 1
-
     @property
     def frames_published(self) -> list[int]:
         return [state.frame.id for state in self.states]
+
+
+class CountingGate(WatchdogGate):
+    """Counts the frames that got through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.processed_count = 0
+
+    def processed(self) -> None:
+        super().processed()
+        self.processed_count += 1
 
 
 @pytest.fixture(scope="module")
@@ -117,61 +126,61 @@ def model(config: Config) -> Iterator[LoadedModel]:
     loaded.close()
 
 
-def played(model: LoadedModel, script: Sequence[Scene], rules: Rules = RULES) -> tuple[InferenceLoop, Outlet]:
-    """The loop and its outlet after the whole script."""
-    clock, outlet = FakeClock(), Outlet()
+def played(model: LoadedModel, script: Sequence[Scene], rules: Rules = RULES) -> tuple[InferenceLoop, Sink]:
+    """The loop and its sink after the whole script."""
+    loop, sink, _ = watched(model, script, rules)
+    return loop, sink
+
+
+def watched(
+    model: LoadedModel, script: Sequence[Scene], rules: Rules = RULES
+) -> tuple[InferenceLoop, Sink, CountingGate]:
+    """The same, and the watchdog's gate."""
+    clock, sink, gate = FakeClock(), Sink(), CountingGate()
     scenes = Scenes(script, clock)
     numbers = itertools.count(1)
-    loop = InferenceLoop(
-        scenes,
-        model,
-        rules,
-        outlet=outlet,
-        next_seq=lambda: next(numbers),
-        clock=clock,
-        progress=outlet,
-    )
+    loop = InferenceLoop(scenes, model, rules, sink, lambda: next(numbers), clock, gate)
     scenes.loop = loop
     loop.run()
-    return loop, outlet
+    return loop, sink, gate
 
 
 def test_without_the_gate_every_frame_is_classified(model: LoadedModel) -> None:
-    loop, outlet = played(model, [CAT] * 6, replace(RULES, motion=MotionConfig(enabled=False)))
-    assert (loop.classified, loop.skipped, outlet.frames_published) == (6, 0, [1, 2, 3, 4, 5, 6])
+    loop, sink = played(model, [CAT] * 6, replace(RULES, motion=MotionConfig(enabled=False)))
+    assert (loop.classified, loop.skipped, sink.frames_published) == (6, 0, [1, 2, 3, 4, 5, 6])
 
 
 def test_a_still_scene_is_skipped_and_looked_at_as_often_as_was_set(model: LoadedModel) -> None:
-    loop, outlet = played(model, [CAT] * 60)
+    loop, sink = played(model, [CAT] * 60)
     # Two frames until the votes agree; then one each 10 seconds, from the second on.
-    assert outlet.frames_published == [1, 2, 21, 41]
+    assert sink.frames_published == [1, 2, 21, 41]
     assert (loop.classified, loop.skipped) == (4, 56)
-    assert {state.label for state in outlet.states[1:]} < CAT.labels
+    assert {state.label for state in sink.states[1:]} < CAT.labels
 
 
 def test_a_skipped_frame_is_progress_and_counts_in_the_saving(model: LoadedModel) -> None:
-    loop, outlet = played(model, [CAT] * 20)
-    assert outlet.processed_count == 20
+    loop, _, gate = watched(model, [CAT] * 20)
+    assert gate.processed_count == 20
     rate = loop.take_rate()
     assert (rate.frames, rate.skipped, rate.skipped_percent) == (2, 18, 90)
 
 
 def test_a_change_of_scene_is_voted_on_and_published_as_without_the_gate(model: LoadedModel) -> None:
     script = [CAT] * 6 + [DOG] * 4
-    loop, outlet = played(model, script)
+    loop, sink = played(model, script)
     _, all_frames = played(model, script, replace(RULES, motion=MotionConfig(enabled=False)))
-    assert [(event.from_label, event.to_label, event.ts) for event in outlet.events] == [
+    assert [(event.from_label, event.to_label, event.ts) for event in sink.events] == [
         (event.from_label, event.to_label, event.ts) for event in all_frames.events
     ]
-    assert outlet.events[-1].to_label in DOG.labels
+    assert sink.events[-1].to_label in DOG.labels
     assert loop.skipped == 4
 
 
 def test_a_vote_that_is_open_is_finished_before_anything_is_skipped(model: LoadedModel) -> None:
     slow = StabilizerConfig(window=5, votes=5, threshold=0.1, hysteresis=0.0)
-    _, outlet = played(model, [CAT] * 15, replace(RULES, stabilizer=slow))
-    assert outlet.frames_published == [1, 2, 3, 4, 5]
-    assert [event.to_label in CAT.labels for event in outlet.events] == [True]
+    _, sink = played(model, [CAT] * 15, replace(RULES, stabilizer=slow))
+    assert sink.frames_published == [1, 2, 3, 4, 5]
+    assert [event.to_label in CAT.labels for event in sink.events] == [True]
 
 
 def test_the_heartbeat_is_kept_in_a_still_scene(model: LoadedModel) -> None:
@@ -180,9 +189,9 @@ def test_the_heartbeat_is_kept_in_a_still_scene(model: LoadedModel) -> None:
         PublishConfig(state="on_change", heartbeat_s=5.0),
         MotionConfig(enabled=True, max_skip_s=3600.0),
     )
-    _, outlet = played(model, [CAT] * 40, rules)
+    _, sink = played(model, [CAT] * 40, rules)
     # The first, the change of the label, and then one each 5 seconds.
-    assert outlet.frames_published == [1, 2, 12, 22, 32]
+    assert sink.frames_published == [1, 2, 12, 22, 32]
 
 
 def test_another_name_for_the_label_is_published_although_nothing_moves(model: LoadedModel) -> None:
@@ -192,6 +201,6 @@ def test_another_name_for_the_label_is_published_although_nothing_moves(model: L
     def rename(loop: InferenceLoop) -> None:
         loop.between_frames(lambda: model.classifier.use_labels(labels))
 
-    _, outlet = played(model, [CAT] * 8 + [rename] + [CAT] * 8)
-    assert outlet.frames_published == [1, 2, 9, 10]
-    assert outlet.events[-1].to_label == "cat"
+    _, sink = played(model, [CAT] * 8 + [rename] + [CAT] * 8)
+    assert sink.frames_published == [1, 2, 9, 10]
+    assert sink.events[-1].to_label == "cat"

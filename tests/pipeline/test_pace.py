@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.pipeline.pace import Pacer, reopen_pause_s
+from edge_agent.pipeline.pace import Pacer
 
 
 def test_the_first_frame_is_due_at_once() -> None:
@@ -49,14 +49,3 @@ def test_the_rate_is_never_exceeded_by_catching_up(fps: float, gaps: list[float]
         taken.append(now_s)
     for first, third in zip(taken, taken[2:], strict=False):
         assert third - first >= 0.999 / fps
-
-
-def test_pauses_double_up_to_the_longest() -> None:
-    assert [reopen_pause_s(n, 1, 60) for n in range(1, 9)] == [1, 2, 4, 8, 16, 32, 60, 60]
-
-
-@given(failures=st.integers(1, 10**9), min_s=st.floats(0.1, 60), max_s=st.floats(1, 3600))
-def test_a_pause_is_never_longer_than_the_longest(failures: int, min_s: float, max_s: float) -> None:
-    pause_s = reopen_pause_s(failures, min_s, max_s)
-    assert min(min_s, max_s) <= pause_s <= max_s
-    assert reopen_pause_s(failures + 1, min_s, max_s) >= pause_s

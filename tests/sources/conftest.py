@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.sources.helpers import FakeClock
+from tests.clock import FakeClock
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
-"""Pictures on disk, a clock that the test moves, and a source that follows a script."""
+"""Pictures on disk, and a source that follows a script."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,24 +23,6 @@ def plain_picture(path: Path, colour: tuple[int, int, int] = RED, size: tuple[in
 
 def pixels_of(colour: tuple[int, int, int], width: int = 8, height: int = 6) -> NDArray[np.uint8]:
     return np.full((height, width, 3), colour, np.uint8)
-
-
-@dataclass
-class FakeClock:
-    """Seconds that pass only in `sleep`, which then runs whatever the test planned."""
-
-    now_s: float = 1000.0
-    slept_s: list[float] = field(default_factory=list)
-    while_asleep: Callable[[], None] = lambda: None
-
-    def __call__(self) -> float:
-        return self.now_s
-
-    def sleep(self, interrupted: threading.Event, seconds: float) -> bool:
-        self.slept_s.append(seconds)
-        self.now_s += seconds
-        self.while_asleep()
-        return interrupted.is_set()
 
 
 Step = Frame | SourceError | None

@@ -15,8 +15,9 @@ from edge_agent.errors import ConfigError, SourceError
 from edge_agent.pipeline.capture_loop import CaptureLoop, CapturePolicy
 from edge_agent.pipeline.latest import LatestFrame
 from edge_agent.sources.picamera2 import Picamera2Source
+from tests.clock import FakeClock
 from tests.sources.fake_picamera2 import FakeBoard, Transform, install
-from tests.sources.helpers import Deaf, FakeClock, open_files
+from tests.sources.helpers import Deaf, open_files
 
 SMALL = Picamera2Config(width=64, height=48, lores_width=32, lores_height=24)
 

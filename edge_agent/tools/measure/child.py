@@ -22,7 +22,7 @@ from edge_agent.inference import Engine
 from edge_agent.inference.classifier import softmax
 from edge_agent.inference.preprocess import Preprocessor
 from edge_agent.memory.procfs import read_memory
-from edge_agent.memory.trim import SystemLibc, Trimmer, tune_allocator
+from edge_agent.memory.trim import Libc, SystemLibc, Trimmer, tune_allocator
 from edge_agent.model.sidecar import read_sidecar
 from edge_agent.tools.measure.task import Reading, Task
 
@@ -31,10 +31,10 @@ _FRAMES_AFTER_TRIM = 10
 Tensor = NDArray[np.float32]
 
 
-def measure(task: Task) -> Reading:
-    """Carry the task out in this process."""
+def measure(task: Task, libc: Libc) -> Reading:
+    """Carry the task out in this process, which is linked to `libc`."""
     if task.trims:
-        tune_allocator(SystemLibc())
+        tune_allocator(libc)
     for module in task.imports:
         importlib.import_module(module)
     tensors = _tensors(task)
@@ -43,6 +43,8 @@ def measure(task: Task) -> Reading:
     started_s = time.perf_counter()
     engine = _loader(task.loader)(task)
     load_s = time.perf_counter() - started_s
+    if task.trims:
+        tune_allocator(libc, engine.info.engine)
     _repeat(engine, first, task.warmup)
     if task.probabilities:
         _save_probabilities(engine, chain([first], tensors), task)
@@ -51,7 +53,7 @@ def measure(task: Task) -> Reading:
     faults = (_page_faults() - faults_before) / len(latencies_ms)
     untrimmed_mb = read_memory().rss_mb
     if task.trims:
-        Trimmer().trim()
+        Trimmer(libc).trim()
         _repeat(engine, first, _FRAMES_AFTER_TRIM)
     use = read_memory()
     return Reading(
@@ -116,7 +118,7 @@ def _page_faults() -> int:
 
 def main(arguments: Sequence[str]) -> None:
     task = Task.from_json(sys.stdin.read())
-    Path(arguments[0]).write_text(measure(task).to_json(), encoding="utf-8")
+    Path(arguments[0]).write_text(measure(task, SystemLibc()).to_json(), encoding="utf-8")
 
 
 if __name__ == "__main__":

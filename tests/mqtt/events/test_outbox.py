@@ -20,7 +20,8 @@ from edge_agent.config.schema import OutboxConfig
 from edge_agent.mqtt.contract.payloads import LabelChanged, utc
 from edge_agent.mqtt.events.outbox import SPILL_AFTER_S, Outbox, OutboxLimits, open_outbox
 from edge_agent.mqtt.events.store import Row, SqliteStore, StoreError
-from tests.mqtt.samples import FakeClock, changed
+from tests.clock import FakeClock
+from tests.mqtt.samples import changed
 
 WIDE = OutboxLimits(max_rows=1000, max_bytes=1_000_000)
 

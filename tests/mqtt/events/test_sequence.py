@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.mqtt.events.sequence import SequenceNumbers
-from tests.mqtt.samples import FakeClock
+from tests.clock import FakeClock
 
 
 def test_numbers_count_from_one_and_go_on_after_an_orderly_end(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edge_agent.mqtt.contract.message import Message
 from edge_agent.mqtt.wire.size_limit import SizeLimit
-from tests.mqtt.samples import FakeClock
+from tests.clock import FakeClock
 
 LARGE = Message("image", b"x" * 50_000)
 SMALL = Message("state", b"x" * 500)

@@ -1,0 +1,73 @@
+"""Frame rate and latency over an interval."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_agent.mqtt.contract.payloads import LatencyHealth
+
+_MOST_LATENCIES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRate:
+    """The frames of one interval."""
+
+    frames: int
+    """Classified."""
+    fps: float
+    """Classified a second."""
+    latency: LatencyHealth
+    skipped: int = 0
+    """Not classified, because nothing had moved."""
+
+    @property
+    def skipped_percent(self) -> float:
+        """The share of all frames, 0 to 100, that was skipped: that much inference was saved."""
+        return 100 * self.skipped / (self.frames + self.skipped) if self.skipped else 0.0
+
+
+class FrameStats:
+    """Counts classified frames and keeps their latencies until the next `take`; used by one thread at a time.
+
+    Memory is bounded: an interval's latest `most` latencies count.
+    """
+
+    def __init__(self, started_s: float, most: int = _MOST_LATENCIES) -> None:
+        self._since_s = started_s
+        self._frames = 0
+        self._skipped = 0
+        self._most = most
+        self._latencies_ms = array("f")
+
+    def add(self, latency_ms: float) -> None:
+        """Count a frame that was answered `latency_ms` after its capture."""
+        if len(self._latencies_ms) < self._most:
+            self._latencies_ms.append(latency_ms)
+        else:
+            self._latencies_ms[self._frames % self._most] = latency_ms
+        self._frames += 1
+
+    def skip(self) -> None:
+        """Count a frame that needed no answer."""
+        self._skipped += 1
+
+    def take(self, now_s: float) -> FrameRate:
+        """Return the interval since the last call (or the start), and begin a new one."""
+        seconds = now_s - self._since_s
+        fps = self._frames / seconds if seconds > 0 else 0.0
+        rate = FrameRate(self._frames, fps, self._latency(), self._skipped)
+        self._since_s = now_s
+        self._frames = self._skipped = 0
+        del self._latencies_ms[:]
+        return rate
+
+    def _latency(self) -> LatencyHealth:
+        if not self._latencies_ms:
+            return LatencyHealth(None, None)
+        # Of an even number of values the lower middle one is the median: a latency that was measured.
+        median, slow = np.percentile(self._latencies_ms, (50, 95), method="inverted_cdf")
+        return LatencyHealth(float(median), float(slow))
