@@ -31,7 +31,7 @@ umask 022 # the service's user must be able to read and run what is installed
 readonly SERVICE=edge-agent
 readonly LEAN_MB=250 TORCH_MB=2500 TORCH_RAM_MB=900
 readonly MODEL_MB=100 STATE_MB=16 CONFIG_MB=1 PACKAGES_MB=150
-readonly APT_WAIT_S=300
+apt_wait_s=300 # unattended-upgrades can take minutes after a boot
 python=/usr/bin/python3 # Debian's own: camera libraries are made for it, and the service can see it
 
 usage() {
@@ -352,15 +352,15 @@ explain_update() {
 # apt-get, when nobody else holds its locks. (apt itself waits for dpkg's lock alone.)
 apt() {
     if ((!dry_run)); then wait_for_apt; fi
-    act apt-get --quiet=2 --option "DPkg::Lock::Timeout=$APT_WAIT_S" --option Dpkg::Use-Pty=0 "$@"
+    act apt-get --quiet=2 --option "DPkg::Lock::Timeout=$apt_wait_s" --option Dpkg::Use-Pty=0 "$@"
 }
 
 # In the first minutes after a boot unattended-upgrades is often at work.
 wait_for_apt() {
-    local deadline=$((SECONDS + APT_WAIT_S)) holder announced=''
+    local deadline=$((SECONDS + apt_wait_s)) holder announced=''
     while holder=$(lock_holder) && [[ -n $holder ]]; do
-        ((SECONDS < deadline)) || die "$holder has kept apt's lock for $APT_WAIT_S s: wait until it has ended, and run this again"
-        if [[ $holder != "$announced" ]]; then note "waiting up to $APT_WAIT_S s for $holder, which is installing packages" >&2; fi
+        ((SECONDS < deadline)) || die "$holder has kept apt's lock for $apt_wait_s s: wait until it has ended, and run this again"
+        if [[ $holder != "$announced" ]]; then note "waiting up to $apt_wait_s s for $holder, which is installing packages" >&2; fi
         announced=$holder
         sleep 1
     done
@@ -421,10 +421,7 @@ make_release() {
     # A file beside the release marks it as unfinished. The usual way, to rename it when it is finished, is not
     # possible: the programs of a virtual environment contain its path.
     : >"$release.unfinished"
-    interruptible "$python" -I -m venv --system-site-packages "$release"
-    read_pip_settings
-    if is_lean; then install_unmet; else install_unmet torch; fi
-    install_program
+    fill_release
     install -d -m 755 "$release/share/edge-agent/systemd/$SERVICE.service.d"
     install -m 644 "$source_dir/systemd/$SERVICE.service" "$release/share/edge-agent/systemd/"
     install -m 644 "$source_dir/systemd/$SERVICE.service.d/"*.conf "$release/share/edge-agent/systemd/$SERVICE.service.d/"
@@ -434,6 +431,13 @@ make_release() {
     answers "$release" || die "the new release does not run: $("$release/bin/edge-agent" --version 2>&1 | tail -n 1)"
     sync
     rm "$release.unfinished"
+}
+
+fill_release() {
+    interruptible "$python" -I -m venv --system-site-packages "$release"
+    read_pip_settings
+    if is_lean; then install_unmet; else install_unmet torch; fi
+    install_program
 }
 
 # Print the path, with a number behind it where it is taken: a clock that was set back gives a time again.

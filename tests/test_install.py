@@ -7,75 +7,22 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from edge_agent.model.sidecar import Artifact
+from tests.installing import CHECKOUT, Installation, copy_of_checkout, run, set_version
 
-CHECKOUT = Path(__file__).resolve().parent.parent
 SCRIPTS = (
     "install.sh",
+    "requirements/lock-board",
     "tests/board/build-image",
     "tests/board/board",
     "tests/board/run",
     "tests/board/measure",
 )
-
-
-def run(*options: str | Path, checkout: Path = CHECKOUT) -> subprocess.CompletedProcess[str]:
-    """Run install.sh with the interpreter of these tests as `python3`."""
-    return subprocess.run(
-        command(*options, checkout=checkout), capture_output=True, text=True, check=False, env=environment()
-    )
-
-
-def command(*options: str | Path, checkout: Path = CHECKOUT) -> list[str | Path]:
-    return [checkout / "install.sh", *options]
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-
-
-def copy_of_checkout(directory: Path) -> Path:
-    """What install.sh needs of the checkout, to be changed by a test."""
-    for name in ("edge_agent", "systemd", "requirements"):
-        shutil.copytree(CHECKOUT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("install.sh", "pyproject.toml", "README.md"):
-        shutil.copy(CHECKOUT / name, directory / name)
-    return directory
-
-
-def set_version(checkout: Path, version: str) -> None:
-    (checkout / "edge_agent/__init__.py").write_text(f'"""Under test."""\n\n__version__ = "{version}"\n')
-
-
-@dataclass(frozen=True)
-class Installation:
-    """What install.sh made below `root`."""
-
-    root: Path
-    checkout: Path
-    model: Path
-
-    @property
-    def current(self) -> Path:
-        return self.root / "opt/edge-agent/current"
-
-    @property
-    def config(self) -> Path:
-        return self.root / "etc/edge-agent/edge-agent.yaml"
-
-    @property
-    def releases(self) -> list[str]:
-        return sorted(path.name for path in (self.root / "opt/edge-agent/releases").iterdir())
-
-    def install(self, *options: str | Path) -> subprocess.CompletedProcess[str]:
-        return run("--root", self.root, "--lean", self.model, *options, checkout=self.checkout)
 
 
 @pytest.fixture(scope="module")
@@ -197,10 +144,9 @@ def test_a_killed_run_leaves_the_old_release_and_the_next_one_ends_right(install
     set_version(installed.checkout, "1.1.0")
     before = installed.current.readlink()
     killed = subprocess.Popen(
-        command("--root", installed.root, "--lean", installed.model, checkout=installed.checkout),
+        [installed.checkout / "install.sh", "--root", installed.root, "--lean", installed.model],
         stdout=subprocess.PIPE,
         text=True,
-        env=environment(),
         start_new_session=True,
     )
     assert killed.stdout is not None
