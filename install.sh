@@ -502,26 +502,29 @@ copy_source() {
     done
 }
 
-# Of pip's configuration, what says where packages come from; not `user`, `target` and the like.
+# Of pip's configuration, what says where packages come from; not `user`, `target` and the like. (`pip config list` obeys
+# those itself.)
 read_pip_settings() {
     pip_settings=()
     if [[ -n $offline ]]; then return; fi
-    HOME=$CALLER_HOME "$release/bin/python" -I -m pip config list >"$work/pip-settings" ||
-        die "pip's own configuration cannot be read (see above)"
-    "$release/bin/python" -I - "$work/pip-settings" >"$work/pip-environment" <<'PYTHON'
-import ast, pathlib, sys
-kept = {"index-url", "extra-index-url", "no-index", "find-links", "trusted-host", "proxy", "cert", "client-cert",
-        "timeout", "default-timeout", "retries"}
-found = {}
-for line in pathlib.Path(sys.argv[1]).read_text().splitlines():
-    key, _, value = line.partition("=")
-    section, _, name = key.rpartition(".")
-    if name in kept and section in ("global", "install", ":env:"):
-        found[("global", "install", ":env:").index(section), name] = " ".join(ast.literal_eval(value).split())
-for (_, name), value in sorted(found.items()):
-    print(f"PIP_{name.upper().replace('-', '_')}={value}")
+    HOME=$CALLER_HOME "$release/bin/python" -I - >"$work/pip-settings" <<'PYTHON' || die "pip's own configuration cannot be read (see above)"
+import configparser, os
+from pip._internal.configuration import get_configuration_files
+kept = ("index-url", "extra-index-url", "no-index", "find-links", "trusted-host", "proxy", "cert", "client-cert",
+        "timeout", "default-timeout", "retries")
+files, own = get_configuration_files(), os.environ.get("PIP_CONFIG_FILE", "")
+order = [*files["global"], *([] if os.path.exists(own) else files["user"]), *files["site"], own]
+parser = configparser.RawConfigParser()
+if own != os.devnull:
+    parser.read(order)
+for name in kept:
+    variable = "PIP_" + name.upper().replace("-", "_")
+    places = [parser.get(section, name, fallback="") for section in ("global", "install")]
+    value = " ".join(next(filter(None, [os.environ.get(variable), *reversed(places)]), "").split())
+    if value:
+        print(f"{variable}={value}")
 PYTHON
-    mapfile -t pip_settings <"$work/pip-environment"
+    mapfile -t pip_settings <"$work/pip-settings"
 }
 
 # pip COMMAND ARGUMENT...: the release's pip, with no configuration but those settings.

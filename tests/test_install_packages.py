@@ -1,0 +1,204 @@
+"""What install.sh asks of Debian: the right architecture, room, a disk, apt's locks and its package lists."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_agent.model.sidecar import Artifact
+from tests.installing import CHECKOUT, Board
+
+_NO_KEY = (
+    "E: The repository 'http://vendor.example/debian bookworm InRelease' is not signed.\n"
+    "W: GPG error: http://vendor.example/debian bookworm InRelease: NO_PUBKEY 0123456789ABCDEF\n"
+)
+_LAGGING = (
+    "E: Release file for http://mirror.example/debian/dists/bookworm/InRelease is not valid yet"
+    " (invalid for another 3h 2min 1s). Updates for this repository will not be applied.\n"
+)
+
+
+@pytest.fixture
+def board(tmp_path: Path, lite0: Artifact) -> Board:
+    return Board.make(tmp_path / "board", lite0.directory)
+
+
+def apt(board: Board, update: str = "", *, can_install: bool = True) -> str:
+    """A board that lacks a package: what apt-get says to `update`, and whether it can install."""
+    (board.stand_ins / "update").write_text(update)
+    return f"""
+missing_packages() {{ echo libxnnpack0; }}
+apt-get() {{
+    echo "$*" >>{board.stand_ins}/apt.log
+    case " $* " in
+    *" update "*) cat {board.stand_ins}/update >&2; [[ ! -s {board.stand_ins}/update ]] || return 100 ;;
+    *) {"true" if can_install else "return 100"} ;;
+    esac
+}}
+"""
+
+
+def asked(board: Board) -> str:
+    return (board.stand_ins / "apt.log").read_text()
+
+
+def untouched(board: Board) -> bool:
+    return not list(board.root.iterdir())
+
+
+def test_a_32_bit_system_on_a_64_bit_kernel_is_refused_before_anything_is_changed(board: Board) -> None:
+    done = board.install(changes="dpkg() { echo armhf; }; uname() { echo aarch64; }")
+    assert done.returncode == 1
+    assert "this is a 32-bit system (armhf, on a kernel for aarch64)" in done.stdout
+    assert [path.name for path in board.root.iterdir() if path.name != "edge-agent-install.lock"] == []
+
+
+def test_what_is_missing_is_installed_with_a_wait_for_dpkgs_lock(board: Board) -> None:
+    assert board.install(changes=apt(board)).returncode == 0
+    assert "DPkg::Lock::Timeout=300" in asked(board)
+    assert "install --yes --no-install-recommends libxnnpack0" in asked(board)
+
+
+@pytest.mark.parametrize("complaint", [_NO_KEY, _LAGGING], ids=["no key", "clock"])
+def test_a_package_list_that_cannot_be_updated_does_not_matter_where_the_package_is_to_be_had(
+    board: Board, complaint: str
+) -> None:
+    done = board.install(changes=apt(board, complaint))
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("complaint", "said"),
+    [
+        (_NO_KEY, "http://vendor.example/debian bookworm InRelease' is not signed"),
+        (_LAGGING, "the clock of this"),
+    ],
+    ids=["no key", "clock"],
+)
+def test_where_the_package_is_not_to_be_had_the_cause_is_named(
+    board: Board, complaint: str, said: str
+) -> None:
+    done = board.install(changes=apt(board, complaint, can_install=False))
+    assert done.returncode == 1
+    assert said in done.stdout
+
+
+class LockHolder:
+    """A process that holds dpkg's lock below a root, as unattended-upgrades does."""
+
+    def __init__(self, root: Path) -> None:
+        self._path = root / "var/lib/dpkg/lock-frontend"
+        self._path.parent.mkdir(parents=True)
+        program = (
+            "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.lockf(file, fcntl.LOCK_EX);"
+            "print('held', flush=True); sys.stdin.read()"
+        )
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", program, self._path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "held\n"
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def release(self) -> None:
+        self._process.communicate()
+
+
+def test_it_waits_for_who_holds_the_lock_and_says_for_whom(board: Board) -> None:
+    holder = LockHolder(board.root)
+    with board.start(changes=apt(board)) as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            if "waiting up to 300 s" in line:
+                assert f"(process {holder.pid})" in line
+                assert not (board.stand_ins / "apt.log").exists()
+                holder.release()
+                break
+        running.stdout.read()
+    assert running.returncode == 0
+    assert "libxnnpack0" in asked(board)
+
+
+def test_it_does_not_wait_for_ever(board: Board) -> None:
+    holder = LockHolder(board.root)
+    done = board.install(changes=f"apt_wait_s=1; {apt(board)}")
+    holder.release()
+    assert done.returncode == 1
+    assert f"(process {holder.pid}) has kept apt's lock" in done.stdout
+
+
+# --- room ---------------------------------------------------------------------------------------------------
+
+with_mounts = pytest.mark.skipif(
+    subprocess.run(
+        ["unshare", "--map-root-user", "--mount", "true"], capture_output=True, check=False
+    ).returncode != 0
+    if shutil.which("unshare")
+    else True,
+    reason="this user may not mount anything, not even in a namespace of their own",
+)  # fmt: skip
+
+
+def in_own_mounts(script: str) -> subprocess.CompletedProcess[str]:
+    """Run a shell script with mounts that nobody else sees."""
+    return subprocess.run(
+        ["unshare", "--map-root-user", "--mount", "bash", "-euc", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "TMPDIR": "/dev/full"},
+    )
+
+
+@with_mounts
+@pytest.mark.parametrize("place", ["etc", "var/lib", "opt"])
+def test_room_is_looked_for_where_each_thing_goes(tmp_path: Path, lite0: Artifact, place: str) -> None:
+    small = tmp_path / "root" / place
+    small.mkdir(parents=True)
+    done = in_own_mounts(
+        f"mount -t tmpfs -o size=512k tmpfs {small};"
+        f" {CHECKOUT}/install.sh --root {tmp_path}/root --lean {lite0.directory}; ls -A {small}"
+    )
+    assert done.returncode == 1
+    assert "nothing was changed" in done.stderr
+    assert f"{small} has 0 MB free" in done.stderr or f"{small} has 1 MB free" in done.stderr
+    assert list(small.iterdir()) == []
+
+
+@with_mounts
+def test_a_file_that_does_not_fit_leaves_what_was_there(tmp_path: Path) -> None:
+    done = in_own_mounts(
+        f"mount -t tmpfs -o size=8k tmpfs {tmp_path}; cd {tmp_path}; echo old >file;"
+        f" export EDGE_AGENT_INSTALL=clean; source {CHECKOUT}/install.sh; packaging=1; trap - EXIT; set +e;"
+        f" (set -e; put 644 root:root {CHECKOUT}/install.sh {tmp_path}/file); echo status $?; cat file"
+    )
+    assert done.stdout == "status 1\nold\n", done.stderr
+
+
+@with_mounts
+def test_a_directory_in_memory_is_refused_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "opt").mkdir()
+    done = in_own_mounts(
+        f"mount -t tmpfs tmpfs {tmp_path}/opt; export EDGE_AGENT_INSTALL=clean; source {CHECKOUT}/install.sh;"
+        f" root={tmp_path}; set_paths; check_memory_is_not_the_disk; printf '%s\\n' \"${{problems[@]}}\""
+    )
+    assert f"nothing that is installed would outlive a reboot: {tmp_path}/opt lies in memory" in done.stdout
+
+
+def test_two_installations_do_not_meet(board: Board) -> None:
+    with (board.root / "edge-agent-install.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = board.install()
+    assert "another install.sh is running" in done.stdout
