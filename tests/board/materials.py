@@ -11,15 +11,9 @@ from pathlib import Path
 from tests.board.board import build_image, cache_dir
 
 GUEST_PYTHON = {"trixie": "313", "bookworm": "311"}
-# Dependencies are named, not resolved: pip resolves for this machine, not for the board.
-WHEELS = (
-    "numpy", "pillow", "pyyaml", "paho-mqtt>=2.1,<3", "inotify_simple", "setuptools",
-    "opencv-python-headless",
-)  # fmt: skip
-TORCH_WHEELS = (
-    "torch==2.9.1", "torchvision==0.24.1", "filelock", "typing-extensions", "sympy", "mpmath<1.4", "networkx",
-    "jinja2", "markupsafe", "fsspec",
-)  # fmt: skip
+REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements"
+LEAN_LOCKS = (REQUIREMENTS / "board.lock",)
+TORCH_LOCKS = (*LEAN_LOCKS, REQUIREMENTS / "board-torch.lock")
 PLATFORMS = (
     "manylinux_2_28_aarch64",
     "manylinux_2_27_aarch64",
@@ -59,24 +53,35 @@ def config(budget_mb: int, source: str = FOLDER) -> str:
 
 def wheelhouse(suite: str) -> Path:
     """The packages to install without a network: Python's for the board's CPU, and Debian's libxnnpack."""
-    return _filled(cache_dir() / suite / "wheelhouse", suite, WHEELS)
+    return _filled(cache_dir() / suite / "wheelhouse", suite, LEAN_LOCKS)
 
 
 def torch_wheelhouse(suite: str) -> Path:
     """The same, and torch."""
-    return _filled(cache_dir() / suite / "wheelhouse-torch", suite, WHEELS + TORCH_WHEELS)
+    return _filled(cache_dir() / suite / "wheelhouse-torch", suite, TORCH_LOCKS)
 
 
-def _filled(directory: Path, suite: str, wheels: Sequence[str]) -> Path:
+def _filled(directory: Path, suite: str, locks: Sequence[Path]) -> Path:
     complete = directory / ".complete"
-    contents = "\n".join(wheels)
+    contents = _locked(suite, locks)
     if not (complete.is_file() and complete.read_text() == contents):
         shutil.rmtree(directory, ignore_errors=True)
-        pip_for_board(suite, "download", "--dest", directory, *wheels)
+        directory.mkdir(parents=True)
+        wanted = directory / "wanted.txt"
+        wanted.write_text(contents)
+        pip_for_board(suite, "download", "--dest", directory, "--require-hashes", "--requirement", wanted)
         for package in sorted((build_image(suite) / "debs").glob("*.deb")):
             shutil.copy(package, directory)
         complete.write_text(contents)
     return directory
+
+
+def _locked(suite: str, locks: Sequence[Path]) -> str:
+    """The locked packages for the board's Python and CPU, as pip's requirements."""
+    python = f"{GUEST_PYTHON[suite][0]}.{GUEST_PYTHON[suite][1:]}"
+    command: list[str | Path] = [sys.executable, "-I", REQUIREMENTS / "board.py", "target", *locks]
+    command += ["--", python, "aarch64"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def pip_for_board(suite: str, command: str, *arguments: str | Path) -> None:
