@@ -230,9 +230,10 @@ def test_every_document_can_be_reached_from_the_readme() -> None:
 
 
 @pytest.mark.parametrize("folder", folders_of_the_package(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_the_map_has_each_folder_of_the_package(folder: Path) -> None:
+def test_the_map_has_each_folder_with_its_modules(folder: Path) -> None:
     named = rooms().get(folder)
     assert named is not None, "docs/ARCHITECTURE.md has no row for this folder"
+    assert named == {path.stem for path in folder.glob("*.py")} - {"__init__"}
 
 
 def test_the_map_has_no_other_folder() -> None:
