@@ -8,6 +8,7 @@ from dataclasses import replace
 from edge_agent.config.schema import Config, SourceConfig
 from edge_agent.inference.loading import LoadedModel, label_map, reload_as
 from edge_agent.memory.budget import DegradeStep
+from edge_agent.model.sidecar import role_of
 from edge_agent.pipeline.capture_loop import CaptureLoop
 from edge_agent.pipeline.inference_loop import InferenceLoop, Rules
 from edge_agent.sources import Source
@@ -23,8 +24,7 @@ def possible_steps(config: Config, model: LoadedModel) -> tuple[DegradeStep, ...
 
 def _possible(config: Config, model: LoadedModel) -> Iterator[DegradeStep]:
     choice = model.choice
-    has_fp16 = f"{choice.engine}-fp16" in model.artifact.sidecar.files
-    if choice.precision == "fp32" and has_fp16:
+    if choice.precision == "fp32" and role_of(choice.engine, "fp16") in model.artifact.sidecar.files:
         yield DegradeStep.FP16_WEIGHTS
     if config.publish.image:
         yield DegradeStep.NO_IMAGES

@@ -29,6 +29,7 @@ from edge_agent.sources.picture import read_picture
 from edge_agent.system.systemd import WatchdogGate
 from edge_agent.tools.demo.bundled import BUNDLED_PICTURES, BundledPicture
 from tests.clock import FakeClock
+from tests.daemon.assembled import fake_model
 
 PERIOD_S = 0.5
 BY_NAME = {picture.name: picture for picture in BUNDLED_PICTURES}
@@ -204,3 +205,18 @@ def test_another_name_for_the_label_is_published_although_nothing_moves(model: L
     _, sink = played(model, [CAT] * 8 + [rename] + [CAT] * 8)
     assert sink.frames_published == [1, 2, 9, 10]
     assert sink.events[-1].to_label == "cat"
+
+
+def test_another_model_answers_from_the_next_frame_on(model: LoadedModel) -> None:
+    other = fake_model("mug")
+    before = model.classifier.classify(Frame(1, 0.0, 1.0, read_picture(CAT.path))).top[0].label
+
+    def exchange(loop: InferenceLoop) -> None:
+        loop.between_frames(lambda: loop.use_model(other))
+
+    # Nothing moves, and still the other model is asked: the same scene may have another answer now.
+    loop, sink = played(model, [CAT] * 8 + [exchange] + [CAT] * 8)
+    assert loop.model is other
+    assert sink.states[0].model.name == "efficientnet_lite0"
+    assert sink.states[-1].model.name == "tiny"
+    assert [event.to_label for event in sink.events] == [before, "mug"]

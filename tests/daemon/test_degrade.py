@@ -1,0 +1,82 @@
+"""What can be given up for memory, and what is left of the configuration then."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from edge_agent.config.schema import Config, Picamera2Config, PublishConfig, SourceConfig, V4l2Config
+from edge_agent.daemon.degrade import possible_steps, reduced, smaller
+from edge_agent.inference.loading import LoadedModel
+from edge_agent.memory.budget import DegradeStep
+from tests.daemon.assembled import SIDECAR, fake_model
+
+LARGE = SourceConfig(
+    type="picamera2",
+    picamera2=Picamera2Config(width=1280, height=960, lores_width=640, lores_height=480),
+    v4l2=V4l2Config(width=1280, height=960),
+)
+EVERYTHING = Config(source=LARGE, publish=PublishConfig(image=True))
+
+
+def without_fp16(model: LoadedModel) -> LoadedModel:
+    files = {role: served_by for role, served_by in SIDECAR.files.items() if role != "xnnpack-fp16"}
+    return replace(model, artifact=replace(model.artifact, sidecar=replace(SIDECAR, files=files)))
+
+
+def test_all_steps_are_taken_in_their_order_where_each_saves_something() -> None:
+    assert possible_steps(EVERYTHING, fake_model()) == tuple(DegradeStep)
+
+
+@pytest.mark.parametrize(
+    ("config", "model", "missing"),
+    [
+        (EVERYTHING, fake_model(precision="fp16"), DegradeStep.FP16_WEIGHTS),
+        (EVERYTHING, without_fp16(fake_model()), DegradeStep.FP16_WEIGHTS),
+        (EVERYTHING, fake_model(engine="torchscript"), DegradeStep.FP16_WEIGHTS),
+        (replace(EVERYTHING, publish=PublishConfig()), fake_model(), DegradeStep.NO_IMAGES),
+        (replace(EVERYTHING, source=replace(LARGE, type="rtsp")), fake_model(), DegradeStep.SMALL_FRAME),
+        (replace(EVERYTHING, source=smaller(LARGE)), fake_model(), DegradeStep.SMALL_FRAME),
+    ],
+)
+def test_a_step_that_would_save_nothing_is_left_out(
+    config: Config, model: LoadedModel, missing: DegradeStep
+) -> None:
+    assert set(DegradeStep) - set(possible_steps(config, model)) == {missing}
+
+
+def test_both_streams_of_a_camera_become_smaller() -> None:
+    camera = smaller(LARGE).picamera2
+    assert (camera.width, camera.height, camera.lores_width, camera.lores_height) == (320, 240, 320, 240)
+
+
+def test_a_usb_camera_is_asked_for_a_smaller_picture() -> None:
+    camera = smaller(replace(LARGE, type="v4l2")).v4l2
+    assert (camera.width, camera.height) == (320, 240)
+
+
+@pytest.mark.parametrize("kind", ["picamera2", "v4l2"])
+def test_what_is_small_stays_as_it_is(kind: str) -> None:
+    small = SourceConfig(
+        type=kind,  # type: ignore[arg-type]
+        picamera2=Picamera2Config(width=160, height=120, lores_width=128, lores_height=96),
+        v4l2=V4l2Config(width=160, height=120),
+    )
+    assert smaller(small) == small
+
+
+@pytest.mark.parametrize("kind", ["rtsp", "file", "folder"])
+def test_a_source_whose_size_cannot_be_chosen_stays_as_it_is(kind: str) -> None:
+    source = replace(LARGE, type=kind)  # type: ignore[arg-type]
+    assert smaller(source) == source
+
+
+def test_a_configuration_is_reduced_by_the_steps_and_nothing_else() -> None:
+    assert reduced(EVERYTHING, ()) == EVERYTHING
+    assert reduced(EVERYTHING, (DegradeStep.FP16_WEIGHTS,)) == EVERYTHING
+    without_images = reduced(EVERYTHING, (DegradeStep.NO_IMAGES,))
+    assert without_images == replace(EVERYTHING, publish=PublishConfig(image=False))
+    small = reduced(EVERYTHING, (DegradeStep.SMALL_FRAME,))
+    assert small == replace(EVERYTHING, source=smaller(LARGE))
+    assert reduced(without_images, (DegradeStep.NO_IMAGES,)) == without_images

@@ -1,0 +1,49 @@
+"""Loading a model again in another precision, while nothing else of the agent changes."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+
+from edge_agent.config.schema import LabelsConfig, MemoryConfig, ModelConfig
+from edge_agent.errors import EdgeAgentError
+from edge_agent.frame import Frame
+from edge_agent.inference.loading import label_map, load_model, reload_as
+from edge_agent.model.sidecar import Artifact, EngineName
+from edge_agent.sources.picture import read_picture
+from edge_agent.tools.demo.bundled import BUNDLED_PICTURES
+from tests.daemon.assembled import FakeEngine, fake_model
+
+CAT = next(picture for picture in BUNDLED_PICTURES if picture.name == "cat.jpg")
+
+
+@pytest.mark.parametrize("engine", ["xnnpack", "torchscript"])
+def test_a_model_is_freed_and_loaded_again_in_another_precision(lite0: Artifact, engine: EngineName) -> None:
+    if engine == "torchscript":
+        pytest.importorskip("torch")
+    configured = ModelConfig(path=lite0.directory, engine=engine, precision="fp32", threads=1)
+    model = load_model(configured, MemoryConfig(budget_mb=4096), LabelsConfig(), {})
+    labels = label_map(model.artifact, LabelsConfig(map=dict.fromkeys(CAT.labels, "cat")))
+    old_engine = weakref.ref(model.engine)
+    smaller = reload_as(model, "fp16", labels, ())
+    try:
+        assert (smaller.engine.info.engine, smaller.engine.info.precision) == (engine, "fp16")
+        assert smaller.choice.reason == f"fp16 to stay within the memory budget; was {engine} fp32"
+        assert smaller.choice.threads == model.choice.threads
+        prediction = smaller.classifier.classify(Frame(1, 0.0, 1.0, read_picture(CAT.path)))
+        assert prediction.top[0].label == "cat"
+    finally:
+        smaller.close()
+    del model
+    gc.collect()
+    assert old_engine() is None
+
+
+def test_the_old_model_is_closed_before_the_new_one_is_loaded() -> None:
+    model = fake_model()  # whose directory does not exist
+    with pytest.raises(EdgeAgentError, match="/nowhere"):
+        reload_as(model, "fp16", label_map(model.artifact, LabelsConfig()), ())
+    assert isinstance(model.engine, FakeEngine)
+    assert model.engine.closed
