@@ -18,6 +18,7 @@ EdgeAgentError              1, where nothing else is said
   BudgetError               2
   BrokerError
     BrokerConnectionError   in mqtt/wire/status.py
+  InUseError
   DemoError                 in tools/demo/play.py
 """
 
@@ -77,3 +78,7 @@ class BudgetError(EdgeAgentError):
 
 class BrokerError(EdgeAgentError):
     """An MQTT broker cannot be reached or refuses the connection."""
+
+
+class InUseError(EdgeAgentError):
+    """Another agent uses the same directory."""

@@ -47,6 +47,7 @@ from edge_agent.sources.factory import make_source
 from edge_agent.system import paths
 from edge_agent.system.board import Board
 from edge_agent.system.clock import Clock
+from edge_agent.system.lock import DirectoryLock
 from edge_agent.system.log import say
 from edge_agent.system.systemd import Notifier, WatchdogGate, watchdog_interval_s
 from edge_agent.system.wake import Wake
@@ -72,13 +73,14 @@ def run_agent(
 
     `max_frames`: end after so many classified frames; None for never. `refused`: what is wrong with the file,
     where `config` is not from it; `last_good` keeps what works. `board`: None for the one that this runs on.
-    Raises EdgeAgentError when it cannot start, because of the model, the budget, or a label.
+    Raises EdgeAgentError when it cannot start, because of another agent, the model, the budget, or a label.
     """
     board = board or Board()
     wake, gate, costs, trimmer = Wake(), WatchdogGate(), SubsystemCosts(), Trimmer()
     state_dir = paths.state_dir(environment)
     tune_allocator(SystemLibc())
     with ExitStack() as stack:
+        stack.enter_context(closing(DirectoryLock(state_dir)))
         notifier = stack.enter_context(closing(Notifier.from_environment(environment)))
         signals = stack.enter_context(closing(Signals(wake)))
         watcher = stack.enter_context(closing(ConfigWatcher(config_file, open_inotify())))

@@ -16,6 +16,7 @@ from edge_agent.tools.demo.bundled import PICTURES_DIR
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.daemon.conftest import StartDaemon
 from tests.daemon.helpers import DEVICE, NAMES, PROMPT_S, RIGHT, START_S, of, payloads, receive
+from tests.daemon.process import Daemon
 from tests.mqtt.brokers import Mosquitto, collect, wait_until
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schema"
@@ -264,6 +265,23 @@ def test_a_restart_into_a_model_that_is_not_there_is_refused(
     info = receive(subscriber, "info", lambda payload: payload["config_error"])
     assert str(tmp_path) in info["config_error"]
     assert daemon.running
+
+
+def test_a_second_agent_on_the_same_state_directory_is_refused(
+    start: StartDaemon, subscriber: Subscriber
+) -> None:
+    first = start()
+    receive(subscriber, "state")
+    second = Daemon(first.directory.parent / "second", first.settings)
+    second.state_dir = first.state_dir
+    second.start()
+    try:
+        assert second.wait() == EXIT_FAILURE
+    finally:
+        second.kill()
+    assert f"another agent runs with the state directory {first.state_dir}: stop it first" in second.log
+    assert "Traceback" not in second.log
+    receive(subscriber, "state")  # the first goes on undisturbed
 
 
 def test_sequence_numbers_grow_over_a_kill(start: StartDaemon, subscriber: Subscriber) -> None:
