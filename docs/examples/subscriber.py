@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections import deque
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -12,11 +13,11 @@ DAY_S = 24 * 3600
 
 
 class Changes:
-    """Receives a device's events. `seq` grows with each, so that a repeated one can be recognised."""
+    """Receives a device's events. An event that comes again has the same `seq`."""
 
     def __init__(self, topic):
         self.topic = topic
-        self.last_seq = 0
+        self.seen = deque(maxlen=1000)
 
     def on_connect(self, client, _userdata, _flags, reason, _properties):
         if reason.is_failure:
@@ -26,9 +27,9 @@ class Changes:
 
     def on_message(self, _client, _userdata, message):
         event = json.loads(message.payload)
-        if event["seq"] <= self.last_seq:
+        if event["seq"] in self.seen:
             return
-        self.last_seq = event["seq"]
+        self.seen.append(event["seq"])
         print(f"{event['ts']} {event['from']} -> {event['to']} ({event['score']:.0%})", flush=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -31,3 +32,17 @@ def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path)
+
+
+def set_aside(path: Path, *companions: str) -> Path:
+    """Rename a damaged file to `<name>.damaged`, and return that path; the one before it is kept as well.
+
+    `companions` are endings of files that belong to it. Raises OSError.
+    """
+    aside = path.with_name(f"{path.name}.damaged")
+    older = path.with_name(f"{path.name}.damaged-before")
+    for ending in ("", *companions):
+        for present, future in ((aside, older), (path, aside)):
+            with contextlib.suppress(FileNotFoundError):
+                Path(f"{present}{ending}").replace(f"{future}{ending}")
+    return aside

@@ -57,6 +57,7 @@ def settled(
     """A daemon with its run-time files in memory, as a service's are, that has got past its start."""
     if not MEMORY.is_dir():
         pytest.skip(f"{MEMORY} is not there: no file system in memory to put the run-time files on")
+    settings["source"]["fps"] = 10  # or the next sequence numbers would be due within seconds
     with tempfile.TemporaryDirectory(dir=MEMORY) as runtime:
         daemon = Daemon(tmp_path / "daemon", settings)
         daemon.runtime_dir = Path(runtime)

@@ -169,9 +169,9 @@ class TestPythonSubscriber:
         with self.running(broker.port) as subscriber:
             assert subscriber.stdout is not None
             self.wait_for_subscription(broker)
-            publish(1, 2, 1, 2, 3)
-            printed = [subscriber.stdout.readline() for _ in range(3)]
-            assert printed == [line.format(seq) for seq in (1, 2, 3)]
+            publish(900, 901, 900, 901, 1, 2, 3)  # they start lower: a new SD card, and the clock is not set
+            printed = [subscriber.stdout.readline() for _ in range(5)]
+            assert printed == [line.format(seq) for seq in (900, 901, 1, 2, 3)]
         publish(4)
         with self.running(broker.port) as subscriber:
             assert subscriber.stdout is not None
