@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test fault-test soak-test oldest-test arm-test board-test clean
+.PHONY: demo test fault-test attack-test soak-test oldest-test arm-test board-test clean
 
 demo: $(VENV)/.demo
 	$(BIN)/edge-agent demo
@@ -18,6 +18,10 @@ test: $(VENV)/.dev
 # The broker killed a hundred times, the agent killed at random: minutes.
 fault-test: $(VENV)/.dev
 	$(BIN)/pytest -m fault tests/mqtt
+
+# Damage, hostile brokers and floods by the thousand: minutes.
+attack-test: $(VENV)/.dev
+	$(BIN)/pytest -m attack tests
 
 # Thousands of frames through the whole daemon, its memory watched: minutes.
 soak-test: $(VENV)/.dev

@@ -138,7 +138,7 @@ class MqttHealth:
     """Messages given up: superseded, too large, or refused by the broker."""
     queued_events: int
     dropped_events: int
-    """Events lost because the outbox was full."""
+    """Events lost because the outbox was full, or damaged on disk."""
     outbox: OutboxPlace
     reconnects: int
     last_error: str

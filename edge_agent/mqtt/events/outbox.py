@@ -16,10 +16,12 @@ from dataclasses import dataclass
 
 from edge_agent.config.schema import OutboxConfig
 from edge_agent.mqtt.contract.payloads import LabelChanged, OutboxPlace, utc
-from edge_agent.mqtt.events.store import MemoryStore, Row, SqliteStore, Store, StoreError
+from edge_agent.mqtt.events.row import Row
+from edge_agent.mqtt.events.store import MemoryStore, SqliteStore, Store, StoreError
 from edge_agent.system.clock import Clock, boot_id
 from edge_agent.system.log import RepeatedError
 from edge_agent.system.paths import runtime_dir, state_dir
+from edge_agent.system.text import encodable
 
 SPILL_AFTER_S = 5.0
 """How long an event may wait in the journal before it is written to the disk."""
@@ -28,7 +30,7 @@ _BATCH = 500
 _FLUSH_AT = 200
 _RETRY_S = 30.0  # between attempts to write to a disk that failed
 _LONGEST_DELAY_S = 60.0
-_JOURNAL, _DISK = "outbox journal", "outbox"
+_JOURNAL, _DISK, _UNSOUND = "outbox journal", "outbox", "unsound event"
 _LOG = logging.getLogger(__name__)
 
 
@@ -88,17 +90,18 @@ class Outbox:
 
     @property
     def dropped(self) -> int:
-        return self._dropped
+        return self._dropped + self._journal.damaged + self._disk.damaged
 
     @property
     def newest(self) -> int:
         """The highest `seq` that waits; 0 when nothing does. New events must have higher ones."""
         newest = 0
-        for store in (self._disk, self._journal, self._memory):
-            try:
-                newest = max([newest, *(row.seq for row in store.last())])
-            except StoreError as error:
-                self._errors.report(_DISK, str(error))
+        with self._disk_lock, self._journal_lock:
+            for store in (self._disk, self._journal, self._memory):
+                try:
+                    newest = max(newest, store.newest())
+                except StoreError as error:
+                    self._errors.report(_DISK, str(error))
         return newest
 
     def __len__(self) -> int:
@@ -106,9 +109,16 @@ class Outbox:
         return max(waiting, 0)
 
     def put(self, event: LabelChanged) -> None:
-        """Keep an event; once this has returned, a killed process does not lose it."""
+        """Keep an event; once this has returned, a killed process does not lose it.
+
+        One that could never be published (its score is no number) is dropped and counted.
+        """
         row = self._to_row(event)
         with self._journal_lock:
+            if not row.is_sound:
+                self._dropped += 1
+                self._errors.report(_UNSOUND, "an event that cannot be published was dropped", seq=event.seq)
+                return
             self._make_room(row)
             try:
                 self._journal.add([row])
@@ -260,8 +270,9 @@ class Outbox:
 
     def _surplus(self) -> list[int]:
         """Return the oldest events, which must go so that the limits hold; at most a batch."""
-        rows = self._memory.rows + self._journal.rows + self._disk.rows
-        size = self._memory.bytes + self._journal.bytes + self._disk.bytes
+        with self._journal_lock:
+            rows = self._memory.rows + self._journal.rows + self._disk.rows
+            size = self._memory.bytes + self._journal.bytes + self._disk.bytes
         if rows <= self._limits.max_rows and size <= self._limits.max_bytes:
             return []
         try:
@@ -288,9 +299,9 @@ class Outbox:
             seq=event.seq,
             ts_s=ts_s,
             synced=event.ts_synced,
-            from_label=event.from_label,
-            to_label=event.to_label,
-            score=event.score,
+            from_label=encodable(event.from_label),
+            to_label=encodable(event.to_label),
+            score=float(event.score),
             monotonic_s=self._clock.monotonic_s() - delay_s,
             boot=self._boot,
         )

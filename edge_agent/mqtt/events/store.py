@@ -3,61 +3,49 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from edge_agent.mqtt.events.row import COLUMNS, LARGEST_SEQ, OVERHEAD_BYTES, Row, decode
+from edge_agent.mqtt.events.salvage import rows_in
+from edge_agent.system.files import set_aside
 from edge_agent.system.log import say
 
 if TYPE_CHECKING:
     import sqlite3
 
-ROW_OVERHEAD_BYTES = 80
-"""Size of a row on disk without its labels, page overhead included: measured on 10,000 rows."""
-
 _CACHE_KB = 64
-_COLUMNS = "seq, ts_s, synced, from_label, to_label, score, monotonic_s, boot"
+_BATCH = 500
+_LONGEST_VALUE_BYTES = 1_000_000
+_MOST_PUT_ASIDE = 100
+_SIZE = f"{OVERHEAD_BYTES} + coalesce(length(cast(from_label AS blob)) + length(cast(to_label AS blob)), 0)"
 _CREATE = (
     "CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, ts_s REAL NOT NULL, synced INTEGER NOT NULL,"
     " from_label TEXT NOT NULL, to_label TEXT NOT NULL, score REAL NOT NULL, monotonic_s REAL NOT NULL,"
-    " boot TEXT NOT NULL)"
+    " boot TEXT NOT NULL, crc INTEGER)"
 )
-_INSERT = f"INSERT OR IGNORE INTO events ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-_SELECT_AFTER = f"SELECT {_COLUMNS} FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
-_SELECT_LAST = f"SELECT {_COLUMNS} FROM events ORDER BY seq DESC LIMIT 1"
-_DELETE = f"DELETE FROM events WHERE seq = ? RETURNING {_COLUMNS}"
-_MEASURE = (
-    f"SELECT count(*), coalesce(sum({ROW_OVERHEAD_BYTES} + length(cast(from_label AS blob))"
-    " + length(cast(to_label AS blob))), 0) FROM events"
+_INSERT = f"INSERT OR IGNORE INTO events ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_SELECT_AFTER = f"SELECT {COLUMNS} FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
+_NEWEST = f"SELECT coalesce(max(seq), 0) FROM events WHERE seq < {LARGEST_SEQ // 2}"
+_DELETE = f"DELETE FROM events WHERE seq = ? RETURNING {_SIZE}"
+_MEASURE = f"SELECT count(*), coalesce(sum({_SIZE}), 0) FROM events"
+_WILD = f"SELECT seq FROM events WHERE seq < 0 OR seq > {LARGEST_SEQ}"
+_PUT_ASIDE = (
+    f"CREATE TABLE IF NOT EXISTS damaged ({COLUMNS})",
+    f"INSERT INTO damaged SELECT {COLUMNS} FROM events WHERE seq = ?",
+    f"DELETE FROM damaged WHERE rowid <= (SELECT max(rowid) FROM damaged) - {_MOST_PUT_ASIDE}",
 )
 _LOG = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A stored event, with what is needed to correct its time."""
-
-    seq: int
-    ts_s: float
-    synced: bool
-    from_label: str
-    to_label: str
-    score: float
-    monotonic_s: float
-    """The monotonic clock at the moment `ts_s`."""
-    boot: str
-    """The boot that this monotonic clock belongs to."""
-
-    @property
-    def bytes(self) -> int:
-        """Its approximate size on disk."""
-        return ROW_OVERHEAD_BYTES + len(self.from_label.encode()) + len(self.to_label.encode())
+_Result = TypeVar("_Result")
 
 
 class StoreError(Exception):
-    """The store cannot be read or written (a full disk, a read-only one, damage)."""
+    """The store cannot be read or written (a full disk, a read-only one)."""
 
 
 class Store(Protocol):
@@ -68,6 +56,11 @@ class Store(Protocol):
 
     @property
     def bytes(self) -> int: ...
+
+    @property
+    def damaged(self) -> int:
+        """How many rows have been given up because they were damaged, since the process started."""
+        ...
 
     def load(self) -> None:
         """Count the rows that were kept before."""
@@ -81,8 +74,8 @@ class Store(Protocol):
         """Return at most `limit` rows whose `seq` is greater, oldest first."""
         ...
 
-    def last(self) -> list[Row]:
-        """Return the row with the highest `seq`; empty when there is none."""
+    def newest(self) -> int:
+        """Return the highest `seq`; 0 when there is none."""
         ...
 
     def remove(self, seqs: Iterable[int]) -> int:
@@ -95,8 +88,11 @@ class Store(Protocol):
 class MemoryStore:
     """Rows that last as long as the process."""
 
+    damaged = 0
+
     def __init__(self) -> None:
         self._rows: dict[int, Row] = {}
+        self._bytes = 0
 
     @property
     def rows(self) -> int:
@@ -104,33 +100,40 @@ class MemoryStore:
 
     @property
     def bytes(self) -> int:
-        return sum(row.bytes for row in self._rows.values())
+        return self._bytes
 
     def load(self) -> None:
         """Nothing was kept before."""
 
     def add(self, rows: Sequence[Row]) -> None:
         for row in rows:
-            self._rows.setdefault(row.seq, row)
+            if row.seq not in self._rows:
+                self._rows[row.seq] = row
+                self._bytes += row.bytes
 
     def after(self, seq: int, limit: int) -> list[Row]:
-        return [row for row in self._rows.values() if row.seq > seq][:limit]
+        newer = (row for row in self._rows.values() if row.seq > seq)
+        return list(itertools.islice(newer, limit))
 
-    def last(self) -> list[Row]:
-        return list(self._rows.values())[-1:]
+    def newest(self) -> int:
+        return max(self._rows, default=0)
 
     def remove(self, seqs: Iterable[int]) -> int:
-        return sum(self._rows.pop(seq, None) is not None for seq in seqs)
+        gone = [row for seq in seqs if (row := self._rows.pop(seq, None)) is not None]
+        self._bytes -= sum(row.bytes for row in gone)
+        return len(gone)
 
     def close(self) -> None:
         self._rows.clear()
+        self._bytes = 0
 
 
 class SqliteStore:
     """Rows in a SQLite file with a write-ahead log: a killed process leaves complete transactions.
 
     With `durable` a power cut does too, at the price of waiting for the disk. The file is opened or created
-    when it is first needed; a damaged one is put aside and a new one created. Used by one thread at a time.
+    when it is first needed. A row that is damaged moves to the table `damaged`; a file that is damaged is set
+    aside, and a new one takes its place, with each row that is whole. Used by one thread at a time.
     """
 
     def __init__(self, path: Path, *, durable: bool) -> None:
@@ -139,6 +142,7 @@ class SqliteStore:
         self._database: sqlite3.Connection | None = None
         self._rows = 0
         self._bytes = 0
+        self._damaged = 0
 
     @property
     def rows(self) -> int:
@@ -148,35 +152,38 @@ class SqliteStore:
     def bytes(self) -> int:
         return self._bytes
 
+    @property
+    def damaged(self) -> int:
+        return self._damaged
+
     def load(self) -> None:
         """Open the file if there is one."""
         if self.path.exists():
-            self._connection()
+            self._use(lambda _: None)
 
     def add(self, rows: Sequence[Row]) -> None:
-        added: list[Row] = []
-        database = self._connection()
-        with self._store_errors(), database:
-            added.extend(row for row in rows if database.execute(_INSERT, _values(row)).rowcount)
+        added = self._use(lambda database: _insert(database, rows))
         self._rows += len(added)
         self._bytes += sum(row.bytes for row in added)
 
     def after(self, seq: int, limit: int) -> list[Row]:
-        return self._select(_SELECT_AFTER, (seq, limit))
+        if self._database is None:
+            return []
+        return self._use(lambda database: self._sound_after(database, seq, limit))
 
-    def last(self) -> list[Row]:
-        return self._select(_SELECT_LAST, ())
+    def newest(self) -> int:
+        if self._database is None:
+            return 0
+        found = self._use(lambda database: database.execute(_NEWEST).fetchone())
+        return int(found[0])
 
     def remove(self, seqs: Iterable[int]) -> int:
         if self._database is None:
             return 0
-        removed: list[Row] = []
-        with self._store_errors(), self._database as database:
-            for seq in seqs:
-                removed.extend(_row(values) for values in database.execute(_DELETE, (seq,)))
-        self._rows -= len(removed)
-        self._bytes -= sum(row.bytes for row in removed)
-        return len(removed)
+        sizes = self._use(lambda database: _delete(database, seqs))
+        self._rows -= len(sizes)
+        self._bytes -= sum(sizes)
+        return len(sizes)
 
     def close(self) -> None:
         import sqlite3
@@ -186,36 +193,86 @@ class SqliteStore:
                 self._database.close()
             self._database = None
 
-    def _select(self, query: str, values: tuple[int, ...]) -> list[Row]:
-        if self._database is None:
-            return []
-        with self._store_errors():
-            return [_row(found) for found in self._database.execute(query, values)]
-
-    @contextlib.contextmanager
-    def _store_errors(self) -> Iterator[None]:
-        """Raises StoreError for an error of SQLite."""
+    def _use(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
+        """Do something with the database; where damage shows, with a new one. Raises StoreError."""
         import sqlite3
 
         try:
-            yield
-        except sqlite3.Error as error:
-            raise self._failed(error) from error
+            try:
+                return work(self._connection())
+            except (sqlite3.Error, UnicodeDecodeError) as error:
+                if not self._is_damage(error):
+                    raise
+                return work(self._replace_damaged(error))
+        except (sqlite3.Error, OSError, ValueError, OverflowError) as error:
+            raise StoreError(f"{self.path}: {_reason(error)}") from error
 
-    def _connection(self) -> sqlite3.Connection:
-        """Raises StoreError."""
+    def _is_damage(self, error: Exception) -> bool:
+        """Whether the file is to blame, and not the disk, another process or the caller."""
         import sqlite3
 
+        if isinstance(error, (sqlite3.ProgrammingError, sqlite3.InterfaceError)):
+            return False
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+        if code == sqlite3.SQLITE_READONLY:  # a damaged header can be why
+            return os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)
+        return code not in (
+            sqlite3.SQLITE_PERM,
+            sqlite3.SQLITE_BUSY,
+            sqlite3.SQLITE_LOCKED,
+            sqlite3.SQLITE_NOMEM,
+            sqlite3.SQLITE_INTERRUPT,
+            sqlite3.SQLITE_IOERR,
+            sqlite3.SQLITE_FULL,
+            sqlite3.SQLITE_CANTOPEN,
+            sqlite3.SQLITE_PROTOCOL,
+            sqlite3.SQLITE_NOLFS,
+            sqlite3.SQLITE_AUTH,
+        )
+
+    def _sound_after(self, database: sqlite3.Connection, seq: int, limit: int) -> list[Row]:
+        """Rows after `seq`; those that are damaged are put aside."""
+        import sqlite3
+
+        while True:
+            rows: list[Row] = []
+            bad: list[int] = []
+            for values in database.execute(_SELECT_AFTER, (seq, limit)).fetchall():
+                if values[0] <= seq:
+                    raise sqlite3.DatabaseError("its rows are not in order")
+                seq = values[0]
+                row = decode(values)
+                if row is None:
+                    bad.append(seq)
+                else:
+                    rows.append(row)
+            if bad:
+                self._put_aside(database, bad)
+                limit = max(limit, _BATCH)
+            if rows or not bad:
+                return rows
+
+    def _put_aside(self, database: sqlite3.Connection, seqs: Sequence[int]) -> None:
+        import sqlite3
+
+        create, insert, forget = _PUT_ASIDE
+        with database:
+            database.execute(create)
+            database.executemany(insert, [(seq,) for seq in seqs])
+            sizes = _delete(database, seqs)
+            database.execute(forget)
+        if len(sizes) < len(seqs):
+            raise sqlite3.DatabaseError("its damaged rows cannot be removed")
+        self._rows -= len(sizes)
+        self._bytes -= sum(sizes)
+        self._damaged += len(sizes)
+        message = f"{self.path}: damaged events are put aside, into its table `damaged`"
+        say(_LOG, logging.ERROR, message, events=len(sizes))
+
+    def _connection(self) -> sqlite3.Connection:
         if self._database is None:
-            try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._database = self._open()
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):
-                    raise self._failed(error) from error
-                self._database = self._replace_damaged(error)
-            except OSError as error:
-                raise self._failed(error) from error
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = self._open()
         return self._database
 
     def _open(self) -> sqlite3.Connection:
@@ -223,57 +280,82 @@ class SqliteStore:
 
         database = sqlite3.connect(self.path, timeout=0, check_same_thread=False)
         try:
+            database.text_factory = bytes  # a damaged text is a row's trouble, see `decode`
+            database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE_BYTES)
             database.execute("PRAGMA locking_mode = EXCLUSIVE")  # two agents must not share an outbox
             database.execute("PRAGMA journal_mode = WAL")
             database.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'OFF'}")
             database.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
             database.execute(_CREATE)
+            columns = [column[1] for column in database.execute("PRAGMA table_info(events)")]
+            if b"crc" not in columns:  # written by an older release
+                database.execute("ALTER TABLE events ADD COLUMN crc INTEGER")
+            _check(database)
             self._rows, self._bytes = database.execute(_MEASURE).fetchone()
+            if wild := [seq for (seq,) in database.execute(_WILD)]:
+                self._put_aside(database, wild)
         except BaseException:
             database.close()
             raise
         return database
 
     def _replace_damaged(self, damage: Exception) -> sqlite3.Connection:
-        import sqlite3
-
-        aside = self.path.with_name(self.path.name + ".damaged")
-        message = (
-            f"{self.path} is damaged ({damage}): it is kept as {aside.name}, and a new file takes its place"
+        """Set the file aside, and make a new one with each row of it that is whole. Raises OSError."""
+        self.close()
+        _merge_log(self.path)
+        aside = set_aside(self.path, "-wal")
+        self.path.with_name(f"{self.path.name}-shm").unlink(missing_ok=True)
+        database = self._connection()
+        found = rows_in(aside)
+        while batch := list(itertools.islice(found, _BATCH)):
+            whole = [row for row in batch if row is not None]
+            _insert(database, whole)
+            self._damaged += len(batch) - len(whole)
+        self._rows, self._bytes = database.execute(_MEASURE).fetchone()
+        say(
+            _LOG,
+            logging.ERROR,
+            f"{self.path} is damaged ({damage}): it is kept as {aside.name}, and a new file takes its place",
+            events_saved=self._rows,
+            events_damaged=self._damaged,
         )
-        say(_LOG, logging.ERROR, message)
-        try:
-            for suffix in ("-wal", "-shm"):
-                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-            self.path.replace(aside)
-            return self._open()
-        except (OSError, sqlite3.Error) as error:
-            raise self._failed(error) from error
-
-    def _failed(self, error: Exception) -> StoreError:
-        import sqlite3
-
-        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
-            self.close()  # damage: the next use opens the file again, and puts it aside
-        return StoreError(f"{self.path}: {error}")
+        return database
 
 
-_Values = tuple[int, float, int, str, str, float, float, str]
+def _insert(database: sqlite3.Connection, rows: Sequence[Row]) -> list[Row]:
+    with database:
+        return [row for row in rows if database.execute(_INSERT, row.values()).rowcount]
 
 
-def _values(row: Row) -> _Values:
-    return (
-        row.seq,
-        row.ts_s,
-        int(row.synced),
-        row.from_label,
-        row.to_label,
-        row.score,
-        row.monotonic_s,
-        row.boot,
-    )
+def _delete(database: sqlite3.Connection, seqs: Iterable[int]) -> list[int]:
+    """Delete rows, and return their sizes."""
+    with database:
+        return [size for seq in seqs for (size,) in database.execute(_DELETE, (seq,)).fetchall()]
 
 
-def _row(values: _Values) -> Row:
-    seq, ts_s, synced, from_label, to_label, score, monotonic_s, boot = values
-    return Row(seq, ts_s, bool(synced), from_label, to_label, score, monotonic_s, boot)
+def _check(database: sqlite3.Connection) -> None:
+    """Raise sqlite3.DatabaseError where the structure of the file is damaged."""
+    import sqlite3
+
+    (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    if found != b"ok":
+        raise sqlite3.DatabaseError(found.decode("utf-8", "backslashreplace").splitlines()[-1])
+
+
+def _merge_log(path: Path) -> None:
+    """Bring what the write-ahead log of a damaged file holds into the file, if SQLite still can."""
+    import sqlite3
+
+    with contextlib.suppress(sqlite3.Error, UnicodeDecodeError):
+        database = sqlite3.connect(path, timeout=0)
+        with contextlib.closing(database):
+            database.execute("PRAGMA locking_mode = EXCLUSIVE")
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _reason(error: Exception) -> str:
+    import sqlite3
+
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+        return "another process uses it; does a second agent run?"
+    return str(error)

@@ -19,7 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from edge_agent.config.schema import OutboxConfig
 from edge_agent.mqtt.contract.payloads import LabelChanged, utc
 from edge_agent.mqtt.events.outbox import SPILL_AFTER_S, Outbox, OutboxLimits, open_outbox
-from edge_agent.mqtt.events.store import Row, SqliteStore, StoreError
+from edge_agent.mqtt.events.row import Row
+from edge_agent.mqtt.events.store import SqliteStore, StoreError
 from tests.clock import FakeClock
 from tests.mqtt.samples import changed
 
