@@ -349,10 +349,14 @@ explain_update() {
     grep -E '^(E|W|Err)' <<<"$update_failed" | tr -cd '[:print:]\n' | cut -c 1-300 | head -n 5 | sed 's/^/    /'
 }
 
-# apt-get, when nobody else holds its locks. (apt itself waits for dpkg's lock alone.)
+# apt-get, when nobody else holds its locks. (apt itself waits for dpkg's lock alone.) An installation is not interrupted,
+# since that would leave packages unpacked and not set up.
 apt() {
     if ((!dry_run)); then wait_for_apt; fi
-    act apt-get --quiet=2 --option "DPkg::Lock::Timeout=$apt_wait_s" --option Dpkg::Use-Pty=0 "$@"
+    (
+        [[ $1 != install ]] || trap '' INT TERM HUP
+        act apt-get --quiet=2 --option "DPkg::Lock::Timeout=$apt_wait_s" --option Dpkg::Use-Pty=0 "$@"
+    )
 }
 
 # In the first minutes after a boot unattended-upgrades is often at work.
@@ -757,6 +761,11 @@ remember() {
 # Put everything back as it was before the switch. Called once more after an interruption, it ends the same way.
 go_back() {
     local before=$opt/before path number=0 target
+    # systemd knows the unit as long as its file is there.
+    if ((managed)); then
+        was_active || systemctl stop "$SERVICE.service" || true
+        was_enabled || systemctl disable --quiet "$SERVICE.service" || true
+    fi
     while read -r path; do
         number=$((number + 1))
         target=$(<"$before/link$number")
@@ -769,20 +778,16 @@ go_back() {
             rm -f "$path"
         fi
     done < <(switched_files)
-    if ((managed)); then restore_service; fi
     rmdir --ignore-fail-on-non-empty "$units/$SERVICE.service.d" 2>/dev/null || true
+    if ((managed)); then
+        systemctl daemon-reload
+        if was_active; then systemctl restart --no-block "$SERVICE.service" || true; fi
+    fi
     forget_way_back
 }
 
-restore_service() {
-    if [[ $(<"$opt/before/enabled") != enabled ]]; then systemctl disable --quiet "$SERVICE.service" || true; fi
-    systemctl daemon-reload
-    if [[ $(<"$opt/before/active") == active || $(<"$opt/before/active") == activating ]]; then
-        systemctl restart --no-block "$SERVICE.service" || true
-    else
-        systemctl stop "$SERVICE.service" || true
-    fi
-}
+was_active() { grep -qxE 'active|activating|reloading' "$opt/before/active"; }
+was_enabled() { grep -qx enabled "$opt/before/enabled"; }
 
 # In one step, since half of it would be taken for the whole.
 forget_way_back() {
@@ -964,6 +969,8 @@ install_all() {
 
 uninstall_all() {
     ((EUID == 0 || dry_run || packaging)) || die "this needs root: run it with sudo"
+    trap '' INT TERM HUP # this takes seconds, and half of it helps nobody
+    trap : PIPE
     say "Removing the service"
     if ((managed)) && [[ -f $units/$SERVICE.service ]]; then
         act systemctl disable --quiet --now "$SERVICE.service" || true

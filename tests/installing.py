@@ -47,7 +47,11 @@ case $1 in
 is-enabled) cat "$here/enabled" 2>/dev/null || {{ echo disabled; exit 1; }} ;;
 is-active) cat "$here/active" 2>/dev/null || {{ echo inactive; exit 3; }} ;;
 enable) echo enabled >"$here/enabled" ;;
-disable) rm -f "$here/enabled"; [[ $* != *--now* ]] || rm -f "$here/active" ;;
+disable)
+    [[ -f {root}/etc/systemd/system/edge-agent.service ]] || exit 1
+    rm -f "$here/enabled"
+    [[ $* != *--now* ]] || rm -f "$here/active"
+    ;;
 stop) rm -f "$here/active" ;;
 restart)
     if [[ -f $here/sick && $(readlink {root}/opt/edge-agent/current) == *$(<"$here/sick")* ]]; then

@@ -284,8 +284,10 @@ _KINDS = (
 )
 
 
-@pytest.mark.parametrize("kind", _KINDS)
-@pytest.mark.parametrize("name", ["model", "models"])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [*(("model", kind) for kind in _KINDS), ("models", "link to a directory"), ("models", "directory")],
+)
 def test_an_upgrade_touches_nothing_through_what_is_planted_in_the_state_directory(
     board: Board, victim: Path, name: str, kind: str
 ) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from edge_agent.errors import EXIT_OK, UsageError
 from edge_agent.model.sidecar import read_sidecar
 from edge_agent.system import paths
+from edge_agent.system.privileges import become_owner_of
 
 _FRAMES = 30
 
@@ -48,7 +49,10 @@ def run(args: argparse.Namespace) -> int:
 
     if args.svg:
         chart.require_matplotlib()
-    artifact = read_sidecar(paths.find_model(args.model, os.environ))
+    directory = paths.find_model(args.model, os.environ)
+    if line := become_owner_of(directory):
+        _report(line)
+    artifact = read_sidecar(directory)
     host = read_host()
     setup = BenchSetup(
         artifact=artifact,

@@ -25,6 +25,7 @@ from edge_agent.inference.classifier import Classifier
 from edge_agent.model.sidecar import read_sidecar
 from edge_agent.sources.picture import read_picture
 from edge_agent.system.paths import find_model
+from edge_agent.system.privileges import become_owner_of
 
 _NO_LIMIT_MB = 65536  # a one-shot command is not held to the daemon's budget
 
@@ -60,7 +61,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _load(args: argparse.Namespace) -> Classifier:
-    artifact = read_sidecar(find_model(args.model, os.environ))
+    directory = find_model(args.model, os.environ)
+    if line := become_owner_of(directory):
+        print(line, file=sys.stderr)
+    artifact = read_sidecar(directory)
     config = ModelConfig(engine=args.engine, precision=args.precision, threads=args.threads)
     choice = choose_here(artifact, config, MemoryConfig(budget_mb=_NO_LIMIT_MB), os.environ)
     return Classifier.from_artifact(

@@ -202,6 +202,8 @@ def _verify(args: argparse.Namespace) -> int:
         raise UsageError("--threads must be at least 1")
     from edge_agent.tools.builder.verify import verify
 
+    if line := become_owner_of(args.directory):
+        _report(line)
     artifact = read_sidecar(args.directory)
     report = verify(artifact, args.images, _report, weights=args.weights, threads=args.threads)
     if args.json:
