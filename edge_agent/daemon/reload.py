@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from edge_agent.config.changes import Changes
 from edge_agent.config.last_good import LastGood
@@ -31,46 +32,34 @@ from edge_agent.system.log import say
 _LOG = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
 class Reloader:
-    """Takes over an edited configuration, whole or not at all. Used by the main thread."""
+    """Takes over an edited configuration, whole or not at all. Used by the main thread.
 
-    def __init__(
-        self,
-        live: LiveConfig,
-        last_good: LastGood | None,
-        restart: PendingRestart,
-        loop: InferenceLoop,
-        capture: CaptureLoop,
-        link: BrokerLink,
-        guard: MemoryGuard,
-        memory_due: Every,
-        cooling: Cooling,
-        service: Service,
-        report: Report,
-        make_source: Callable[[SourceConfig], Source],
-    ) -> None:
-        """`last_good` keeps each configuration that worked; `memory_due` is when `guard` checks."""
-        self._live = live
-        self._last_good = last_good
-        self._restart = restart
-        self._loop = loop
-        self._capture = capture
-        self._link = link
-        self._guard = guard
-        self._memory_due = memory_due
-        self._cooling = cooling
-        self._service = service
-        self._report = report
-        self._make_source = make_source
+    `last_good` keeps each configuration that worked; `memory_due` is when `guard` checks.
+    """
+
+    live: LiveConfig
+    last_good: LastGood | None
+    restart: PendingRestart
+    loop: InferenceLoop
+    capture: CaptureLoop
+    link: BrokerLink
+    guard: MemoryGuard
+    memory_due: Every
+    cooling: Cooling
+    service: Service
+    report: Report
+    make_source: Callable[[SourceConfig], Source]
 
     def reload(self) -> Reloaded:
         """Take over the edited configuration. Raises InvalidConfigError when it is refused, whole."""
-        self._service.reloading()
+        self.service.reloading()
         try:
-            return self._take_over(self._live.reload())
+            return self._take_over(self.live.reload())
         finally:
-            self._report.publish_info()
-            self._service.reloaded()
+            self.report.publish_info()
+            self.service.reloaded()
 
     def reload_saved(self) -> None:
         """Take over the edited configuration, or log why it is refused."""
@@ -81,8 +70,8 @@ class Reloader:
 
     def keep_good(self) -> None:
         """Keep a copy of the configuration in force, with which frames have been classified."""
-        if self._last_good:
-            self._last_good.keep(self._live.config)
+        if self.last_good:
+            self.last_good.keep(self.live.config)
 
     def _take_over(self, result: ReloadResult) -> Reloaded:
         if isinstance(result, Refused):
@@ -91,30 +80,30 @@ class Reloader:
         if changes:
             say(_LOG, logging.INFO, "configuration changed", settings=changes.describe())
             self._apply(result.config, changes)
-        return Reloaded(tuple(change.key for change in changes), self._restart.is_wanted)
+        return Reloaded(tuple(change.key for change in changes), self.restart.is_wanted)
 
     def _apply(self, config: Config, changes: Changes) -> None:
         if Apply.RESTART in changes.kinds:
             needing = [change.key for change in changes if change.apply is Apply.RESTART]
-            self._restart.want(f"the configuration changed: {', '.join(needing)}")
+            self.restart.want(f"the configuration changed: {', '.join(needing)}")
             return
-        config = reduced(config, self._guard.monitor.steps_taken)
+        config = reduced(config, self.guard.monitor.steps_taken)
         self._apply_live(config, changes)
         if Apply.SOURCE in changes.kinds:
-            self._capture.use_source(self._make_source(config.source))
+            self.capture.use_source(self.make_source(config.source))
         if Apply.BROKER in changes.kinds:
-            self._link.reconnect(config)
-        if self._service.is_ready:
+            self.link.reconnect(config)
+        if self.service.is_ready:
             self.keep_good()
 
     def _apply_live(self, config: Config, changes: Changes) -> None:
         log.set_level(config.log.level)
-        self._link.adopt(config)
-        self._guard.monitor.adopt(BudgetPolicy.from_config(config.memory))
-        self._cooling.adopt(config.thermal, CapturePolicy.from_config(config.source))
-        self._memory_due.interval_s = config.memory.check_interval_s
-        self._report.health_due.interval_s = config.publish.health_interval_s
-        loop, rules = self._loop, Rules.from_config(config)
+        self.link.adopt(config)
+        self.guard.monitor.adopt(BudgetPolicy.from_config(config.memory))
+        self.cooling.adopt(config.thermal, CapturePolicy.from_config(config.source))
+        self.memory_due.interval_s = config.memory.check_interval_s
+        self.report.health_due.interval_s = config.publish.health_interval_s
+        loop, rules = self.loop, Rules.from_config(config)
         loop.between_frames(lambda: loop.adopt(rules))
         if changes.touches("labels"):
             labels = label_map(loop.model.artifact, config.labels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from edge_agent import __version__
 from edge_agent.config.live import LiveConfig
@@ -31,92 +32,88 @@ from edge_agent.system.board import Board, CgroupMemory
 from edge_agent.system.clock import Clock
 
 
+@dataclass(slots=True)
 class Report:
     """Describes the agent by snapshots of its parts. Used by the main thread."""
 
-    def __init__(
-        self,
-        live: LiveConfig,
-        link: BrokerLink,
-        loop: InferenceLoop,
-        capture: CaptureLoop,
-        guard: MemoryGuard,
-        cooling: Cooling,
-        board: Board,
-        clock: Clock,
-        restart_reason: str = "",
-    ) -> None:
-        """`restart_reason`: why the process before this one restarted itself; empty where it did not."""
-        self._live = live
-        self._link = link
-        self._loop = loop
-        self._capture = capture
-        self._guard = guard
-        self._cooling = cooling
-        self._board = board
-        self._cgroup = board.cgroup()
-        self._clock = clock
-        self._restart_reason = restart_reason
-        self._started_s = clock.monotonic_s()
+    live: LiveConfig
+    link: BrokerLink
+    loop: InferenceLoop
+    capture: CaptureLoop
+    guard: MemoryGuard
+    cooling: Cooling
+    board: Board
+    clock: Clock
+    restart_reason: str = ""
+    """Why the process before this one restarted itself; empty where it did not."""
+    health_due: Every = field(init=False)
+    """Hastened by what `health` should show at once."""
+    _cgroup: CgroupMemory = field(init=False)
+    _started_s: float = field(init=False)
+    _counted: tuple[float, int] = field(init=False)
+    _camera: CaptureState | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.health_due = Every(self.live.config.publish.health_interval_s)
+        self._cgroup = self.board.cgroup()
+        self._started_s = self.clock.monotonic_s()
         self._counted = (self._started_s, 0)
-        self._camera: CaptureState | None = None
-        self.health_due = Every(live.config.publish.health_interval_s)
 
     def publish_info(self) -> None:
         """Publish what is running and how it is configured."""
-        refused = self._live.error
-        self._link.publish_info(
+        refused = self.live.error
+        self.link.publish_info(
             info_payload(
-                self._live.config,
-                self._loop.model,
-                board=self._board,
-                clock=self._clock,
+                self.live.config,
+                self.loop.model,
+                board=self.board,
+                clock=self.clock,
                 config_error=str(refused) if refused else "",
-                restart_reason=self._restart_reason,
+                restart_reason=self.restart_reason,
             )
         )
 
     def publish_health_when_due(self, now_s: float) -> None:
         """Publish how the agent is, in each interval, and when the camera's state has changed."""
-        if (camera := self._capture.status.state) != self._camera:
+        if (camera := self.capture.status.state) != self._camera:
             self._camera = camera
             self.health_due.hasten()
         if self.health_due.is_due(now_s):
-            self._link.publish_health(self._health())
+            self.link.publish_health(self._health())
 
     def status_line(self) -> str:
         """One line, with the frame rate since the last call."""
-        (before_s, before), now_s = self._counted, self._clock.monotonic_s()
-        classified = self._loop.classified
+        (before_s, before), now_s = self._counted, self.clock.monotonic_s()
+        classified = self.loop.classified
         self._counted = (now_s, classified)
-        refused = self._live.error
+        refused = self.live.error
         return status_line(
-            self._loop.shown,
+            self.loop.shown,
             (classified - before) / (now_s - before_s) if now_s > before_s else 0.0,
-            self._guard.use.rss_mb,
-            self._guard.monitor.policy.budget_mb,
-            self._link.status.summary,
-            self._capture.status.state,
-            self._cooling.note,
+            self.guard.use.rss_mb,
+            self.guard.monitor.policy.budget_mb,
+            self.link.status.summary,
+            self.capture.status.state,
+            self.cooling.note,
             f"configuration refused: {refused.summary}" if refused else "",
         )
 
     def _health(self) -> Health:
-        rate = self._loop.take_rate()
-        guard = self._guard
+        rate = self.loop.take_rate()
+        guard = self.guard
         policy, state = guard.monitor.policy, guard.monitor.state
         return Health(
-            ts=utc(self._clock.time_s()),
-            ts_synced=self._clock.synced(),
-            uptime_s=self._clock.monotonic_s() - self._started_s,
+            ts=utc(self.clock.time_s()),
+            ts_synced=self.clock.synced(),
+            uptime_s=self.clock.monotonic_s() - self._started_s,
             memory=memory_health(guard.use, policy.budget_mb, state, self._cgroup, guard.highest_mb),
-            camera=camera_health(self._capture.status, self._live.config.source.type),
-            mqtt=self._link.status.health(),
-            board=self._cooling.health(),
+            camera=camera_health(self.capture.status, self.live.config.source.type),
+            mqtt=self.link.status.health(),
+            board=self.cooling.health(),
             fps=rate.fps,
-            skipped=self._loop.skipped,
+            skipped=self.loop.skipped,
             latency_ms=rate.latency,
-            flaps=self._loop.flaps,
+            flaps=self.loop.flaps,
             skipped_percent=rate.skipped_percent,
         )
 

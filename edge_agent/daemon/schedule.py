@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Every:
-    """Due at once, and then each `interval_s`; work that comes late is not made up for."""
+    """Due at once, and then each `interval_s`; missed times are not made up for."""
 
     def __init__(self, interval_s: float) -> None:
         self.interval_s = interval_s

@@ -26,7 +26,7 @@ class Signals:
 
     @property
     def stop(self) -> str:
-        """The name of the signal that asked for the end; empty while none did."""
+        """The name of the signal that asked for the end; empty while there was none."""
         return self._stop
 
     def take_reload(self) -> bool:
@@ -35,7 +35,7 @@ class Signals:
         return asked
 
     def close(self) -> None:
-        """Put the handlers of before back."""
+        """Restore the previous handlers."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

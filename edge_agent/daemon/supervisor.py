@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import select
+from dataclasses import dataclass, field
 
 from edge_agent.config.schema import SourceConfig
 from edge_agent.config.watch import ConfigWatcher
@@ -31,48 +32,35 @@ _BROKER_WAIT_ONCE_S = 30.0
 _SETTLED_FRAMES = 10
 
 
+@dataclass(slots=True)
 class Supervisor:
     """Runs the main loop until a part ends, a stop is requested, or a restart is wanted."""
 
-    def __init__(
-        self,
-        clock: Clock,
-        wake: Wake,
-        signals: Signals,
-        watcher: ConfigWatcher,
-        threads: Threads,
-        loop: InferenceLoop,
-        link: BrokerLink,
-        guard: MemoryGuard,
-        memory_due: Every,
-        costs: SubsystemCosts,
-        cooling: Cooling,
-        service: Service,
-        report: Report,
-        reloader: Reloader,
-        restart: PendingRestart,
-        broker_wait_s: float,
-    ) -> None:
-        """`threads` are started once the broker is connected, at the latest after `broker_wait_s`.
-        `memory_due` is when `guard` checks."""
-        self._clock = clock
-        self._wake = wake
-        self._signals = signals
-        self._watcher = watcher
-        self._threads = threads
-        self._loop = loop
-        self._link = link
-        self._guard = guard
-        self._memory_due = memory_due
-        self._costs = costs
-        self._cooling = cooling
-        self._cooling_due = Every(SAMPLE_S)
-        self._service = service
-        self._report = report
-        self._reloader = reloader
-        self._restart = restart
-        self._start_by_s: float | None = clock.monotonic_s() + broker_wait_s
-        self._is_settled = False
+    clock: Clock
+    wake: Wake
+    signals: Signals
+    watcher: ConfigWatcher
+    threads: Threads
+    """Not started yet."""
+    loop: InferenceLoop
+    link: BrokerLink
+    guard: MemoryGuard
+    memory_due: Every
+    """When `guard` checks."""
+    costs: SubsystemCosts
+    cooling: Cooling
+    service: Service
+    report: Report
+    reloader: Reloader
+    restart: PendingRestart
+    broker_wait_s: float
+    """The threads start once the broker is connected, at the latest after this time."""
+    _cooling_due: Every = field(init=False, default_factory=lambda: Every(SAMPLE_S))
+    _start_by_s: float | None = field(init=False)
+    _is_settled: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        self._start_by_s = self.clock.monotonic_s() + self.broker_wait_s
 
     def run(self) -> int:
         """Let the threads run, and supervise them until the end; returns the exit code."""
@@ -82,62 +70,62 @@ class Supervisor:
 
     def round(self) -> int | None:
         """Do everything that is due, without waiting; returns the exit code when it is time to end."""
-        now_s = self._clock.monotonic_s()
-        if self._signals.stop:
-            say(_LOG, logging.INFO, "stopping", signal=self._signals.stop)
+        now_s = self.clock.monotonic_s()
+        if self.signals.stop:
+            say(_LOG, logging.INFO, "stopping", signal=self.signals.stop)
             return EXIT_OK
         if self._start_by_s is not None:
             self._start_when_connected(now_s, self._start_by_s)
-        if (code := self._threads.exit_code()) is not None:
+        if (code := self.threads.exit_code()) is not None:
             return code
-        if self._memory_due.is_due(now_s) and (restart := self._guard.check()) is not None:
-            self._restart.want(restart.reason)
-        was_saved = self._watcher.changed()  # in each round: it empties the descriptor
-        if self._signals.take_reload() or was_saved:
-            self._reloader.reload_saved()
-        self._link.carry_out_requests()
+        if self.memory_due.is_due(now_s) and (restart := self.guard.check()) is not None:
+            self.restart.want(restart.reason)
+        was_saved = self.watcher.changed()  # in each round: it empties the descriptor
+        if self.signals.take_reload() or was_saved:
+            self.reloader.reload_saved()
+        self.link.carry_out_requests()
         if self._cooling_due.is_due(now_s):
-            self._cooling.sample(now_s, self._loop.classified + self._loop.skipped)
+            self.cooling.sample(now_s, self.loop.classified + self.loop.skipped)
         self._follow_start()
-        self._service.notify(now_s)
-        self._report.publish_health_when_due(now_s)
-        return EXIT_RESTART if self._restart.is_wanted else None
+        self.service.notify(now_s)
+        self.report.publish_health_when_due(now_s)
+        return EXIT_RESTART if self.restart.is_wanted else None
 
     def _start_when_connected(self, now_s: float, start_by_s: float) -> None:
         """Wait a moment for the broker: the first answers should not be lost to a connection that is late."""
-        broker = self._link.status
+        broker = self.link.status
         if broker.connected or now_s >= start_by_s:
             if not broker.connected:
                 say(_LOG, logging.WARNING, "starting without the broker", broker=broker.summary)
             self._start_by_s = None
-            self._threads.start()
+            self.threads.start()
 
     def _follow_start(self) -> None:
         """Finish the start: report readiness after the first frame, trim after some more."""
-        if not self._service.is_ready and self._loop.classified:
-            self._costs.record("camera, broker and first frame")
-            budget_mb = self._guard.monitor.policy.budget_mb
-            say(_LOG, logging.INFO, f"memory: {self._costs.summary()}", budget_mb=budget_mb)
-            self._service.ready()
-            self._report.health_due.hasten()
-            self._reloader.keep_good()
-        if not self._is_settled and self._loop.classified >= _SETTLED_FRAMES:
+        if not self.service.is_ready and self.loop.classified:
+            self.costs.record("camera, broker and first frame")
+            budget_mb = self.guard.monitor.policy.budget_mb
+            say(_LOG, logging.INFO, f"memory: {self.costs.summary()}", budget_mb=budget_mb)
+            self.service.ready()
+            self.report.health_due.hasten()
+            self.reloader.keep_good()
+        if not self._is_settled and self.loop.classified >= _SETTLED_FRAMES:
             # Trim once after start-up: most start-up code is never used again.
             self._is_settled = True
-            self._guard.trim()
+            self.guard.trim()
 
     def _wait(self) -> None:
         """Sleep until something is due, a thread or a signal rings, or the configuration was saved."""
-        now_s = self._clock.monotonic_s()
-        due = (self._memory_due, self._cooling_due, self._report.health_due)
-        pauses_s = [_LONGEST_WAIT_S, self._service.left_s(now_s), *(every.left_s(now_s) for every in due)]
-        if (settled_s := self._watcher.due_in_s()) is not None:
+        now_s = self.clock.monotonic_s()
+        due = (self.memory_due, self._cooling_due, self.report.health_due)
+        pauses_s = [_LONGEST_WAIT_S, self.service.left_s(now_s), *(every.left_s(now_s) for every in due)]
+        if (settled_s := self.watcher.due_in_s()) is not None:
             pauses_s.append(settled_s)
-        descriptors = [self._wake.fd]
-        if (saved := self._watcher.fileno()) is not None:
+        descriptors = [self.wake.fd]
+        if (saved := self.watcher.fileno()) is not None:
             descriptors.append(saved)
         select.select(descriptors, [], [], min(pauses_s))
-        self._wake.clear()
+        self.wake.clear()
 
 
 def broker_wait_s(source: SourceConfig) -> float:

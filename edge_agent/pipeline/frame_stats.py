@@ -68,6 +68,6 @@ class FrameStats:
     def _latency(self) -> LatencyHealth:
         if not self._latencies_ms:
             return LatencyHealth(None, None)
-        # Of an even number of values the lower middle one is the median: a latency that was measured.
+        # Each figure is a latency that was measured: the median of an even number is the lower middle one.
         median, slow = np.percentile(self._latencies_ms, (50, 95), method="inverted_cdf")
         return LatencyHealth(float(median), float(slow))

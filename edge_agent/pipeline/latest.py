@@ -8,9 +8,9 @@ from edge_agent.frame import Frame
 
 
 class LatestFrame:
-    """Hands frames from one thread to another without a queue: what nobody took in time is replaced.
+    """Hands frames from one thread to another without a queue: a frame that nobody took in time is replaced.
 
-    So a slow taker never works on an old frame, and memory holds no more than one frame between the two.
+    So a slow taker never works on an old frame, and memory holds at most one frame between the two.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class LatestFrame:
             return self._closed and self._frame is None
 
     def put(self, frame: Frame) -> None:
-        """Offer `frame` in place of the waiting one, which counts as dropped; after closing, `frame` does."""
+        """Offer `frame` in place of the waiting one, which is dropped; once closed, drop `frame`."""
         with self._changed:
             if self._closed:
                 self._dropped += 1

@@ -1,4 +1,4 @@
-"""The motion gate: tells a still scene, which needs no inference, by a few brightnesses. Pure, no I/O."""
+"""The motion gate: finds out by a few brightnesses that a scene is still and needs no inference. Pure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from edge_agent.config.schema import MotionConfig
 
 COLUMNS, ROWS = 32, 24
-"""The grid of cells that a picture is seen as, whatever its size and shape."""
+"""The grid of cells that a picture is reduced to, whatever its size and shape."""
 
 FOLLOW_S = 5.0
 """The time constant with which the background follows the picture."""
 
-_SAMPLES = 4  # each way in a cell: 16 in all, which quarter the noise of a sensor
+_SAMPLES = 4  # each way in a cell: 16 in all, which reduces a sensor's noise to a quarter
 _LUMA = np.array((0.299, 0.587, 0.114), np.float32)  # ITU-R BT.601
 
 
@@ -56,7 +56,7 @@ class LumaGrid:
 
 
 class MotionGate:
-    """Says of each frame whether it may be skipped. Used by one thread; reads no clock.
+    """Decides for each frame whether it may be skipped. Used by one thread; reads no clock.
 
     With Y the brightness of a cell (ITU-R BT.601) and B its background, an exponential moving average,
 
@@ -64,11 +64,11 @@ class MotionGate:
         it is motion when         changed cells / all cells > area_percent / 100
         and then                  B := B + (1 - exp(-dt / FOLLOW_S)) * (Y - B)
 
-    with dt the seconds since the frame before. So a light that changes by less than about
-    threshold / FOLLOW_S a second is no motion, and what has come to rest becomes background. Noise of up to
-    threshold / 2 in a cell's mean never is motion.
+    with dt the seconds since the last frame. So a light that changes by less than about threshold / FOLLOW_S
+    a second is no motion, and an object that has come to rest becomes background. Noise of up to
+    threshold / 2 in a cell's mean is never motion.
 
-    The first frame, and one at least each `max_skip_s`, are classified in any case.
+    The first frame is classified in any case, and so is one frame in each `max_skip_s`.
     """
 
     def __init__(self, config: MotionConfig) -> None:
@@ -86,14 +86,14 @@ class MotionGate:
         self.reset()
 
     def reset(self) -> None:
-        """Have the next frame classified: its answer may differ although the scene does not."""
+        """Let the next frame be classified: its answer may differ although the scene does not."""
         self._seen_s = None
 
     def is_still(self, pixels: NDArray[np.uint8], now_s: float) -> bool:
         """Whether the frame captured at the monotonic time `now_s` may be skipped.
 
-        `pixels` is RGB of shape (height, width, 3), uint8. Every frame is to be asked about, in order; one
-        for which this is False counts as classified.
+        `pixels` is RGB of shape (height, width, 3), uint8. Call it for every frame, in order; a frame for
+        which it returns False counts as classified.
         """
         if not self._config.enabled:
             return False
@@ -103,7 +103,7 @@ class MotionGate:
         return False
 
     def _has_moved(self, pixels: NDArray[np.uint8], now_s: float) -> bool:
-        """Compare with the background, and have that follow."""
+        """Compare with the background, and let that follow."""
         self._grid.reduce(pixels, self._cells)
         if self._seen_s is None:
             self._background[:] = self._cells

@@ -1,4 +1,4 @@
-"""Steadies the label: votes over recent frames, hysteresis, a least time to hold; and when to publish it."""
+"""Steadies the label by votes over recent frames, hysteresis and a hold time; decides when to publish it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge_agent.config.schema import StabilizerConfig
 from edge_agent.inference import Score
 
 UNKNOWN = "unknown"
-"""What is published while no label is sure enough."""
+"""The label that is published while none is sure enough."""
 
 FLAP_S = 10.0
 """A change that returns to the label left less than this before is a flap."""
@@ -25,7 +25,7 @@ class LabelChange:
     from_label: str
     to_label: str
     score: float
-    """Of `to_label`, as in `Stable`."""
+    """The score of `to_label`, as in `Stable`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,8 @@ class Stable:
     label: str
     """A label of the model, or `unknown`."""
     score: float
-    """The label's in the latest frame that voted for it, 0 to 1. While unknown: the best label's in the
-    latest frame that voted for none, 0 where it had none."""
+    """The label's score in the latest frame that voted for it, 0 to 1. While unknown: the score of the best
+    label in the latest frame that voted for none, 0 where that frame had no label."""
     unknown: bool
     change: LabelChange | None
     """Set on the frame with which the label changed."""
@@ -44,7 +44,7 @@ class Stable:
 
 @dataclass(frozen=True, slots=True)
 class _Vote:
-    """What one frame says; a label that is not sure enough counts as unknown."""
+    """The vote of one frame; a label that is not sure enough counts as unknown."""
 
     label: str
     score: float
@@ -56,8 +56,8 @@ class Stabilizer:
     Each frame votes for its best label if that scores at least `threshold` (the present label, the one that
     is published: `threshold - hysteresis`), else for `unknown`. Another label, or `unknown`, takes over when
     it has at least `votes` votes of the last `window` frames, more than the present one, and the present one
-    has been held for `min_hold_s` seconds. Of several, the one with most votes does; of equals, the one voted
-    for last. At the beginning the label is `unknown`, which need not be held.
+    has been held for `min_hold_s` seconds. If several qualify, the one with the most votes takes over, and
+    between equals the one voted for last. At the beginning the label is `unknown`, which need not be held.
     """
 
     def __init__(self, config: StabilizerConfig) -> None:
@@ -72,7 +72,7 @@ class Stabilizer:
 
     @property
     def flaps(self) -> int:
-        """How often the label has returned to what it had been less than FLAP_S seconds before."""
+        """How often the label has returned to the one it had left less than FLAP_S seconds before."""
         return self._flaps
 
     @property
@@ -106,7 +106,7 @@ class Stabilizer:
     def _winner(self) -> str:
         """The label that the votes are for; the present one where no other has enough."""
         counts = Counter(vote.label for vote in reversed(self._votes))
-        # Of equal counts `most_common` gives the first inserted: the one voted for last.
+        # Between equal counts `most_common` prefers the first inserted: the one voted for last.
         label, count = counts.most_common(1)[0]
         return label if count >= max(self._config.votes, counts[self._label] + 1) else self._label
 
@@ -140,5 +140,5 @@ class PublishGate:
         return due
 
     def heartbeat_is_due(self, now_s: float) -> bool:
-        """Whether nothing was published for so long that a state has to be, by the time `now_s`."""
+        """Whether the last published state is so old, at the time `now_s`, that another is needed."""
         return now_s - self._published_s >= self._heartbeat_s

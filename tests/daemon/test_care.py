@@ -74,4 +74,4 @@ def heard(manager: socket.socket, word: str) -> str:
         message = manager.recv(4096).decode()
         if word in message:
             return message
-    raise AssertionError(f"the service manager was not told of {word!r}")
+    raise AssertionError(f"the service manager did not hear of {word!r}")

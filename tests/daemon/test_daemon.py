@@ -190,7 +190,7 @@ def test_a_first_start_with_a_wrong_file_fails_and_says_the_line(start: StartDae
     assert "did you mean 'votes'" in daemon.log
 
 
-def test_sighup_reads_the_configuration_anew(start: StartDaemon, subscriber: Subscriber) -> None:
+def test_sighup_reads_the_configuration_again(start: StartDaemon, subscriber: Subscriber) -> None:
     daemon = start()
     receive(subscriber, "state")
     daemon.send(signal.SIGHUP)

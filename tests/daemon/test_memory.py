@@ -104,7 +104,7 @@ def snapshot_size(ask: Ask, subscriber: Subscriber) -> tuple[int, int]:
         return picture.size
 
 
-def test_health_tells_what_the_kernel_tells(start: StartDaemon, subscriber: Subscriber) -> None:
+def test_health_reports_what_the_kernel_reports(start: StartDaemon, subscriber: Subscriber) -> None:
     daemon = start()
     receive(subscriber, "state")
     memory = receive(subscriber, "health", lambda payload: payload["fps"] > 0)["memory"]

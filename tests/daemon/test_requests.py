@@ -40,7 +40,7 @@ def test_a_snapshot_is_a_jpeg_of_the_newest_frame(ask: Ask, subscriber: Subscrib
         assert (picture.format, picture.mode) == ("JPEG", "RGB")
 
 
-def test_the_configuration_is_told_with_its_secrets_masked(
+def test_the_configuration_is_answered_with_its_secrets_masked(
     ask: Ask, daemon: Daemon, subscriber: Subscriber
 ) -> None:
     daemon.edit(mqtt={"username": "pi", "password": "raspberry"})

@@ -7,7 +7,7 @@ from pathlib import Path
 from edge_agent.daemon.restart import leave_reason, take_reason
 
 
-def test_a_reason_is_told_once(tmp_path: Path) -> None:
+def test_a_reason_is_taken_once(tmp_path: Path) -> None:
     assert leave_reason(tmp_path / "run", "memory above the budget\nof 100 MB")
     assert take_reason(tmp_path / "run") == "memory above the budget of 100 MB"
     assert take_reason(tmp_path / "run") == ""

@@ -89,7 +89,7 @@ def test_votes_that_are_older_than_the_window_do_not_count() -> None:
     assert shown(play(Stabilizer(rules(window=3, votes=3)), "cc.c.cc")) == [UNKNOWN] * 7
 
 
-def test_a_change_is_told_once_with_both_labels_and_the_score() -> None:
+def test_a_change_is_reported_once_with_both_labels_and_the_score() -> None:
     results = play(Stabilizer(rules()), "cc", score=0.8) + play(Stabilizer(rules()), "d", score=0.7)
     changes = [result.change for result in results]
     assert changes == [LabelChange(UNKNOWN, CAT, 0.8), None, LabelChange(UNKNOWN, DOG, 0.7)]
