@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections import deque
 
 from paho.mqtt.client import Client
@@ -10,27 +11,42 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 DAY_S = 24 * 3600
+REMEMBERED = 1000
 
 
 class Changes:
-    """Receives a device's events. An event that comes again has the same `seq`."""
+    """Receives a device's events. One that comes again has a `seq` and `ts` that were seen lately."""
 
     def __init__(self, topic):
         self.topic = topic
-        self.seen = deque(maxlen=1000)
+        self.seen = deque(maxlen=REMEMBERED)
 
     def on_connect(self, client, _userdata, _flags, reason, _properties):
         if reason.is_failure:
-            print(f"refused: {reason}", flush=True)
+            complain(f"refused: {reason}")
         else:
             client.subscribe(self.topic, qos=1)
 
     def on_message(self, _client, _userdata, message):
-        event = json.loads(message.payload)
-        if event["seq"] in self.seen:
+        try:
+            event = json.loads(message.payload)
+            key = (event["seq"], event["ts"])
+            line = f"{event['ts']} {event['from']} -> {event['to']} ({event['score']:.0%})"
+        except (ValueError, TypeError, LookupError, RecursionError):
+            complain(f"not an event, on {message.topic}: {message.payload[:80]}")
             return
-        self.seen.append(event["seq"])
-        print(f"{event['ts']} {event['from']} -> {event['to']} ({event['score']:.0%})", flush=True)
+        if key not in self.seen:
+            self.seen.append(key)
+            print(printable(line), flush=True)
+
+
+def printable(text):
+    """Escape what cannot be printed, or would steer the terminal."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def complain(text):
+    print(text, file=sys.stderr, flush=True)
 
 
 def main():
@@ -48,11 +64,12 @@ def main():
         protocol=MQTTProtocolVersion.MQTTv5,
     )
     client.on_connect = changes.on_connect
+    client.on_connect_fail = lambda *_: complain(f"no broker at {arguments.host}:{arguments.port} yet")
     client.on_message = changes.on_message
     session = Properties(PacketTypes.CONNECT)
     session.SessionExpiryInterval = DAY_S
-    client.connect(arguments.host, arguments.port, clean_start=False, properties=session)
-    client.loop_forever()
+    client.connect_async(arguments.host, arguments.port, clean_start=False, properties=session)
+    client.loop_forever(retry_first_connection=True)
 
 
 if __name__ == "__main__":

@@ -84,14 +84,38 @@ class TestHomeAssistantAutomation:
     @pytest.mark.parametrize(("label", "holds"), [("cat", True), ("dog", False)])
     def test_its_condition_holds_for_a_cat_only(self, label: str, holds: bool) -> None:
         automation = self.automations[0]
-        payload = json.loads(encode(changed(1, "dog", label)))
-        del payload["event_type"]
-        trigger = SimpleNamespace(to_state=SimpleNamespace(attributes=payload))
-        condition = automation["conditions"][0]["value_template"]
-        assert environment().from_string(condition).render(trigger=trigger) == str(holds)
+        trigger = SimpleNamespace(from_state=_event_state(None), to_state=_event_state(1, "dog", label))
+        assert self.passes(automation, trigger) is holds
         message = automation["actions"][0]["data"]["message"]
         assert (
             environment().from_string(message).render(trigger=trigger) == "A cat instead of dog, 50.0 % sure."
+        )
+
+    @pytest.mark.parametrize(
+        ("before", "after"),
+        [
+            pytest.param(SimpleNamespace(state="unavailable", attributes={}), 7, id="the device is back"),
+            pytest.param(None, 7, id="Home Assistant is back"),
+            pytest.param(7, 7, id="the same event"),
+            pytest.param(7, None, id="the device is gone"),
+        ],
+    )
+    def test_an_old_event_that_is_shown_again_does_not_fire(self, before: Any, after: int | None) -> None:
+        from_state = _event_state(before) if isinstance(before, int) else before
+        trigger = SimpleNamespace(from_state=from_state, to_state=_event_state(after))
+        assert not self.passes(self.automations[0], trigger)
+
+    def test_it_is_triggered_by_attributes_alone(self) -> None:
+        """Events of one millisecond have the same state: with `not_from` the second would be passed over."""
+        (trigger,) = self.automations[0]["triggers"]
+        assert set(trigger) == {"trigger", "entity_id"}
+
+    @staticmethod
+    def passes(automation: dict[str, Any], trigger: SimpleNamespace) -> bool:
+        """Whether all conditions hold."""
+        conditions = [condition["value_template"] for condition in automation["conditions"]]
+        return all(
+            environment().from_string(condition).render(trigger=trigger) == "True" for condition in conditions
         )
 
     def test_its_other_templates_render(self) -> None:
@@ -136,6 +160,11 @@ class TestNodeRedFlow:
             for wire in node.get("wires", []):
                 assert set(wire) <= set(ids)
 
+    def test_its_session_outlives_an_orderly_stop(self) -> None:
+        (broker,) = (node for node in self.nodes if node["type"] == "mqtt-broker")
+        assert (broker["cleansession"], broker["autoUnsubscribe"]) == (False, False)
+        assert int(broker["sessionExpiry"]) > 0
+
     def test_its_topics_are_those_of_the_agent(self) -> None:
         filters = {node["topic"] for node in self.nodes if node["type"] == "mqtt in"}
         assert filters == {topic.replace("porch", "+") for topic in (TOPICS.event, TOPICS.health)}
@@ -153,9 +182,12 @@ class TestPythonSubscriber:
     @contextmanager
     def running(self, port: int) -> Iterator[subprocess.Popen[str]]:
         command = [sys.executable, str(EXAMPLES / "subscriber.py"), HOST, "--port", str(port)]
-        with subprocess.Popen([*command, "--device", "porch"], stdout=subprocess.PIPE, text=True) as process:
-            yield process
-            process.terminate()
+        command += ["--device", "porch"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                yield process
+            finally:
+                process.terminate()
 
     def test_it_prints_each_change_and_misses_none(self, broker: Mosquitto) -> None:
         agent = Connection(broker_config(broker.port), "agent", "5", environment={})
@@ -181,9 +213,63 @@ class TestPythonSubscriber:
             assert after == line.format(4)
         agent.close(goodbye=True)
 
+    def test_it_accepts_numbers_that_begin_again(self, broker: Mosquitto) -> None:
+        agent = Connection(broker_config(broker.port), "agent", "5", environment={})
+        agent.open(SystemClock())
+        with self.running(broker.port) as subscriber:
+            assert subscriber.stdout is not None
+            self.wait_for_subscription(broker)
+            for seq in (900, 901, 1):
+                agent.send(Message(TOPICS.event, encode(changed(seq, "cat", f"label {seq}"))))
+            printed = [subscriber.stdout.readline().split()[-2] for _ in range(3)]
+            assert printed == ["900", "901", "1"]
+        agent.close(goodbye=True)
+
+    def test_it_goes_on_after_what_is_no_event(self, broker: Mosquitto) -> None:
+        agent = Connection(broker_config(broker.port), "agent", "5", environment={})
+        agent.open(SystemClock())
+        bad = [
+            b"",
+            b"\xff\xfe",
+            b"[]",
+            b"7",
+            b"{}",
+            b'{"seq":1,"ts":"t","from":"a","to":"b","score":"x"}',
+            b"[" * 9999,
+        ]
+        with self.running(broker.port) as subscriber:
+            assert subscriber.stdout is not None
+            assert subscriber.stderr is not None
+            self.wait_for_subscription(broker)
+            for payload in bad:
+                agent.send(Message(TOPICS.event, payload))
+            agent.send(Message(TOPICS.event, encode(changed(8, "cat", "\x1b[2Jdog"))))
+            assert subscriber.stdout.readline() == "2025-06-01T12:00:00.123Z cat -> \\x1b[2Jdog (50%)\n"
+            complaints = [subscriber.stderr.readline() for _ in bad]
+            assert all(line.startswith("not an event, on edge_agent/porch/event") for line in complaints)
+        agent.close(goodbye=True)
+
+    def test_it_waits_for_a_broker_that_is_not_there_yet(self, broker: Mosquitto) -> None:
+        broker.stop()
+        with self.running(broker.port) as subscriber:
+            assert subscriber.stderr is not None
+            assert subscriber.stderr.readline() == f"no broker at {HOST}:{broker.port} yet\n"
+            broker.start()
+            self.wait_for_subscription(broker)
+
     @staticmethod
     def wait_for_subscription(broker: Mosquitto) -> None:
         wait_until(lambda: "changes-of-porch 1 edge_agent/porch/event" in broker.log.read_text())
+
+
+def _event_state(seq: int | None, from_label: str = "dog", to_label: str = "cat") -> SimpleNamespace:
+    """The event entity as a template sees it after the event `seq`; None: before the first one."""
+    if seq is None:
+        return SimpleNamespace(state="unknown", attributes={})
+    return SimpleNamespace(
+        state="2025-06-01T12:00:00.123+00:00",
+        attributes=json.loads(encode(changed(seq, from_label, to_label))),
+    )
 
 
 def _slug(name: str) -> str:
