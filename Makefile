@@ -1,9 +1,9 @@
 # The commands of a newcomer. `make demo` and `make test` create what they need in .venv.
-PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test fault-test attack-test soak-test oldest-test arm-test board-test clean
+.NOTPARALLEL: # first what Debian brings, then the gigabytes
+.PHONY: demo test debian-demo debian-test lock fault-test attack-test soak-test oldest-test arm-test board-test clean
 
 demo: $(VENV)/.demo
 	$(BIN)/edge-agent demo
@@ -30,8 +30,8 @@ soak-test: $(VENV)/.dev
 # With the libraries of Debian 12, the oldest that are supported.
 OLDEST := $(CURDIR)/.cache/oldest
 oldest-test: $(VENV)/.dev
-	$(BIN)/pip install --quiet --no-deps --upgrade --target $(OLDEST) pillow==9.4.0 numpy==1.24.2 pyyaml==6.0.1 inotify_simple==1.3.5
-	PYTHONPATH=$(OLDEST) $(BIN)/pytest tests/sources tests/config tests/memory tests/model \
+	$(BIN)/pip install --quiet --no-deps --upgrade --target "$(OLDEST)" pillow==9.4.0 numpy==1.24.2 pyyaml==6.0.1 inotify_simple==1.3.5
+	PYTHONPATH="$(OLDEST)" $(BIN)/pytest tests/sources tests/config tests/memory tests/model \
 		tests/inference/test_preprocess.py tests/inference/test_xnnpack.py tests/pipeline/test_inference_loop.py tests/pipeline/test_motion.py
 
 # The lean engine's ARM kernels, under emulation: minutes.
@@ -42,18 +42,22 @@ arm-test: $(VENV)/.dev
 board-test: $(VENV)/.dev
 	tests/board/run
 
-$(VENV)/bin/pip:
-	$(PYTHON) -m venv $(VENV)
+debian-demo debian-test: debian-%:
+	@requirements/debian $*
 
-$(VENV)/.demo: pyproject.toml | $(VENV)/bin/pip
-	$(BIN)/pip install --quiet --editable '.[torch,demo]'
-	touch $@
+$(VENV)/.demo: requirements/demo.lock pyproject.toml | debian-demo
+	@requirements/install demo
+	@touch $@
 
-$(VENV)/.dev: pyproject.toml | $(VENV)/bin/pip
-	$(BIN)/pip install --quiet --editable '.[torch,opencv,demo,bench,dev]'
-	# Its source alone: the fake camera of the tests is held to the real signatures.
-	$(BIN)/pip download --quiet --no-deps --dest .cache picamera2==0.3.38
-	touch $@
+$(VENV)/.dev: requirements/dev.lock requirements/picamera2.lock pyproject.toml | debian-test
+	@requirements/install dev
+	@$(BIN)/pip download --quiet --no-deps --dest .cache --require-hashes --requirement requirements/picamera2.lock
+	@touch $@
+
+# What demo, tests and board install, at the newest releases.
+lock: $(VENV)/.dev
+	$(BIN)/pip install --quiet uv
+	for script in requirements/lock-*; do PATH="$(CURDIR)/$(BIN):$$PATH" "$$script" || exit; done
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
