@@ -30,6 +30,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from edge_agent.memory.procfs import MemoryUse, read_memory
 from edge_agent.system import paths
 from edge_agent.tools.demo.bundled import PICTURES_DIR
+from tests.installed import find
 
 _HOST = "127.0.0.1"
 _DEVICE = "bench"
@@ -113,9 +114,10 @@ def mosquitto(directory: Path) -> Iterator[int]:
         port = int(probe.getsockname()[1])
     config = directory / "mosquitto.conf"
     config.write_text(f"listener {port} {_HOST}\nallow_anonymous true\n")
-    program = "/usr/sbin/mosquitto"
     broker = subprocess.Popen(
-        [program, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [find("mosquitto") or "mosquitto", "-c", str(config)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         _wait_for(lambda: _listens(port), "mosquitto")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.model.sidecar import Artifact
+from tests.installed import program
 from tests.installing import CHECKOUT, Installation, copy_of_checkout, run, set_version
 
 SCRIPTS = (
@@ -22,6 +22,10 @@ SCRIPTS = (
     "tests/board/board",
     "tests/board/run",
     "tests/board/measure",
+    "requirements/debian",
+    "requirements/install",
+    "requirements/lock-dev",
+    ".ci/run",
 )
 
 
@@ -37,10 +41,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory, lite0: Artifact) -> Inst
     return made
 
 
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 def test_the_shell_scripts_are_clean() -> None:
     scripts = [CHECKOUT / name for name in SCRIPTS]
-    checked = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True, check=False)
+    checked = subprocess.run([program("shellcheck"), *scripts], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout
 
 

@@ -7,15 +7,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from edge_agent.errors import EXIT_RESTART, EXIT_USAGE
+from tests.installed import program
 
 UNITS = Path(__file__).resolve().parent.parent / "systemd"
 SERVICE = UNITS / "edge-agent.service"
-needs_systemd = pytest.mark.skipif(
-    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
-)
 
 
 def directives(path: Path) -> list[tuple[str, str]]:
@@ -23,10 +19,9 @@ def directives(path: Path) -> list[tuple[str, str]]:
     return [(str(key), str(value)) for key, value in pairs]
 
 
-@needs_systemd
 def test_the_service_scores_at_most_1_5_in_systemds_security_review() -> None:
     review = subprocess.run(
-        ["systemd-analyze", "security", "--offline=true", "--threshold=15", "--no-pager", SERVICE],
+        [program("systemd-analyze"), "security", "--offline=true", "--threshold=15", "--no-pager", SERVICE],
         capture_output=True,
         text=True,
         check=False,
@@ -34,11 +29,13 @@ def test_the_service_scores_at_most_1_5_in_systemds_security_review() -> None:
     assert review.returncode == 0, review.stdout + review.stderr
 
 
-@needs_systemd
 def test_systemd_understands_every_line(tmp_path: Path) -> None:
     shutil.copy(SERVICE, tmp_path)
     checked = subprocess.run(
-        ["systemd-analyze", "verify", tmp_path / SERVICE.name], capture_output=True, text=True, check=False
+        [program("systemd-analyze"), "verify", tmp_path / SERVICE.name],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     complaints = [line for line in checked.stderr.splitlines() if f"{SERVICE.name}:" in line]
     about_the_file = [line for line in complaints if re.search(rf"{re.escape(SERVICE.name)}:\d+:", line)]

@@ -16,6 +16,7 @@ from edge_agent.commands.first_label import wait_for_label
 from edge_agent.config.schema import Config
 from edge_agent.errors import BrokerError
 from edge_agent.system.clock import SystemClock
+from tests.installed import program
 from tests.mqtt.brokers import Mosquitto
 from tests.mqtt.samples import broker_config
 
@@ -24,6 +25,7 @@ TOPIC = "edge_agent/porch/state"
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    program("mosquitto_pub")  # before a thread asks for it
     broker = Mosquitto(tmp_path / "broker")
     broker.start()
     yield broker
@@ -37,7 +39,18 @@ def config(broker: Mosquitto) -> Config:
 def publish(broker: Mosquitto, label: str, *options: str) -> None:
     payload = json.dumps({"label": label, "score": 0.5})
     subprocess.run(
-        ["mosquitto_pub", "-h", "127.0.0.1", "-p", str(broker.port), "-t", TOPIC, "-m", payload, *options],
+        [
+            program("mosquitto_pub"),
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(broker.port),
+            "-t",
+            TOPIC,
+            "-m",
+            payload,
+            *options,
+        ],
         check=True,
     )
 

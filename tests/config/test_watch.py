@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ import inotify_simple
 import pytest
 
 from edge_agent.config.watch import ConfigWatcher, FileEvent, Inotify, Notifier, open_inotify
+from tests.installed import program
 
 SETTLE_S = 0.05
 SOON_S = 10.0  # never reached unless a change is missed
@@ -98,9 +98,7 @@ def sed(path: Path) -> None:
 
 
 def vim(path: Path) -> None:
-    if shutil.which("vim") is None:
-        pytest.skip("vim is not installed")
-    command = ["vim", "-u", "NONE", "-N", "-es", "-c", "set backup", "-c", "%s/one/two/", "-c", "wq"]
+    command = [program("vim"), "-u", "NONE", "-N", "-es", "-c", "set backup", "-c", "%s/one/two/", "-c", "wq"]
     subprocess.run([*command, str(path)], check=True, stdin=subprocess.DEVNULL)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -19,6 +18,7 @@ import pytest
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.daemon.helpers import START_S, receive
 from tests.daemon.process import Daemon
+from tests.installed import program
 from tests.mqtt.brokers import Mosquitto, wait_until
 
 MEMORY = Path("/dev/shm")
@@ -104,11 +104,9 @@ def test_no_system_call_changes_a_file_on_the_disk(
     settled: tuple[Daemon, Subscriber], tmp_path: Path
 ) -> None:
     daemon, subscriber = settled
-    if shutil.which("strace") is None:
-        pytest.skip("strace is not installed")
     trace = tmp_path / "trace"
     command: list[str] = [
-        "strace",
+        program("strace"),
         "-f",
         "-y",
         "-e",

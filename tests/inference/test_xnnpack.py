@@ -25,6 +25,7 @@ from edge_agent.model.plan import UNBOUNDED, Plan, PlanError, Precision
 from edge_agent.model.plan_check import multiplications
 from edge_agent.model.plan_file import encode_plan
 from tests.inference.reference import evaluate
+from tests.installed import needs_xnnpack
 from tests.model.plans import (
     RandomPlan,
     artifact_of,
@@ -50,6 +51,7 @@ def assert_agrees(engine: XnnpackEngine, plan: Plan, blob: bytes, seed: int = 0)
     np.testing.assert_allclose(engine.run(picture), expected.output, rtol=0, atol=tolerance)
 
 
+@needs_xnnpack
 @pytest.mark.parametrize("precision", ["fp16", "fp32"])
 def test_every_type_of_operation_computes_what_it_should(precision: Precision, tmp_path: Path) -> None:
     plan, blob = small_plan(precision)
@@ -57,6 +59,7 @@ def test_every_type_of_operation_computes_what_it_should(precision: Precision, t
     assert_agrees(engine, plan, blob)
 
 
+@needs_xnnpack
 @settings(max_examples=150, deadline=None)
 @given(plans())
 def test_any_valid_plan_computes_what_it_should(built: tuple[Plan, bytes]) -> None:
@@ -68,6 +71,7 @@ def test_any_valid_plan_computes_what_it_should(built: tuple[Plan, bytes]) -> No
     engine.close()
 
 
+@needs_xnnpack
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_the_number_of_threads_does_not_change_the_answer(threads: int, tmp_path: Path) -> None:
     builder = RandomPlan((1, 40, 40, 16))
@@ -78,6 +82,7 @@ def test_the_number_of_threads_does_not_change_the_answer(threads: int, tmp_path
     assert_agrees(engine, plan, blob)
 
 
+@needs_xnnpack
 def test_a_pool_has_the_threads_that_were_asked_for_and_ends_with_the_engine(tmp_path: Path) -> None:
     plan, blob = small_plan()
     artifact = save(plan, blob, tmp_path)
@@ -95,6 +100,7 @@ def test_a_senseless_number_of_threads_is_refused(threads: int, tmp_path: Path) 
         XnnpackEngine.load(save(plan, blob, tmp_path), "fp32", threads=threads)
 
 
+@needs_xnnpack
 def test_the_pool_and_the_thread_that_runs_keep_to_their_cores(tmp_path: Path) -> None:
     plan, blob = small_plan()
     core = min(os.sched_getaffinity(0))
@@ -118,12 +124,14 @@ def test_the_pool_and_the_thread_that_runs_keep_to_their_cores(tmp_path: Path) -
     assert cores == [{core}]
 
 
+@needs_xnnpack
 def test_cores_that_are_not_there_are_refused_with_their_numbers(tmp_path: Path) -> None:
     plan, blob = small_plan()
     with pytest.raises(EngineError, match=r"cores \[4095\]"):
         XnnpackEngine.load(save(plan, blob, tmp_path), "fp32", threads=2, affinity=(4095,))
 
 
+@needs_xnnpack
 def test_engines_live_side_by_side_and_end_independently(tmp_path: Path) -> None:
     directories = [tmp_path / name for name in ("one", "two")]
     built = [small_plan("fp32"), small_plan("fp16")]
@@ -138,6 +146,7 @@ def test_engines_live_side_by_side_and_end_independently(tmp_path: Path) -> None
     engines[1].close()
 
 
+@needs_xnnpack
 def test_closing_twice_is_fine_and_running_after_it_is_an_error(tmp_path: Path) -> None:
     plan, blob = small_plan()
     engine = XnnpackEngine.load(save(plan, blob, tmp_path), "fp32", threads=2)
@@ -149,6 +158,7 @@ def test_closing_twice_is_fine_and_running_after_it_is_an_error(tmp_path: Path) 
         engine.run(picture_for(plan))
 
 
+@needs_xnnpack
 @pytest.mark.parametrize(
     "tensor",
     [np.zeros((1, 9, 8, 4), np.float32), np.zeros((9, 8, 3), np.float32), np.zeros((1, 9, 8, 3), np.float64)],
@@ -160,6 +170,7 @@ def test_a_picture_of_another_shape_or_type_is_refused(tensor: NDArray[Any], tmp
         engine.run(tensor)
 
 
+@needs_xnnpack
 def test_a_picture_that_is_not_contiguous_is_read_right(tmp_path: Path) -> None:
     plan, blob = small_plan()
     engine = XnnpackEngine.load(save(plan, blob, tmp_path), "fp32", threads=1)
@@ -176,6 +187,7 @@ def test_a_model_without_a_plan_says_why(tmp_path: Path) -> None:
         XnnpackEngine.load(replace(artifact, sidecar=sidecar), "fp16", threads=1)
 
 
+@needs_xnnpack
 def test_weights_that_are_too_short_are_refused_by_name(tmp_path: Path) -> None:
     plan, blob = small_plan()
     artifact = save(plan, blob[:-1], tmp_path)
@@ -218,6 +230,7 @@ def test_a_file_that_is_gone_is_named(suffix: str, tmp_path: Path) -> None:
         XnnpackEngine.load(artifact, "fp32", threads=1)
 
 
+@needs_xnnpack
 def test_what_the_library_refuses_is_said_with_the_operation_and_its_meaning(tmp_path: Path) -> None:
     builder = RandomPlan((1, 4, 4, 2), "fp32")
     plan, blob = builder.build(builder.conv2d(0, 3))
@@ -227,6 +240,7 @@ def test_what_the_library_refuses_is_said_with_the_operation_and_its_meaning(tmp
         Program(unchecked, tmp_path / "xnnpack-fp32.weights", "fp32", open_library(), pool=0)
 
 
+@needs_xnnpack
 def test_a_failed_load_leaves_no_thread_behind(tmp_path: Path) -> None:
     plan, blob = small_plan()
     before = len(_threads())
@@ -235,6 +249,7 @@ def test_a_failed_load_leaves_no_thread_behind(tmp_path: Path) -> None:
     assert _soon(lambda: len(_threads()) == before)
 
 
+@needs_xnnpack
 def test_weights_are_not_kept_twice(tmp_path: Path) -> None:
     builder = RandomPlan((1, 1, 1, 2048), "fp16")
     plan, blob = builder.build(builder.linear(0, 4096, UNBOUNDED))

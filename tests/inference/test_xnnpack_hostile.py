@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.installed import needs_xnnpack
+
 COUNT = 300
 
 
+@needs_xnnpack
 def test_damaged_plans_are_refused_or_run_but_never_crash() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "tests.inference.hostile", str(COUNT)],

@@ -19,6 +19,7 @@ from edge_agent.inference.xnnpack.library import (
     open_library,
     status_text,
 )
+from tests.installed import needs_xnnpack
 
 
 def installed() -> Path:
@@ -30,14 +31,17 @@ def installed() -> Path:
     raise AssertionError("the library is not mapped")
 
 
+@needs_xnnpack
 def test_the_installed_library_is_one_of_the_known_releases() -> None:
     assert open_library().release in (DEBIAN_12, DEBIAN_13)
 
 
+@needs_xnnpack
 def test_a_library_can_be_given_by_its_path() -> None:
     assert open_library(installed()).release == open_library().release
 
 
+@needs_xnnpack
 def test_an_unknown_release_is_refused_with_its_soname(tmp_path: Path) -> None:
     newer = tmp_path / "libXNNPACK.so.0.20990101"
     shutil.copy(installed(), newer)
@@ -45,6 +49,7 @@ def test_an_unknown_release_is_refused_with_its_soname(tmp_path: Path) -> None:
         open_library(newer)
 
 
+@needs_xnnpack
 def test_a_link_to_an_unknown_release_does_not_hide_it(tmp_path: Path) -> None:
     newer = tmp_path / "libXNNPACK.so.0.20990101"
     shutil.copy(installed(), newer)
@@ -54,6 +59,7 @@ def test_a_link_to_an_unknown_release_does_not_hide_it(tmp_path: Path) -> None:
         open_library(link)
 
 
+@needs_xnnpack
 def test_a_known_name_with_other_functions_is_refused(tmp_path: Path) -> None:
     other = DEBIAN_13 if open_library().release == DEBIAN_12 else DEBIAN_12
     disguised = tmp_path / other.soname
@@ -85,11 +91,13 @@ def test_a_newer_release_that_is_installed_alone_is_refused_with_its_soname(
         open_library()
 
 
+@needs_xnnpack
 def test_a_status_becomes_an_error_with_its_meaning() -> None:
     with pytest.raises(XnnpackError, match=r"xnn_delete_operator failed: invalid parameter \(2\)"):
         open_library().call("xnn_delete_operator", "p", None)
 
 
+@needs_xnnpack
 def test_a_function_that_the_library_lacks_is_unavailable() -> None:
     with pytest.raises(UnavailableError, match="has no function xnn_create_everything"):
         open_library().call("xnn_create_everything", "p", None)
@@ -99,6 +107,7 @@ def test_a_status_of_the_future_is_shown_by_its_number() -> None:
     assert status_text(99) == "unknown status (99)"
 
 
+@needs_xnnpack
 def test_a_cpu_or_a_proc_that_the_library_cannot_work_with_is_explained(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

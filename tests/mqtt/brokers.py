@@ -11,6 +11,7 @@ from pathlib import Path
 
 from edge_agent.mqtt.contract.message import Incoming
 from edge_agent.tools.demo.subscriber import Subscriber
+from tests.installed import program
 
 HOST = "127.0.0.1"
 _START_TIMEOUT_S = 10.0
@@ -33,9 +34,10 @@ class Mosquitto:
         self._config.write_text(as_root + listener + anonymous + config.format(port=self.port, dir=directory))
 
     def start(self) -> None:
+        """Skips the test where mosquitto is not installed."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                ["mosquitto", "-c", self._config, "-v"], stdout=log, stderr=subprocess.STDOUT
+                [program("mosquitto"), "-c", self._config, "-v"], stdout=log, stderr=subprocess.STDOUT
             )
         deadline_s = time.monotonic() + _START_TIMEOUT_S
         while not answers(self.port):

@@ -22,6 +22,7 @@ from edge_agent.mqtt.requests import Control, Reloaded
 from edge_agent.system.clock import SystemClock
 from edge_agent.system.secret import Secret, SecretUrl
 from tests.clock import FakeClock
+from tests.installed import program
 from tests.mqtt.brokers import wait_until
 from tests.mqtt.samples import TOPICS
 
@@ -94,7 +95,7 @@ def passwords(directory: Path) -> Path:
     file = directory / "passwords"
     file.touch()
     file.chmod(0o644)
-    subprocess.run(["mosquitto_passwd", "-b", file, "agent", "right"], check=True)
+    subprocess.run([program("mosquitto_passwd"), "-b", file, "agent", "right"], check=True)
     return file
 
 

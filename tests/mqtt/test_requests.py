@@ -20,6 +20,7 @@ from edge_agent.mqtt.publisher import Subscription
 from edge_agent.mqtt.requests import Control, TokenBucket
 from edge_agent.system.clock import SystemClock
 from tests.clock import FakeClock
+from tests.installed import program
 from tests.mqtt.brokers import HOST, Mosquitto, wait_until
 from tests.mqtt.helpers import Bench, FakeAgent, make_publisher, wait_connected
 from tests.mqtt.samples import TOPICS, broker_config
@@ -217,7 +218,7 @@ class TestOnARealBroker:
 
     @pytest.mark.parametrize("version", ["mqttv5", "mqttv311"])
     def test_a_command_line_requester(self, broker: Mosquitto, agent: FakeAgent, version: str) -> None:
-        command = ["mosquitto_rr", "-h", HOST, "-p", str(broker.port), "-V", version, "-W", "5"]
+        command = [program("mosquitto_rr"), "-h", HOST, "-p", str(broker.port), "-V", version, "-W", "5"]
         topics = ["-t", TOPICS.request("pause"), "-e", TOPICS.response("pause")]
         asked = subprocess.run(
             [*command, *topics, "-m", '{"transaction": "t1"}'], capture_output=True, check=True

@@ -20,6 +20,7 @@ from edge_agent.tools.calibrate import ENGINE_LOADER, Candidate, calibrate, cand
 from edge_agent.tools.measure.pictures import measured_pictures
 from edge_agent.tools.measure.runs import run_task
 from edge_agent.tools.measure.task import Reading, Task
+from tests.installed import needs_xnnpack
 
 _PICTURES = measured_pictures(None)
 PINNED = Candidate("xnnpack", "fp16", 1, (min(os.sched_getaffinity(0)),))
@@ -46,6 +47,7 @@ def found(lite0: Artifact, host: Host) -> Calibration:
     )
 
 
+@needs_xnnpack
 def test_every_way_is_measured_and_agrees_with_fp32(found: Calibration, lite0: Artifact, host: Host) -> None:
     assert [(m.engine, m.precision) for m in found.measurements] == [
         (way.engine, way.precision) for way in (*candidates(lite0, host, [1]), PINNED)
@@ -63,6 +65,7 @@ def test_the_most_exact_way_is_the_reference(found: Calibration, host: Host) -> 
     assert found.pictures == len(_PICTURES)
 
 
+@needs_xnnpack
 def test_a_way_that_fails_is_reported_and_hinders_no_other(found: Calibration) -> None:
     (failure,) = found.failures
     assert (failure.engine, failure.precision) == ("xnnpack", "fp16")
@@ -128,6 +131,7 @@ def test_a_reading_holds_what_one_process_measured_of_itself(lite0: Artifact, ho
     assert reading.anon_mb + reading.file_mb == pytest.approx(reading.steady_mb, abs=3)
 
 
+@needs_xnnpack
 def test_unequal_cores_are_measured_all_together_and_the_fast_ones_alone(lite0: Artifact, host: Host) -> None:
     unequal = replace(host, fastest_cores=(4, 5))
     ways = [way for way in candidates(lite0, unequal, [1, 2, 4]) if way.engine == "xnnpack"]

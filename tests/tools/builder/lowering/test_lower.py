@@ -32,6 +32,7 @@ from edge_agent.model.plan_file import decode_plan  # noqa: E402
 from edge_agent.tools.builder.lowering.lower import LoweringError, lower  # noqa: E402
 from edge_agent.tools.builder.script import freeze, load, save  # noqa: E402
 from tests.inference.reference import evaluate  # noqa: E402
+from tests.installed import needs_xnnpack  # noqa: E402
 from tests.model.plans import artifact_of  # noqa: E402
 from tests.tools.builder.networks import NAMES, lowered, picture  # noqa: E402
 
@@ -173,6 +174,7 @@ def test_a_plan_computes_what_its_module_does(case: str, tmp_path: Path) -> None
     np.testing.assert_allclose(result, expected.numpy(), atol=2e-5, rtol=2e-5)
 
 
+@needs_xnnpack
 @pytest.mark.parametrize("name", NAMES)
 def test_a_network_gives_the_logits_that_eager_torch_gives(name: str, tmp_path: Path) -> None:
     network = lowered(name, tmp_path)

@@ -1,0 +1,41 @@
+"""What tests and benchmarks need of the machine: where it is, and what a test does without it."""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import os
+import shutil
+
+import pytest
+
+from edge_agent.inference.xnnpack.library import RELEASES
+
+
+def find(program: str) -> str | None:
+    """Its path, also below /usr/sbin: there Debian has mosquitto, and no ordinary user's PATH leads there."""
+    return shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+
+
+def program(name: str) -> str:
+    """Its path; skips the test that asks where it is not installed."""
+    path = find(name)
+    if path is None:
+        pytest.skip(f"{name} is not installed")
+    return path
+
+
+def has_xnnpack() -> bool:
+    """Whether there is a libXNNPACK, of whatever release."""
+    return any(_loads(release.soname) for release in RELEASES) or bool(ctypes.util.find_library("XNNPACK"))
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+needs_xnnpack = pytest.mark.skipif(not has_xnnpack(), reason="libXNNPACK is not installed")
