@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from edge_agent import __version__
 from edge_agent.errors import EXIT_FAILURE, EdgeAgentError
@@ -51,13 +52,20 @@ COMMANDS = (
 )
 
 
+class _Parser(argparse.ArgumentParser):
+    """Its own keeps silent where help cannot be written."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        print(message, end="", file=file or sys.stderr)
+
+
 def parser_for(argv: Sequence[str]) -> argparse.ArgumentParser:
     """Return a parser in which only the subcommand named in `argv` is filled in.
 
     The others are listed with their help line alone: the daemon must not spend memory on commands that it
     does not run.
     """
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="edge-agent",
         description="Classifies camera frames and publishes the labels over MQTT, inside a memory budget.",
     )
@@ -79,15 +87,61 @@ def parser_for(argv: Sequence[str]) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the process's exit code (see `edge_agent.errors`)."""
     words = sys.argv[1:] if argv is None else argv
+    try:
+        try:
+            return _run(words)
+        finally:
+            _flush()
+    except KeyboardInterrupt:
+        return _EXIT_INTERRUPTED
+    except BrokenPipeError:
+        pass  # the reader of our output (`| head`) has gone
+    except Exception as error:
+        reason = str(error) if isinstance(error, EdgeAgentError) else _shortage(error)
+        if not reason:
+            raise
+        print(f"edge-agent: {reason}", file=sys.stderr)
+    _drop_output()
+    return EXIT_FAILURE
+
+
+def _run(words: Sequence[str]) -> int:
     args = parser_for(words).parse_args(words)
     try:
         return int(args.run(args))
     except EdgeAgentError as error:
         print(f"edge-agent {args.command}: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        return _EXIT_INTERRUPTED
+
+
+def _flush() -> None:
+    """Write what `print` holds back, while a failure can still decide the exit code."""
+    try:
+        if sys.stdout is not None:  # it is None where the caller closed it
+            sys.stdout.flush()
     except BrokenPipeError:
-        # The reader of our output (`| head`) has gone; a flush at exit must not complain again.
+        raise
+    except OSError as error:
+        raise EdgeAgentError(str(error.strerror)) from error
+
+
+def _drop_output() -> None:
+    """Send the rest of standard output nowhere: the interpreter's own flush at the exit would fail again."""
+    if sys.stdout is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_FAILURE
+
+
+def _shortage(error: Exception) -> str:
+    """What the machine has too little of, where that is what `error` says; otherwise empty."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    no_memory = (
+        isinstance(error, MemoryError)
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or (isinstance(error, ImportError) and "failed to map segment" in str(error))
+    )
+    if no_memory:
+        return "there is too little memory; see `ulimit -v`, `free -m` and the limits of the service"
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        return "no thread can be started; see `ulimit -u`, `ulimit -v` and the limits of the service"
+    return ""

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import shlex
 import subprocess
 import sys
+from pathlib import Path
+from typing import IO
 
 import pytest
 
 from edge_agent import __version__
 from edge_agent.cli import COMMANDS, Command, main, parser_for
-from edge_agent.errors import EXIT_USAGE
+from edge_agent.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE
+from edge_agent.model.sidecar import Artifact
+from edge_agent.tools.demo.bundled import BUNDLED_PICTURES, PICTURES_DIR
 
 
 @pytest.mark.parametrize("name", [command.name for command in COMMANDS])
@@ -81,7 +88,59 @@ def test_the_daemons_command_loads_no_other_command() -> None:
     assert shown.stdout.strip() == "['edge_agent.commands.run']"
 
 
-def test_a_reader_that_went_away_is_no_traceback() -> None:
-    script = f"{sys.executable} -m edge_agent check-config --defaults | true"
-    shown = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-    assert shown.stderr == ""
+def ended(
+    words: str, stdout: IO[bytes] | int, *, unbuffered: str = "", limit_bytes: int | None = None
+) -> tuple[int, str]:
+    """Exit code and standard error of `edge-agent WORDS`, whose memory may be limited."""
+
+    def limit() -> None:
+        if limit_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "edge_agent", *words.split()],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+        text=True,
+        check=False,
+        preexec_fn=limit,
+    )
+    return done.returncode, done.stderr
+
+
+# Less than a buffer and more than a buffer, by argparse and by a command, and with an exit code of its own.
+PRINTS = (
+    "--version", "--help", "check-config --help", "check-config --defaults", "check-config /nowhere",
+    "doctor --json",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("words", PRINTS)
+def test_a_reader_that_went_away_is_silence(words: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as pipe:
+        assert ended(words, pipe) == (EXIT_FAILURE, "")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", PRINTS)
+def test_output_onto_a_full_disk_is_an_error(words: str, unbuffered: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        code, said = ended(words, full, unbuffered=unbuffered)
+    assert (code, said) == (EXIT_FAILURE, "edge-agent: No space left on device\n")
+
+
+def test_closed_standard_output_is_no_error() -> None:
+    command = f"{shlex.quote(sys.executable)} -m edge_agent check-config --defaults >&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (EXIT_OK, "")
+
+
+@pytest.mark.parametrize("limit_mb", range(110, 260, 15))
+def test_too_little_memory_is_no_traceback(limit_mb: int, lite0: Artifact) -> None:
+    words = f"classify --model {lite0.directory} {PICTURES_DIR / BUNDLED_PICTURES[0].name}"
+    code, said = ended(words, subprocess.DEVNULL, limit_bytes=limit_mb * 2**20)
+    assert "Traceback" not in said
+    assert (code == EXIT_OK) == (said == "")  # OpenBLAS says it in words of its own

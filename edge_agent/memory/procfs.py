@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edge_agent.errors import EdgeAgentError
 from edge_agent.system.files import read_or_empty
 
 KB_PER_MB = 1024
@@ -91,9 +92,12 @@ def read_memory(pid: int | None = None, proc: Path = PROC) -> MemoryUse:
     On kernels 6.2 to 6.16 the figures of /proc/PID/status may be off by some hundred kB, since each CPU keeps
     a share of the count to itself; that is well below what the budget is decided by.
 
-    Raises ProcessLookupError when there is no such process.
+    Raises ProcessLookupError when there is no such process, and EdgeAgentError when not even this one can be
+    found.
     """
     root = read_or_empty(proc / _name(pid) / "status")
+    if not root and pid is None:
+        raise EdgeAgentError(f"{proc}/self/status cannot be read, and so no use of memory: mount {proc}")
     if not root:
         raise ProcessLookupError(f"there is no process {_name(pid)} in {proc}")
     uses = [parse_status(root)]

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_agent.errors import EdgeAgentError
 from edge_agent.memory import procfs
 
 _STATUS = """Name:\tpython3
@@ -89,6 +90,11 @@ def test_this_process_is_measured() -> None:
 def test_a_process_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ProcessLookupError, match="no process 4242"):
         procfs.read_memory(4242, proc=tmp_path)
+
+
+def test_without_proc_the_error_says_what_to_mount(tmp_path: Path) -> None:
+    with pytest.raises(EdgeAgentError, match=f"mount {tmp_path}"):
+        procfs.read_memory(proc=tmp_path)
 
 
 def test_children_and_their_children_count() -> None:
