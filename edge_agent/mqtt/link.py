@@ -17,6 +17,7 @@ from edge_agent.mqtt.wire.status import BrokerStatus
 from edge_agent.system.clock import Clock
 
 _STOP_S = 0.9
+_BIRTHS_PER_MINUTE = 6
 
 
 class BrokerLink:
@@ -131,7 +132,8 @@ class BrokerLink:
             environment=self._environment,
         )
         if is_announced:
-            publisher.listen(Subscription(discovery.birth_topic, discovery.on_birth(publisher.publish)))
+            on_birth = discovery.on_birth(publisher.publish)
+            publisher.listen(Subscription(discovery.birth_topic, on_birth, per_minute=_BIRTHS_PER_MINUTE))
         return publisher
 
     def _start(self) -> None:
@@ -143,7 +145,12 @@ class BrokerLink:
     def _make_control(self) -> Control | None:
         if not self._config.control.enabled or self._commands is None:
             return None
-        limit = self._config.control.max_per_minute
         return Control(
-            self._topics, self._commands, self.publish, self._clock, max_per_minute=limit, wake=self._wake
+            self._topics,
+            self._commands,
+            self.publish,
+            self._clock,
+            max_per_minute=self._config.control.max_per_minute,
+            discovery_prefix=self._config.homeassistant.discovery_prefix,
+            wake=self._wake,
         )

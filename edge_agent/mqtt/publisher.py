@@ -22,14 +22,16 @@ from edge_agent.mqtt.wire.connection import Ack, Connection, SubscriptionRefused
 from edge_agent.mqtt.wire.credentials import client_id
 from edge_agent.mqtt.wire.dialer import Dialer
 from edge_agent.mqtt.wire.size_limit import SizeLimit
-from edge_agent.mqtt.wire.status import BrokerConnectionError, BrokerStatus
+from edge_agent.mqtt.wire.status import BrokerConnectionError, BrokerStatus, Trouble
 from edge_agent.system.backoff import Backoff
 from edge_agent.system.clock import Clock
 from edge_agent.system.log import RepeatedError, say
+from edge_agent.system.token_bucket import TokenBucket
 from edge_agent.system.wake import Wake
 
 _STEP_S = 1.0
 _STABLE_S = 5.0  # a connection must last this long to count as recovered
+_DEAF_S = 3600.0  # for so long nothing is subscribed to, after a message that was too large
 _BROKER = "broker"
 _LOG = logging.getLogger(__name__)
 
@@ -40,6 +42,8 @@ class Subscription:
 
     topic: str
     handler: Callable[[Incoming], None]
+    per_minute: int = 6000
+    """More messages than this are ignored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,8 @@ class Publisher:
 
     The `publish` methods never block, and never fail for lack of a broker: `state`, `health` and `info`
     are latest-wins, `prediction` and `image` need a connection, and events wait in the event queue. Only the
-    publisher's own thread touches the network.
+    publisher's own thread touches the network; a second one, which does nothing else, has the event queue
+    write to disk what has waited for long.
     """
 
     def __init__(
@@ -82,7 +87,8 @@ class Publisher:
         self._topics = topics
         self._clock = clock
         self._events = events
-        self._subscriptions: list[Subscription] = []
+        self._subscriptions: list[tuple[Subscription, TokenBucket]] = []
+        self._deaf_until_s = 0.0
         self._announcements = announcements
         self._on_status = on_status
         self._mailbox = Mailbox(clock, timing.fresh_s)
@@ -111,6 +117,7 @@ class Publisher:
         self._deadline_s = 0.0
         self._wake = Wake()
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
+        self._tidying = threading.Thread(target=self._tidy, name="outbox", daemon=True)
 
     @property
     def status(self) -> BrokerStatus:
@@ -126,10 +133,11 @@ class Publisher:
 
     def listen(self, subscription: Subscription) -> None:
         """Add a subscription, which is made on each connection. Call it before `start`."""
-        self._subscriptions.append(subscription)
+        self._subscriptions.append((subscription, TokenBucket(subscription.per_minute, self._clock)))
 
     def start(self) -> None:
         """Start connecting, in the background."""
+        self._tidying.start()
         self._thread.start()
 
     def stop(self, timeout_s: float = 1.0) -> None:
@@ -171,6 +179,14 @@ class Publisher:
         self._mailbox.put(lane, message)
         self._wake.ring()
 
+    def _tidy(self) -> None:
+        """Have events written to disk in time, whatever the connection's thread waits for."""
+        while not self._stopping.wait(_STEP_S):
+            try:
+                self._events.tick()
+            except Exception:
+                _LOG.exception("unexpected error in the outbox")
+
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
@@ -193,7 +209,8 @@ class Publisher:
         session = Session(connection, self._session_state, self._clock)
         since_s = self._clock.monotonic_s()
         try:
-            connection.subscribe(*(subscription.topic for subscription in self._subscriptions))
+            if self._clock.monotonic_s() >= self._deaf_until_s:
+                connection.subscribe(*(subscription.topic for subscription, _ in self._subscriptions))
             session.greet(self._announcements)
             self._came(connection)
             while not self._stopping.is_set():
@@ -201,8 +218,12 @@ class Publisher:
                 if self._clock.monotonic_s() - since_s >= _STABLE_S:
                     self._recovered(connection)
             self._finish(connection, session)
-        except BrokerConnectionError:
+        except BrokerConnectionError as error:
             self._session_state.size_limit.lost()
+            if error.trouble is Trouble.TOO_LARGE:
+                # It may be a retained one, which would come again with each subscription.
+                self._deaf_until_s = self._clock.monotonic_s() + _DEAF_S
+                self._errors.report("requests", "a message was too large: requests are ignored for an hour")
             raise
         finally:
             self._mailbox.close()
@@ -223,11 +244,10 @@ class Publisher:
                         item.topic,
                         f"the broker does not let the agent subscribe to {item.topic}: {item.reason}",
                     )
-        self._events.tick()
 
     def _deliver(self, message: Incoming) -> None:
-        for subscription in self._subscriptions:
-            if _matches(subscription.topic, message.topic):
+        for subscription, bucket in self._subscriptions:
+            if _matches(subscription.topic, message.topic) and bucket.take():
                 subscription.handler(message)
 
     def _finish(self, connection: Connection, session: Session) -> None:
@@ -284,7 +304,6 @@ class Publisher:
                 return
             select.select([self._wake.fd], [], [], min(left_s, _STEP_S))
             self._wake.clear()
-            self._events.tick()
 
 
 def _matches(pattern: str, topic: str) -> bool:

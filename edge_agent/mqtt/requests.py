@@ -18,12 +18,17 @@ from edge_agent.mqtt.contract.payloads import SCHEMA, dump, plain
 from edge_agent.mqtt.contract.topics import Topics
 from edge_agent.system.clock import Clock
 from edge_agent.system.log import say
+from edge_agent.system.token_bucket import TokenBucket
 
 ErrorCode = Literal["malformed", "unknown_verb", "too_many_requests", "failed"]
 
 _MAX_PAYLOAD_BYTES = 4096
 _MAX_TRANSACTION = 128
+_MAX_TOPIC = 512
 _MOST_WAITING = 16
+_CONTRACT = {"request", "state", "event", "availability", "health", "info", "prediction", "image"}
+"""No answer goes to a topic with such a level: it may be a device's own, or another's request."""
+
 _VERB = re.compile(r"[a-z0-9_-]{1,32}(/[a-z0-9_-]{1,32})?")
 _LOG = logging.getLogger(__name__)
 
@@ -77,27 +82,6 @@ class MalformedRequestError(Exception):
     """The payload is no request."""
 
 
-class TokenBucket:
-    """Lets `per_minute` requests pass in a minute, and at most that many at once."""
-
-    def __init__(self, per_minute: int, clock: Clock) -> None:
-        self._per_minute = per_minute
-        self._clock = clock
-        self._tokens = float(per_minute)
-        self._since_s = clock.monotonic_s()
-
-    def take(self) -> bool:
-        """Whether one more may pass now."""
-        now_s = self._clock.monotonic_s()
-        gained = (now_s - self._since_s) * self._per_minute / 60
-        self._tokens = min(self._tokens + gained, float(self._per_minute))
-        self._since_s = now_s
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
-
-
 class Control:
     """Takes requests on the publisher's thread, and carries them out on the one that calls `work`.
 
@@ -113,13 +97,15 @@ class Control:
         clock: Clock,
         *,
         max_per_minute: int,
+        discovery_prefix: str = "homeassistant",
         wake: Callable[[], None] = lambda: None,
     ) -> None:
-        """`wake` is called when there is work to do."""
+        """`wake` is called when there is work to do. Nothing is answered below `discovery_prefix`."""
         self._topics = topics
         self._commands = commands
         self._publish = publish
         self._clock = clock
+        self._discovery_prefix = discovery_prefix
         self._wake = wake
         self._bucket = TokenBucket(max_per_minute, clock)
         self._has_said_too_many = False
@@ -193,11 +179,22 @@ class Control:
         self._publish(Message(request.topic, dump(payload), correlation=request.correlation))
 
     def _answer_topic(self, verb: str, message: Incoming) -> str:
-        """The requester's choice, unless it is no topic or would be a request to the agent itself."""
-        chosen = message.response_topic
-        if chosen and not set(chosen) & set("+#\0") and not chosen.startswith(self._topics.request("")):
-            return chosen
+        """The requester's choice, if it is a place for answers."""
+        if self._is_for_answers(message.response_topic):
+            return message.response_topic
         return self._topics.response(verb if _VERB.fullmatch(verb) else "error")
+
+    def _is_for_answers(self, topic: str) -> bool:
+        """Whether an answer there could be taken neither for a request, nor for what a device publishes."""
+        is_topic = 0 < len(topic) <= _MAX_TOPIC and topic.isprintable() and not set(topic) & set("+#")
+        if not is_topic or topic.startswith(("$", f"{self._discovery_prefix}/")):
+            return False
+        if topic.startswith(self._topics.response("")):
+            return True
+        levels = topic.split("/")
+        of_device = topic.removeprefix(f"{self._topics.base}/").split("/")
+        is_among_devices = topic.startswith(f"{self._topics.base}/")
+        return not _CONTRACT & set(levels) and (not is_among_devices or of_device[1:2] == ["response"])
 
     def _pause(self, request: Request) -> dict[str, Any]:
         if request.paused:

@@ -20,7 +20,9 @@ from edge_agent.system.log import RepeatedError
 ONLINE = b"online"
 OFFLINE = b"offline"
 
-_ASSURED = (Lane.INFO, Lane.STATE, Lane.HEALTH, Lane.REPLY)
+# In this order, and the events between the two: what others ask for must not hold them up.
+_BEFORE_EVENTS = (Lane.INFO, Lane.STATE, Lane.HEALTH)
+_AFTER_EVENTS = (Lane.REPLY,)
 _UNASSURED = (Lane.PREDICTION, Lane.IMAGE)
 _NEVER_SENDABLE = frozenset({0x95, 0x99})  # packet too large, payload format invalid
 _LOG = logging.getLogger(__name__)
@@ -84,7 +86,7 @@ class Session:
         """Queue what every connection begins with: announcements, then info, state, health, then `online`."""
         self._greeting.extend(announcements)
         self._mailbox.open()
-        while (message := self._mailbox.take(_ASSURED)) is not None:
+        while (message := self._mailbox.take(_BEFORE_EVENTS)) is not None:
             self._greeting.append(message)
         self._greeting.append(Message(self._topics.availability, ONLINE, retain=True))
 
@@ -120,16 +122,15 @@ class Session:
     def _send_next(self) -> bool:
         if self._greeting:
             return self._send(self._greeting.popleft(), None)
-        message = self._mailbox.take(_ASSURED)
+        message = self._mailbox.take(_BEFORE_EVENTS)
         if message is not None:
             return self._send(message, None)
-        if self._events_paused():
-            return False
-        changed = self._events.after(self._last_seq)
-        if changed is None:
-            return False
-        self._last_seq = changed.seq
-        return self._send(Message(self._topics.event, encode(changed)), changed.seq)
+        changed = None if self._events_paused() else self._events.after(self._last_seq)
+        if changed is not None:
+            self._last_seq = changed.seq
+            return self._send(Message(self._topics.event, encode(changed)), changed.seq)
+        message = self._mailbox.take(_AFTER_EVENTS)
+        return message is not None and self._send(message, None)
 
     def _events_paused(self) -> bool:
         """Whether to wait: while the broker refuses events, one at a time is tried, and not too often."""

@@ -17,8 +17,9 @@ from paho.mqtt.properties import Properties
 from edge_agent.errors import ConfigError
 from edge_agent.mqtt.contract.message import Incoming
 from edge_agent.mqtt.publisher import Subscription
-from edge_agent.mqtt.requests import Control, TokenBucket
+from edge_agent.mqtt.requests import Control
 from edge_agent.system.clock import SystemClock
+from edge_agent.system.token_bucket import TokenBucket
 from tests.clock import FakeClock
 from tests.installed import program
 from tests.mqtt.brokers import HOST, Mosquitto, wait_until

@@ -23,8 +23,8 @@ from edge_agent.system.log import RepeatedError
 from edge_agent.system.paths import runtime_dir, state_dir
 from edge_agent.system.text import encodable
 
-SPILL_AFTER_S = 5.0
-"""How long an event may wait in the journal before it is written to the disk."""
+SPILL_AFTER_S = 4.0
+"""An event that has waited so long in the journal is written to the disk by the next `tick`: within 5 s."""
 
 _BATCH = 500
 _FLUSH_AT = 200
@@ -51,8 +51,8 @@ class Outbox:
     ================  ===========  ==============================  ============================  =======
     place             lost with    comes by                        goes by                       lock
     ================  ===========  ==============================  ============================  =======
-    journal           the power    `put`                           `remove`; after 5 s `tick`    journal
-    memory            the process  `put`, if the journal fails     `remove`; after 5 s `tick`    journal
+    journal           the power    `put`                           `remove`; after 4 s `tick`    journal
+    memory            the process  `put`, if the journal fails     `remove`; after 4 s `tick`    journal
     disk              -            `tick`, `close`, the start      `remove`: now acknowledged    disk
     disk, acknowl.    -            `remove`                        `tick`, or 200 of them        disk
     ================  ===========  ==============================  ============================  =======

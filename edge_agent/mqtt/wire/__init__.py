@@ -2,9 +2,9 @@
 
 - `status`: the kinds of trouble, the error that carries one, and the connection's status.
 - `credentials`: address, client id, password and TLS context, from the configuration.
+- `guarded`: paho's client, with a deadline for connecting and a limit for packets.
 - `connection`: one connection, from the first packet to the last.
 - `dialer`: opens one in the MQTT version that the broker speaks.
-- `backoff`: how long to pause between attempts.
 - `size_limit`: learns how large a message may be.
 - `probe`, `publish_once`: single connections for the commands, which have no publisher.
 """

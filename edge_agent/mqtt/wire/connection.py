@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import socket
@@ -20,11 +21,14 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from edge_agent.config.schema import MqttConfig
 from edge_agent.mqtt.contract.message import Incoming, Message
 from edge_agent.mqtt.wire.credentials import address, password, port, tls_context
+from edge_agent.mqtt.wire.guarded import MAX_PACKET_BYTES, GuardedClient
 from edge_agent.mqtt.wire.status import BrokerConnectionError, Trouble, reason
 from edge_agent.system.clock import Clock
 from edge_agent.system.wake import Wake
 
 MqttVersion = Literal["5", "3.1.1"]
+
+_LOG = logging.getLogger(__name__)
 
 MAX_INFLIGHT = 20
 """Messages that may wait for the broker's acknowledgement at one time."""
@@ -112,23 +116,51 @@ class Connection:
     ) -> None:
         """Connect, and wait until the broker has accepted the connection.
 
-        Blocks for at most five seconds (per address of the host), then for `answer_timeout_s`; the latter
-        ends early when `wake` is rung and `cancelled` returns true. Raises BrokerConnectionError.
+        Takes at most `answer_timeout_s`, whatever is under way; only the host's name may take longer to look
+        up. Ends early when the broker's answer is awaited, `wake` is rung and `cancelled` returns true.
+        Raises BrokerConnectionError.
         """
-        try:
-            self._client.connect(self._config.host, port(self._config), self._config.keepalive_s)
-        except (OSError, UnicodeError) as error:
-            raise BrokerConnectionError(*explain(error, self.address)) from error
         deadline_s = clock.monotonic_s() + answer_timeout_s
-        while not self._accepted:
+
+        def left_s() -> float:
             left_s = deadline_s - clock.monotonic_s()
-            if left_s <= 0 or cancelled():
-                self.close(goodbye=False)
-                raise BrokerConnectionError(
-                    Trouble.SILENT,
-                    f"{self.address} accepts connections but does not answer as an MQTT broker",
-                )
-            self._arrived += self.step(left_s, wake)
+            if left_s <= 0:
+                raise TimeoutError
+            return left_s
+
+        try:
+            self._client.connect_in_time(
+                self._config.host, port(self._config), self._config.keepalive_s, left_s
+            )
+            while not self._accepted:
+                remaining_s = left_s()
+                if cancelled():
+                    raise TimeoutError
+                self._arrived += self.step(remaining_s, wake)
+        except BrokerConnectionError:
+            raise
+        except Exception as error:  # paho does not expect everything that a server can answer
+            self.close(goodbye=False)
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: Exception) -> BrokerConnectionError:
+        """What an error while connecting means."""
+        where = self.address
+        if status := self._client.http_status:
+            path = self._config.websocket_path
+            return BrokerConnectionError(
+                Trouble.WEBSOCKET,
+                f"{where} answers to the websocket's handshake on {path} with HTTP status {status}",
+            )
+        if self._client.got_too_much:
+            return self._connection_error()
+        if isinstance(error, TimeoutError) and self._client.is_reached:
+            return BrokerConnectionError(
+                Trouble.SILENT, f"{where} accepts connections but does not answer as an MQTT broker"
+            )
+        if isinstance(error, ConnectionError) and self._client.is_reached:
+            return self._connection_error()
+        return BrokerConnectionError(*explain(error, where))
 
     @property
     def _accepted(self) -> bool:
@@ -150,7 +182,7 @@ class Connection:
         if wake is not None:
             wake.clear()
         if pending or sock in readable:
-            self._check(self._client.loop_read())
+            self._check(self._read())
         if sock in writable:
             self._check(self._client.loop_write())
         self._check(self._client.loop_misc())
@@ -203,10 +235,10 @@ class Connection:
         if sock is not None:
             sock.close()
 
-    def _make_client(self, client_id: str, environment: Mapping[str, str]) -> Client:
+    def _make_client(self, client_id: str, environment: Mapping[str, str]) -> GuardedClient:
         config = self._config
         is_5 = self.protocol == "5"
-        client = Client(
+        client = GuardedClient(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
             clean_session=None if is_5 else True,
@@ -271,12 +303,26 @@ class Connection:
         if level == LogLevel.MQTT_LOG_ERR:  # the only place where paho passes on the error of the socket
             self._socket_error = text
 
+    def _read(self) -> MQTTErrorCode:
+        """Raises BrokerConnectionError for what is no MQTT: paho raises all kinds of errors then."""
+        try:
+            return self._client.loop_read()
+        except Exception as error:
+            _LOG.debug("paho cannot read a packet", exc_info=True)
+            raise BrokerConnectionError(
+                Trouble.GARBLED, f"{self.address} sent a packet that is no MQTT ({type(error).__name__})"
+            ) from error
+
     def _check(self, code: MQTTErrorCode) -> None:
         if code != MQTTErrorCode.MQTT_ERR_SUCCESS or self._client.socket() is None:
             raise self._connection_error()
 
     def _connection_error(self) -> BrokerConnectionError:
         where = self.address
+        if self._client.got_too_much:
+            return BrokerConnectionError(
+                Trouble.TOO_LARGE, f"{where} sent a packet of more than {MAX_PACKET_BYTES // 1024} kB"
+            )
         if self._connack is not None and self._connack.is_failure:
             trouble = _TROUBLE_BY_REASON.get(self._connack.value, Trouble.REJECTED)
             return BrokerConnectionError(
@@ -319,5 +365,7 @@ def explain(error: Exception, where: str) -> tuple[Trouble, str]:
             return Trouble.UNREACHABLE, f"{where} does not answer"
         case ConnectionError():
             return Trouble.SILENT, f"{where}: {reason(error)}"
-        case _:
+        case OSError():
             return Trouble.UNREACHABLE, f"{where}: {reason(error)}"
+        case _:
+            return Trouble.GARBLED, f"{where}: {reason(error)}"

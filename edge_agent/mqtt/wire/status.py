@@ -22,6 +22,9 @@ class Trouble(enum.StrEnum):
     PROTOCOL = "MQTT version refused"
     IDENTITY = "client id refused"
     REJECTED = "connection rejected"
+    WEBSOCKET = "websocket refused"
+    GARBLED = "no MQTT"
+    TOO_LARGE = "packet too large"
     LOST = "connection lost"
     LOCAL = "local file unusable"
 
@@ -37,6 +40,9 @@ REMEDIES = {
     Trouble.PROTOCOL: "set mqtt.protocol to auto",
     Trouble.IDENTITY: "give every device its own device_id (or mqtt.client_id)",
     Trouble.REJECTED: "see the broker's log",
+    Trouble.WEBSOCKET: "check mqtt.websocket_path, mqtt.port, and what a proxy before the broker says",
+    Trouble.GARBLED: "check mqtt.port and mqtt.transport",
+    Trouble.TOO_LARGE: "see who publishes on the agent's request topics",
     Trouble.LOST: "see the broker's log; if it recurs, another client may use the same client id",
     Trouble.LOCAL: "check that the file exists and that the agent may read it",
 }

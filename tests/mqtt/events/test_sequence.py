@@ -110,7 +110,7 @@ def test_numbers_only_grow_whatever_becomes_of_the_file(
 def spoil(file: Path, damage: str, where: int) -> None:
     if not file.exists():
         return
-    content = bytearray(file.read_bytes())
+    content = bytearray(file.read_bytes() or b"\0")
     match damage:
         case "flip":
             content[where // 8 % len(content)] ^= 1 << where % 8

@@ -178,7 +178,8 @@ def test_a_broker_that_asks_for_credentials_and_gets_none(make_broker: MakeBroke
 
 def test_a_broker_that_knows_only_mqtt_3() -> None:
     with embedded_broker() as port:
-        assert trouble_of(broker_config(port), "5")[0] is Trouble.PROTOCOL
+        # amqtt takes an MQTT 5 greeting that has properties for an unfinished packet, and waits for its end.
+        assert trouble_of(broker_config(port), "5", answer_timeout_s=1)[0] is Trouble.SILENT
         with connected(broker_config(port), "3.1.1"):
             pass
 
@@ -195,7 +196,7 @@ def test_websockets(make_broker: MakeBroker) -> None:
 
 
 def test_a_plain_broker_is_no_websocket(broker: Mosquitto) -> None:
-    assert trouble_of(broker_config(broker.port, transport="websockets"))[0] is Trouble.SILENT
+    assert trouble_of(broker_config(broker.port, transport="websockets"))[0] is Trouble.CLOSED
 
 
 class TestTls:
@@ -263,7 +264,7 @@ class TestTls:
     def test_tls_to_a_plain_broker(self, broker: Mosquitto) -> None:
         assert trouble_of(broker_config(broker.port, tls=TlsConfig(enabled=True)))[0] in (
             Trouble.TLS,
-            Trouble.SILENT,
+            Trouble.CLOSED,
         )
 
     def test_a_plain_client_to_tls(self, make_broker: MakeBroker, authority: Authority) -> None:
