@@ -16,11 +16,12 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from edge_agent.errors import EXIT_FAILURE, EXIT_OK, ArtifactError, UsageError
-from edge_agent.model.sidecar import SIDECAR_NAME, Artifact, FileRole, open_role, read_sidecar
+from edge_agent.model.sidecar import SIDECAR_NAME, Activation, Artifact, FileRole, open_role, read_sidecar
 from edge_agent.system.privileges import become_owner_of
+from edge_agent.system.text import printable
 
 if TYPE_CHECKING:
     from edge_agent.tools.builder.verify import VerifyReport
@@ -36,6 +37,8 @@ the network can be lowered, and the sidecar model.json. Needs torch, and torchvi
       weights that are part of an installed package
   edge-agent model build --arch resnet18 --weights fruit.pth --labels fruit.txt --output ./fruit
       a network trained on classes of your own: its state dict, and one label a line in their order
+  edge-agent model build --weights scratch.pth --labels scratch.txt --activation sigmoid --output ./scratch
+      a network of one output, trained with BCEWithLogitsLoss, and the label that a high score means
 """
 _INFO = """Describe a model, and check its files against their hashes; exit code 1 when one is damaged.
 
@@ -85,7 +88,17 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
         help="a state dict written by torch.save (default: the architecture's own ImageNet weights)",
     )
     parser.add_argument(
-        "--labels", metavar="FILE", type=Path, help="one label a line (default: those of ImageNet)"
+        "--labels",
+        metavar="FILE",
+        type=Path,
+        help="one label a line, or a table or JSON with class numbers from 0 (default: those of ImageNet)",
+    )
+    parser.add_argument(
+        "--activation",
+        choices=get_args(Activation),
+        default="softmax",
+        help="how scores become probabilities: softmax for classes of which one is right (default), sigmoid"
+        " for a network of one output, or where several labels may be right",
     )
     parser.add_argument("--name", default="", help="the model's name (default: its architecture)")
     parser.add_argument(
@@ -129,13 +142,18 @@ def _build(args: argparse.Namespace) -> int:
     if line := become_owner_of(args.output):
         _report(line)
     options = BuildOptions(
-        output=args.output, arch=args.arch, weights=args.weights, labels=args.labels, name=args.name
+        output=args.output,
+        arch=args.arch,
+        weights=args.weights,
+        labels=args.labels,
+        name=args.name,
+        activation=args.activation,
     )
     artifact = build(options, _report)
     if args.json:
         print((artifact.directory / SIDECAR_NAME).read_text(encoding="utf-8"), end="")
     else:
-        print(f"{artifact.directory}: {artifact.sidecar.name}, sha256 {artifact.sidecar.sha256}")
+        print(f"{printable(artifact.directory)}: {artifact.sidecar.name}, sha256 {artifact.sidecar.sha256}")
     return EXIT_OK
 
 
@@ -148,7 +166,7 @@ def _info(args: argparse.Namespace) -> int:
     else:
         _print_info(artifact)
         for problem in damage:
-            print(problem, file=sys.stderr)
+            print(printable(problem), file=sys.stderr)
     return EXIT_FAILURE if damage else EXIT_OK
 
 
@@ -175,6 +193,7 @@ def _print_info(artifact: Artifact) -> None:
             "labels",
             f"{len(sidecar.labels)}: {', '.join(sidecar.labels[:5])}" + ", ..." * _has_more(sidecar.labels),
         ),
+        ("probabilities", f"by {sidecar.activation}"),
         ("sha256", sidecar.sha256),
     ]
     rows += [
@@ -184,7 +203,7 @@ def _print_info(artifact: Artifact) -> None:
     if sidecar.not_lowered:
         rows.append(("no xnnpack", sidecar.not_lowered))
     for label, value in rows:
-        print(f"{label:<17} {value}")
+        print(f"{label:<17} {printable(value)}")
 
 
 def _has_more(labels: tuple[str, ...]) -> bool:
@@ -228,8 +247,8 @@ def _print_agreements(report: VerifyReport) -> None:
             f" {found.max_logit_error:>12.2e} {found.max_probability_error:>9.1e}"
         )
     for missing in report.not_run:
-        print(f"{missing.engine:<12} {missing.precision:<8} not run: {missing.reason}")
+        print(f"{missing.engine:<12} {missing.precision:<8} not run: {printable(missing.reason)}")
 
 
 def _report(line: str) -> None:
-    print(line, file=sys.stderr)
+    print(printable(line), file=sys.stderr)

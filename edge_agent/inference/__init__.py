@@ -48,7 +48,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One label of a prediction; `score` is its softmax probability, 0 to 1."""
+    """One label of a prediction; `score` is its probability, 0 to 1."""
 
     label: str
     index: int

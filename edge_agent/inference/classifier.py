@@ -13,7 +13,7 @@ from edge_agent.frame import Frame
 from edge_agent.inference import Engine, Prediction
 from edge_agent.inference.labels import LabelMap
 from edge_agent.inference.preprocess import Preprocessor
-from edge_agent.model.sidecar import Artifact
+from edge_agent.model.sidecar import Activation, Artifact
 
 
 class Classifier:
@@ -24,6 +24,7 @@ class Classifier:
         preprocessor: Preprocessor,
         engine: Engine,
         labels: LabelMap,
+        activation: Activation = "softmax",
         *,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -31,13 +32,15 @@ class Classifier:
         self._preprocessor = preprocessor
         self._engine = engine
         self._labels = labels
+        self._activation = activation
         self._clock = clock
 
     @classmethod
-    def from_artifact(cls, artifact: Artifact, engine: Engine) -> Classifier:
-        """Classify as the sidecar says: its preprocessing, its labels."""
+    def from_artifact(cls, artifact: Artifact, engine: Engine, labels: LabelMap | None = None) -> Classifier:
+        """Classify as the sidecar says; `labels` are those to publish, the sidecar's own by default."""
         sidecar = artifact.sidecar
-        return cls(Preprocessor(sidecar.preprocessing), engine, LabelMap.compile(sidecar.labels))
+        published = labels or LabelMap.compile(sidecar.labels)
+        return cls(Preprocessor(sidecar.preprocessing), engine, published, sidecar.activation)
 
     @property
     def engine(self) -> Engine:
@@ -60,7 +63,7 @@ class Classifier:
         inferred_s = self._clock()
         self._check(logits)
         return Prediction(
-            top=self._labels.top(softmax(logits), k),
+            top=self._labels.top(probabilities(logits, self._activation), k),
             preprocess_ms=(preprocessed_s - started_s) * 1000,
             infer_ms=(inferred_s - preprocessed_s) * 1000,
         )
@@ -77,6 +80,16 @@ class Classifier:
                 "the model answered with scores that are not finite numbers: its weights are damaged, or"
                 " overflow in this precision; try `model.precision: fp32`, or build the model again"
             )
+
+
+def probabilities(logits: NDArray[np.float32], activation: Activation) -> NDArray[np.float64]:
+    """Return the probabilities, shape (classes,), each 0 to 1, of finite logits."""
+    return sigmoid(logits) if activation == "sigmoid" else softmax(logits)
+
+
+def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return 1 / (1 + exp(-logit)) for each logit, by the tangent, which cannot overflow."""
+    return np.asarray(0.5 + 0.5 * np.tanh(logits.astype(np.float64) / 2))
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from edge_agent.system.suggest import did_you_mean
 class LabelMap:
     """The classes of a model, grouped under the names that they are published as.
 
-    Classes of one name form one group, whose probability is the sum of theirs.
+    Classes of one name form one group, whose probability is the sum of theirs, at most 1.
     """
 
     names: tuple[str, ...]
@@ -55,9 +55,12 @@ class LabelMap:
         )
 
     def merge(self, probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Return each group's probability, shape (groups,), from those of the classes, shape (classes,)."""
+        """Return each group's probability, shape (groups,), from those of the classes, shape (classes,).
+
+        Those of classes that do not exclude each other may add up to more than 1, which stays 1.
+        """
         sums = np.bincount(self.group_of_class, weights=probabilities, minlength=len(self.names))
-        return sums.astype(np.float64, copy=False)
+        return np.minimum(sums, 1.0)
 
     def top(self, probabilities: NDArray[np.floating], k: int) -> tuple[Score, ...]:
         """Return the `k` most probable published labels, best first (fewer where fewer are published).
@@ -72,8 +75,7 @@ class LabelMap:
     def _score(self, group: int, score: float, probabilities: NDArray[np.floating]) -> Score:
         members = np.flatnonzero(self.group_of_class == group)
         strongest = members[np.argmax(probabilities[members])]
-        # Rounding may lift a sum of probabilities above 1 by an ulp.
-        return Score(self.names[group], int(strongest), min(score, 1.0))
+        return Score(self.names[group], int(strongest), score)
 
 
 def _unknown(key: str, wanted: Iterable[str], known: Sequence[str]) -> list[str]:

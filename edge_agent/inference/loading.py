@@ -12,7 +12,6 @@ from edge_agent.inference import Engine
 from edge_agent.inference.choice import Choice, choose_here, load_engine
 from edge_agent.inference.classifier import Classifier
 from edge_agent.inference.labels import LabelMap
-from edge_agent.inference.preprocess import Preprocessor
 from edge_agent.model.plan import Precision
 from edge_agent.model.sidecar import Artifact, read_sidecar
 
@@ -69,8 +68,7 @@ def reload_as(
 
 def _load(artifact: Artifact, choice: Choice, labels: LabelMap, affinity: tuple[int, ...]) -> LoadedModel:
     engine = load_engine(artifact, choice.engine, choice.precision, threads=choice.threads, affinity=affinity)
-    preprocessor = Preprocessor(artifact.sidecar.preprocessing)
-    model = LoadedModel(artifact, choice, engine, Classifier(preprocessor, engine, labels))
+    model = LoadedModel(artifact, choice, engine, Classifier.from_artifact(artifact, engine, labels))
     warm_up(model)
     return model
 

@@ -25,17 +25,37 @@ from edge_agent.system.json_reader import (
 )
 
 SIDECAR_NAME = "model.json"
-SIDECAR_FORMAT = 1
+SIDECAR_FORMAT = 2
+"""Format 1 knows neither `activation` nor `squash` nor `grey`: a program that does would answer wrongly."""
 
 EngineName = Literal["xnnpack", "torchscript"]
 FileRole = Literal["torchscript-fp16", "torchscript-fp32", "xnnpack-fp16", "xnnpack-fp32"]
 
 _HASH_BUFFER_BYTES = 1 << 16
 _LARGEST_SIDECAR_BYTES = 8 << 20
-_LARGEST_CROP = 4096
+LARGEST_CROP = 4096
+LONGEST_TEXT = 500
+LONGEST_LABEL = 200
+
+Activation = Literal["softmax", "sigmoid"]
+"""How logits become probabilities: of classes that exclude each other, or of each class for itself."""
+
+# Not printable by Python's definition, but ordinary writing: joiners, and blanks that are not the usual one.
+_ORDINARY = frozenset("\u200c\u200d\u00a0\u2009\u202f\u3000")
 
 
-Text = Annotated[str, Rule(len, "expected a text")]
+def is_clean(text: str) -> bool:
+    """Whether a terminal and a subscriber can be given `text` as it is: there are no controls in it."""
+    return text.isprintable() or all(char.isprintable() or char in _ORDINARY for char in text)
+
+
+Text = Annotated[
+    str,
+    Rule(
+        lambda text: 0 < len(text) <= LONGEST_TEXT and is_clean(text),
+        f"expected a text of 1 to {LONGEST_TEXT} characters, none of them a control character",
+    ),
+]
 Sha256 = Annotated[str, matching("[0-9a-f]{64}", "64 hexadecimal digits")]
 # A plain name, so that a sidecar cannot point outside its directory.
 FileName = Annotated[str, matching(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", "a plain file name")]
@@ -52,8 +72,8 @@ class Preprocessing:
     channel of a pixel scaled to 0..1 becomes (value - mean) / std.
     """
 
-    resize: Annotated[int, between(1, 2 * _LARGEST_CROP)]
-    crop: Annotated[int, between(1, _LARGEST_CROP)]
+    resize: Annotated[int, between(1, 2 * LARGEST_CROP)]
+    crop: Annotated[int, between(1, LARGEST_CROP)]
     mean: Rgb
     std: Rgb
     interpolation: Annotated[Literal["bilinear", "bicubic"], Rule(bool, "expected bilinear or bicubic")] = (
@@ -91,13 +111,14 @@ class Sidecar:
     name: Text
     arch: Text
     created: Text
-    torch_version: Annotated[str, matching(r"\d+\.\d+.*", "a version like 2.10.0")]
+    torch_version: Annotated[str, matching(r"\d+\.\d+[!-~]{0,40}", "a version like 2.10.0")]
     weights: WeightsOrigin
     preprocessing: Preprocessing
     labels: Annotated[tuple[Text, ...], Rule(len, "expected a list of texts")]
     files: dict[str, tuple[ArtifactFile, ...]]
     sha256: Sha256
-    not_lowered: str = ""
+    not_lowered: Annotated[str, Rule(is_clean, "expected a text without control characters")] = ""
+    activation: Annotated[Activation, Rule(bool, "expected softmax or sigmoid")] = "softmax"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +183,13 @@ def read_sidecar(directory: Path) -> Artifact:
 
 def write_sidecar(directory: Path, sidecar: Sidecar) -> None:
     """Write `model.json` so that a reader finds the old one or the new one, never half of it."""
-    document = {"format": SIDECAR_FORMAT, **asdict(sidecar)}
+    document = {"format": _format_of(sidecar), **asdict(sidecar)}
     write_atomic(directory / SIDECAR_NAME, json.dumps(document, indent=2) + "\n")
+
+
+def _format_of(sidecar: Sidecar) -> int:
+    """The oldest format that says all of it, so that an older edge-agent reads what it can run."""
+    return SIDECAR_FORMAT if sidecar.activation != "softmax" else 1
 
 
 def _no_such_role(artifact: Artifact, role: str) -> str:
@@ -221,6 +247,12 @@ def _decode(contents: bytes) -> Sidecar:
         )
     sidecar = read(Sidecar, document)
     _check_preprocessing(sidecar.preprocessing)
+    if len(sidecar.labels) == 1 and sidecar.activation == "softmax":
+        raise MismatchError(
+            "labels",
+            "has one label, whose softmax is 1 for every picture: train the network with two classes, or"
+            " build with --activation sigmoid",
+        )
     for role, served_by in sidecar.files.items():
         _check_role(role, len(served_by))
     if sidecar.sha256 != files_sha256(sidecar.files):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edge_agent.errors import EngineError
 from edge_agent.frame import Frame
 from edge_agent.inference import EngineInfo
-from edge_agent.inference.classifier import Classifier, softmax
+from edge_agent.inference.classifier import Classifier, sigmoid, softmax
 from edge_agent.inference.labels import LabelMap
 from edge_agent.inference.preprocess import Preprocessor
 from edge_agent.model.sidecar import Preprocessing
@@ -110,3 +110,29 @@ def test_softmax_is_a_distribution_that_keeps_the_order(logits: NDArray[np.float
 def test_softmax_does_not_depend_on_a_common_offset(logits: NDArray[np.float32], offset: float) -> None:
     shifted = (logits.astype(np.float64) + offset).astype(np.float32)
     np.testing.assert_allclose(softmax(shifted), softmax(logits), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("logit", "score"), [(0.0, 0.5), (np.log(3), 0.75), (-np.log(3), 0.25), (-3e38, 0.0)]
+)
+def test_a_network_of_one_output_answers_how_likely_its_label_is(logit: float, score: float) -> None:
+    engine = ScriptedEngine(np.array([logit], np.float32))
+    subject = Classifier(Preprocessor(HALF), engine, LabelMap.compile(["defect"]), "sigmoid")
+    (only,) = subject.classify(GREY).top
+    assert only.label == "defect"
+    assert only.score == pytest.approx(score)
+
+
+def test_labels_that_do_not_exclude_each_other_are_merged_to_at_most_certainty() -> None:
+    labels = LabelMap.compile(["cat", "tabby", "dog"], {"tabby": "cat"})
+    engine = ScriptedEngine(np.array([5, 5, 0], np.float32))
+    top = Classifier(Preprocessor(HALF), engine, labels, "sigmoid").classify(GREY).top
+    assert [(score.label, score.score) for score in top] == [("cat", 1.0), ("dog", 0.5)]
+
+
+@given(logits=st_numpy.arrays(np.float32, 9, elements=st.floats(-(2.0**127), 2.0**127, width=32)))
+def test_sigmoid_never_overflows_and_keeps_the_order(logits: NDArray[np.float32]) -> None:
+    with np.errstate(all="raise", under="ignore"):
+        found = sigmoid(logits)
+    assert ((found >= 0) & (found <= 1)).all()
+    assert (np.diff(found[np.argsort(logits)]) >= 0).all()

@@ -28,6 +28,7 @@ from edge_agent.model.sidecar import (
     describe_file,
     file_sha256,
     files_sha256,
+    is_clean,
     open_role,
     read_sidecar,
     write_sidecar,
@@ -35,7 +36,7 @@ from edge_agent.model.sidecar import (
 
 PREPROCESSING = Preprocessing(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
-texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+texts = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), min_size=1, max_size=20).filter(is_clean)
 hashes = st.text("0123456789abcdef", min_size=64, max_size=64)
 numbers = st.floats(-1e3, 1e3)
 stds = st.floats(1e-3, 1e3)
@@ -72,7 +73,8 @@ sidecars = st.builds(
     torch_version=st.from_regex(r"[0-9]{1,2}\.[0-9]{1,2}(\.[0-9])?(\+cpu)?", fullmatch=True),
     weights=st.builds(WeightsOrigin, source=texts, sha256=hashes),
     preprocessing=preprocessings,
-    labels=st.lists(texts, min_size=1, max_size=5).map(tuple),
+    labels=st.lists(texts, min_size=2, max_size=5).map(tuple),
+    activation=st.sampled_from(["softmax", "sigmoid"]),
     files=files,
     not_lowered=st.one_of(st.just(""), texts),
 ).map(lambda sidecar: replace(sidecar, sha256=files_sha256(sidecar.files)))
@@ -223,7 +225,7 @@ def test_a_malformed_value_is_refused_with_its_key(
 def test_a_sidecar_of_a_newer_format_says_what_to_update(model: Path) -> None:
     (model / SIDECAR_NAME).write_text(json.dumps({"format": SIDECAR_FORMAT + 1, "unheard": "of"}))
     with pytest.raises(
-        ArtifactError, match="format is 2, and this edge-agent reads up to 1: update edge-agent"
+        ArtifactError, match="format is 3, and this edge-agent reads up to 2: update edge-agent"
     ):
         read_sidecar(model)
 
@@ -318,3 +320,37 @@ def test_a_file_is_hashed_as_sha256sum_does(tmp_path: Path) -> None:
 def test_importing_it_does_not_load_torch(module: str) -> None:
     program = f"import {module}, sys; sys.exit('torch' in sys.modules or 'torchvision' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"labels": ["cat"]},
+            "labels has one label, whose softmax is 1 for every picture.*--activation sigmoid",
+        ),
+        ({"labels": ["cat", "d\x1b]0;og"]}, r"labels\[1\] is .*none of them a control character"),
+        ({"labels": ["cat", "\u202egod"]}, r"labels\[1\] is "),
+        ({"labels": ["cat", "d" * 501]}, r"labels\[1\] is "),
+        ({"name": "a\nb"}, "name is "),
+        ({"arch": "\x9b2J"}, "arch is "),
+        ({"not_lowered": "a\x07"}, "not_lowered is "),
+        ({"torch_version": "2.1\x1b[2J"}, "torch_version is "),
+        ({"activation": "tanh"}, "activation is 'tanh', expected softmax or sigmoid"),
+    ],
+)
+def test_a_sidecar_with_texts_that_cannot_be_shown_or_answers_that_say_nothing_is_refused(
+    model: Path, change: dict[str, Any], message: str
+) -> None:
+    (model / SIDECAR_NAME).write_text(json.dumps(document_of(model) | change))
+    with pytest.raises(ArtifactError, match=rf"model\.json: {message}") as caught:
+        read_sidecar(model)
+    assert str(caught.value).isprintable()
+
+
+def test_a_model_that_an_older_program_answers_rightly_with_stays_readable_for_it(model: Path) -> None:
+    sidecar = read_sidecar(model).sidecar
+    write_sidecar(model, sidecar)
+    assert document_of(model)["format"] == 1
+    write_sidecar(model, replace(sidecar, activation="sigmoid"))
+    assert document_of(model)["format"] == 2

@@ -7,19 +7,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from edge_agent.errors import ModelError
+from edge_agent.errors import ArtifactError, ModelError
 from edge_agent.model.plan import Precision
+from edge_agent.model.plan_file import decode_plan
 from edge_agent.model.sidecar import (
+    LONGEST_TEXT,
+    Activation,
     Artifact,
     ArtifactFile,
+    FileRole,
     Sidecar,
     describe_file,
     files_sha256,
+    open_role,
     read_sidecar,
     write_sidecar,
 )
+from edge_agent.system.text import printable
 from edge_agent.tools import Report
 from edge_agent.tools.builder import script
 from edge_agent.tools.builder.class_names import IMAGENET_CLASSES, imagenet_labels, read_labels
@@ -52,9 +58,11 @@ class BuildOptions:
     weights: Path | None = None
     """A state dict file; None for the architecture's own ImageNet weights."""
     labels: Path | None = None
-    """One label a line; None for ImageNet's."""
+    """See `read_labels`; None for ImageNet's."""
     name: str = ""
     """The model's name in messages; empty for the architecture's name."""
+    activation: Activation = "softmax"
+    """How the network's logits become probabilities, as its loss in training says."""
 
 
 def build(
@@ -72,11 +80,19 @@ def build(
     report(_introduction(network))
     with staged(options.output) as directory:
         files, not_lowered = _write_files(network, len(labels), directory, report)
-        write_sidecar(directory, _sidecar(options, network, labels, files, not_lowered, now()))
+        sidecar = _sidecar(options, network, labels, files, not_lowered, now())
+        write_sidecar(directory, sidecar)
+        _read_back(directory, sidecar)
     return read_sidecar(options.output)
 
 
 def _labels(options: BuildOptions, network: Network) -> tuple[str, ...]:
+    if network.classes == 1 and options.activation == "softmax":
+        raise ModelError(
+            f"the weights {network.origin.source} are for one output, whose softmax is 1 for every picture:"
+            " train the network with two classes, or build with --activation sigmoid where it was trained"
+            " with BCEWithLogitsLoss; the answer is then its label, or unknown"
+        )
     if options.labels is not None:
         labels = read_labels(options.labels)
         if len(labels) != network.classes:
@@ -91,6 +107,23 @@ def _labels(options: BuildOptions, network: Network) -> tuple[str, ...]:
             f" {IMAGENET_CLASSES}; give their labels with --labels FILE, one a line"
         )
     return imagenet_labels()
+
+
+def _read_back(directory: Path, written: Sidecar) -> None:
+    """Read the new model as the daemon will, before it takes the place of an older one.
+
+    Raises ModelError when something in it cannot be read, or is read as something else.
+    """
+    try:
+        artifact = read_sidecar(directory)
+        for role in artifact.sidecar.files:
+            plan, *_ = open_role(artifact, cast(FileRole, role))
+            if role.startswith("xnnpack"):
+                decode_plan(plan.read_bytes())
+    except ArtifactError as error:
+        raise ModelError(f"the new model cannot be read back, and replaces nothing: {error}") from error
+    if artifact.sidecar != written:
+        raise ModelError("the new model is read back as another one, and replaces nothing")
 
 
 def _introduction(network: Network) -> str:
@@ -172,7 +205,7 @@ def _sidecar(
     import torch
 
     return Sidecar(
-        name=options.name or network.architecture.name,
+        name=printable(options.name, LONGEST_TEXT) or network.architecture.name,
         arch=network.architecture.name,
         created=created.strftime("%Y-%m-%dT%H:%M:%SZ"),
         torch_version=str(torch.__version__),
@@ -180,6 +213,7 @@ def _sidecar(
         preprocessing=network.architecture.preprocessing,
         labels=labels,
         files=files,
-        not_lowered=not_lowered,
+        not_lowered=printable(not_lowered, LONGEST_TEXT),
+        activation=options.activation,
         sha256=files_sha256(files),
     )

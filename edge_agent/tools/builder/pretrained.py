@@ -13,7 +13,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from edge_agent.errors import ModelError
-from edge_agent.model.sidecar import WeightsOrigin, file_sha256
+from edge_agent.model.sidecar import LONGEST_TEXT, WeightsOrigin, file_sha256
+from edge_agent.system.text import printable
 from edge_agent.tools import Report
 
 # torchvision's convention: the file name ends with the first digits of the file's sha256.
@@ -48,7 +49,7 @@ class WeightsFile:
 def given(path: Path) -> WeightsFile:
     """Return the weights of a file that the user named. Raises ModelError when it cannot be read."""
     try:
-        return WeightsFile(path, WeightsOrigin(path.name, file_sha256(path)))
+        return WeightsFile(path, WeightsOrigin(printable(path.name, LONGEST_TEXT), file_sha256(path)))
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
 

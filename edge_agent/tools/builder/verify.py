@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from edge_agent.errors import EngineError, ModelError
 from edge_agent.inference import Engine, EngineInfo
 from edge_agent.inference.choice import load_engine
-from edge_agent.inference.classifier import softmax
+from edge_agent.inference.classifier import probabilities
 from edge_agent.inference.preprocess import Preprocessor
 from edge_agent.model.plan import Precision
-from edge_agent.model.sidecar import Artifact, EngineName, role_of
+from edge_agent.model.sidecar import Activation, Artifact, EngineName, role_of
 from edge_agent.sources.picture import pictures_in, read_picture
 from edge_agent.tools import Report
 from edge_agent.tools.builder.eager import Network, load_network
@@ -38,7 +38,7 @@ class LogitAgreement:
     """Mean share, 0 to 1, of the reference's three best labels that are among the engine's three."""
     max_logit_error: float
     max_probability_error: float
-    """The largest error of any label's softmax probability."""
+    """The largest error of any label's probability."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def verify(
             report(f"{missing.engine} {missing.precision}: not run: {missing.reason}")
         if not engines:
             raise ModelError(f"{artifact.directory}: none of the model's engines runs here")
-        comparisons = [_Comparison(engine) for engine in engines]
+        comparisons = [_Comparison(engine, artifact.sidecar.activation) for engine in engines]
         for tensor in _tensors(artifact, pictures):
             expected = _eager_logits(network, tensor)
             for comparison in comparisons:
@@ -107,8 +107,9 @@ def verify(
 class _Comparison:
     """Adds up the differences between an engine and the reference."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, activation: Activation) -> None:
         self._engine = engine
+        self._activation = activation
         self._pictures = 0
         self._same_best = 0
         self._overlap = 0.0
@@ -121,12 +122,13 @@ class _Comparison:
             raise ModelError(
                 f"{self._engine.info.engine} answers {found.size} logits, the reference {expected.size}"
             )
-        best_found, best_expected = np.argsort(-found)[:_TOP], np.argsort(-expected)[:_TOP]
+        best_found, best_expected = best_labels(found), best_labels(expected)
         self._pictures += 1
         self._same_best += int(best_found[0] == best_expected[0])
         self._overlap += len(set(best_found) & set(best_expected)) / len(best_expected)
         self._logit_error = max(self._logit_error, float(np.abs(found - expected).max()))
-        difference = np.abs(softmax(found) - softmax(expected))
+        ours, theirs = (probabilities(logits, self._activation) for logits in (found, expected))
+        difference = np.abs(ours - theirs)
         self._probability_error = max(self._probability_error, float(difference.max()))
 
     def result(self) -> LogitAgreement:
@@ -138,6 +140,13 @@ class _Comparison:
             max_logit_error=self._logit_error,
             max_probability_error=self._probability_error,
         )
+
+
+def best_labels(logits: Logits) -> NDArray[np.intp]:
+    """The best labels, best first; of one label, whether it is more likely than not."""
+    if logits.size == 1:
+        return np.array([int(logits[0] > 0)], np.intp)
+    return np.argsort(-logits)[:_TOP]
 
 
 def _pictures(images: Path) -> list[Path]:

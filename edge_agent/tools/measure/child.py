@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_agent.inference import Engine
-from edge_agent.inference.classifier import softmax
+from edge_agent.inference.classifier import probabilities
 from edge_agent.inference.preprocess import Preprocessor
 from edge_agent.memory.procfs import read_memory
 from edge_agent.memory.trim import Libc, SystemLibc, Trimmer, tune_allocator
@@ -94,9 +94,10 @@ def _repeat(engine: Engine, tensor: Tensor, times: int) -> None:
 def _save_probabilities(engine: Engine, tensors: Iterator[Tensor], task: Task) -> None:
     """Run every picture, or as many as the task's time allows."""
     deadline_s = time.monotonic() + task.longest_s
+    activation = read_sidecar(Path(task.model)).sidecar.activation
     rows: list[NDArray[np.float64]] = []
     for tensor in tensors:
-        rows.append(softmax(engine.run(tensor)))
+        rows.append(probabilities(engine.run(tensor), activation))
         if time.monotonic() > deadline_s:
             break
     np.save(task.probabilities, np.array(rows, np.float32))

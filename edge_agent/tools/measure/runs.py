@@ -142,8 +142,13 @@ def agreement(found: Probabilities, reference: Probabilities) -> Agreement:
     """
     pictures = min(len(found), len(reference))
     ours, theirs = found[:pictures], reference[:pictures]
-    same = ours.argmax(axis=1) == theirs.argmax(axis=1)
+    same = _first_labels(ours) == _first_labels(theirs)
     return Agreement(pictures, float(same.mean()), float(np.abs(ours - theirs).max()))
+
+
+def _first_labels(rows: Probabilities) -> NDArray[np.intp]:
+    """The place of each picture's first label; of one label, whether it is more likely than not."""
+    return rows.argmax(axis=1) if rows.shape[1] > 1 else (rows[:, 0] > 0.5).astype(np.intp)
 
 
 def _spread(values: Sequence[float]) -> Spread:

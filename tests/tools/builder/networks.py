@@ -24,10 +24,10 @@ NAMES = (
 SHAPE = (1, 224, 224, 3)
 
 
-def network(name: str, seed: int = 0) -> nn.Module:
+def network(name: str, seed: int = 0, classes: int = 1000) -> nn.Module:
     """Return a network in eval mode; skips the test where the package that defines it is missing."""
     torch.manual_seed(seed)
-    made = _efficientnet_lite0() if name == "efficientnet_lite0" else _torchvision(name)
+    made = _efficientnet_lite0() if name == "efficientnet_lite0" else _torchvision(name, classes)
     _settle(made)
     return made.eval()
 
@@ -44,12 +44,12 @@ def picture(seed: int = 1) -> torch.Tensor:
     return torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(seed))
 
 
-def _torchvision(name: str) -> nn.Module:
+def _torchvision(name: str, classes: int) -> nn.Module:
     try:
         from torchvision import models
     except (ImportError, RuntimeError) as error:
         pytest.skip(f"torchvision cannot be imported: {error}")
-    return cast(nn.Module, models.get_model(name, weights=None))
+    return cast(nn.Module, models.get_model(name, weights=None, num_classes=classes))
 
 
 def _efficientnet_lite0() -> nn.Module:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -14,7 +16,19 @@ import torch
 from torch import nn
 
 from edge_agent.errors import ModelError
-from edge_agent.model.sidecar import Artifact, open_role, read_sidecar
+from edge_agent.frame import Frame
+from edge_agent.inference.choice import load_engine
+from edge_agent.inference.classifier import Classifier
+from edge_agent.inference.host import read_host
+from edge_agent.inference.preprocess import Preprocessor
+from edge_agent.model.sidecar import (
+    Artifact,
+    EngineName,
+    Sidecar,
+    open_role,
+    read_sidecar,
+    write_sidecar,
+)
 from edge_agent.tools.builder import eager as networks
 from edge_agent.tools.builder.build import BuildOptions, WeightsUnavailable, build
 from edge_agent.tools.builder.lowering.lower import LoweringError
@@ -142,6 +156,69 @@ def test_labels_that_do_not_match_the_weights_are_refused(fruit: Path, tmp_path:
     ):
         build(replace(options, labels=None), silent)
     assert not (tmp_path / "model").exists()
+
+
+@pytest.fixture(scope="module")
+def defect(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the weights of a network of one output, and its label."""
+    directory = tmp_path_factory.mktemp("defect")
+    torch.save(network("squeezenet1_1", classes=1).state_dict(), directory / "defect.pth")
+    (directory / "defect.txt").write_text("defect\n")
+    return directory
+
+
+def defect_options(defect: Path, output: Path) -> BuildOptions:
+    return BuildOptions(output, "squeezenet1_1", defect / "defect.pth", defect / "defect.txt")
+
+
+def test_one_output_is_refused_where_softmax_would_make_it_certain_of_every_picture(
+    defect: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match=r"for one output.*two classes.*--activation sigmoid"):
+        build(defect_options(defect, tmp_path / "model"), silent)
+    assert not (tmp_path / "model").exists()
+
+
+def test_one_output_answers_how_likely_its_label_is_in_every_engine(defect: Path, tmp_path: Path) -> None:
+    options = replace(defect_options(defect, tmp_path / "model"), activation="sigmoid")
+    artifact = build(options, silent)
+    made = network("squeezenet1_1", classes=1)
+    pixels = np.random.default_rng(3).integers(0, 256, (224, 224, 3), np.uint8)
+    tensor = Preprocessor(artifact.sidecar.preprocessing)(pixels)
+    with torch.inference_mode():
+        expected = torch.sigmoid(made(torch.from_numpy(tensor.copy()).permute(0, 3, 1, 2)))
+    for engine in ("torchscript", *(["xnnpack"] if read_host().xnnpack else [])):
+        loaded = load_engine(artifact, cast(EngineName, engine), "fp32", threads=1)
+        (only,) = Classifier.from_artifact(artifact, loaded).classify(Frame(0, 0.0, 0.0, pixels)).top
+        loaded.close()
+        assert only.label == "defect"
+        assert only.score == pytest.approx(float(expected), abs=1e-3)
+        assert 0.001 < only.score < 0.999
+
+
+def test_weights_whose_name_is_not_utf_8_make_a_model_that_can_be_read(defect: Path, tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"d\xffefect\x1b[31m.pth")
+    odd.write_bytes((defect / "defect.pth").read_bytes())
+    options = replace(defect_options(defect, tmp_path / "model"), weights=odd, activation="sigmoid")
+    artifact = build(replace(options, name=os.fsdecode(b"m\xff")), silent)
+    assert artifact.sidecar.weights.source == r"d\xffefect\x1b[31m.pth"
+    assert artifact.sidecar.name == r"m\xff"
+
+
+def test_a_model_that_cannot_be_read_back_replaces_nothing(
+    defect: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = replace(defect_options(defect, tmp_path / "model"), activation="sigmoid")
+    before = build(options, silent)
+
+    def write_nonsense(directory: Path, sidecar: Sidecar) -> None:
+        write_sidecar(directory, replace(sidecar, name="half a pair \ud800"))
+
+    monkeypatch.setattr("edge_agent.tools.builder.build.write_sidecar", write_nonsense)
+    with pytest.raises(ModelError, match=r"cannot be read back, and replaces nothing: .*name is"):
+        build(options, silent)
+    assert read_sidecar(tmp_path / "model") == before
+    assert open_role(before, "torchscript-fp32")
 
 
 def test_weights_of_another_network_are_refused(fruit: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import edge_agent.tools.demo
@@ -14,7 +15,7 @@ from edge_agent.errors import ArtifactError, ModelError, SourceError
 from edge_agent.inference.torchscript import deprecation_unmentioned
 from edge_agent.model.sidecar import Artifact, Sidecar, describe_file, files_sha256, write_sidecar
 from edge_agent.tools.builder.script import load, save
-from edge_agent.tools.builder.verify import verify
+from edge_agent.tools.builder.verify import best_labels, verify
 
 PICTURES = ("cat.jpg", "espresso.jpg", "tripod.jpg")
 
@@ -142,3 +143,8 @@ def test_a_picture_that_cannot_be_read_is_named(lite0: Artifact, tmp_path: Path)
     (tmp_path / "torn.jpg").write_bytes(b"\xff\xd8\xff")
     with pytest.raises(SourceError, match=r"torn\.jpg"):
         verify(lite0, tmp_path, silent)
+
+
+def test_of_one_label_the_best_is_whether_it_is_more_likely_than_not() -> None:
+    logits = [np.array([value], np.float32) for value in (2.0, 0.1, -0.1)]
+    assert [best_labels(one).tolist() for one in logits] == [[1], [1], [0]]

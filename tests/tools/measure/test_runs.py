@@ -56,3 +56,8 @@ def test_a_process_that_fails_says_why(tmp_path: Path) -> None:
 def test_a_process_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     answer = run_task(Task("a:b", str(tmp_path), ("x.jpg",)), timeout_s=0.01)
     assert answer == Failure("took longer than 0 s")
+
+
+def test_of_one_label_agreement_is_whether_it_is_more_likely_than_not() -> None:
+    found, reference = (np.array(column, np.float32)[:, np.newaxis] for column in ([0.9, 0.4], [0.6, 0.6]))
+    assert agreement(found, reference).top1 == 0.5
