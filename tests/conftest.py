@@ -9,6 +9,9 @@ import pytest
 from hypothesis import settings
 
 from edge_agent.model.sidecar import Artifact
+from tests.attack.tally import pytest_terminal_summary, tally
+
+__all__ = ["lite0", "pytest_terminal_summary", "tally"]
 
 # Before torch is imported: its waiting threads would otherwise spin, against everything else that runs here.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edge_agent.system.files import write_atomic
 from edge_agent.system.log import say
+from edge_agent.system.text import printable
 
 _LOG = logging.getLogger(__name__)
 _NAME = "restart-reason"
@@ -46,8 +47,9 @@ def take_reason(directory: Path) -> str:
     """Return the reason that the last process left, once; empty when it left none."""
     path = directory / _NAME
     try:
-        reason = path.read_text(encoding="utf-8", errors="replace")
+        with path.open(encoding="utf-8", errors="replace") as file:
+            reason = file.read(_LONGEST)
         path.unlink()
     except OSError:
         return ""
-    return " ".join(reason[:_LONGEST].split())
+    return printable(" ".join(reason.split()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ def mutate(data: bytes, choices: random.Random) -> bytes:
         holder, key = choices.choice(list(_places(document)))
         match choices.randrange(5):
             case 0:
-                holder[key] = choices.choice(HOSTILE)
+                holder[key] = copy.deepcopy(choices.choice(HOSTILE))  # or a later change would change it
             case 1 if isinstance(holder[key], int):
                 holder[key] += choices.choice((-2, -1, 1, 2, 64))
             case 2 if isinstance(holder[key], int):
