@@ -250,8 +250,10 @@ class PublishConfig:
     """What is published, and how often."""
 
     APPLY: ClassVar = Apply.LIVE
-    state: Literal["every_frame", "on_change"] = setting(
-        "every_frame", "Publish `state` for each classified frame, or only when the label changes."
+    state: Literal["auto", "every_frame", "on_change"] = setting(
+        "auto",
+        "Publish `state` for each classified frame, or only when the label changes. auto: on_change where"
+        " homeassistant.enabled is true, since its recorder keeps every state; else every_frame.",
     )
     heartbeat_s: float = setting(
         60.0,

@@ -41,6 +41,7 @@ from edge_agent.mqtt.events.sequence import SequenceNumbers
 from edge_agent.mqtt.link import BrokerLink
 from edge_agent.pipeline.capture_loop import CaptureLoop, CapturePolicy
 from edge_agent.pipeline.inference_loop import InferenceLoop, Rules
+from edge_agent.pipeline.last_label import LastLabel
 from edge_agent.pipeline.latest import LatestFrame
 from edge_agent.sources import Source
 from edge_agent.sources.factory import make_source
@@ -97,7 +98,10 @@ def run_agent(
         frames, pace = LatestFrame(), CapturePolicy.from_config(config.source)
         capture = CaptureLoop(make_source(config.source), frames, pace, gate)
         rules = Rules.from_config(config)
-        loop = InferenceLoop(frames, model, rules, link, numbers.next, clock, gate, max_frames=max_frames)
+        last_label = stack.enter_context(closing(LastLabel(state_dir, paths.runtime_dir(environment))))
+        loop = InferenceLoop(
+            frames, model, rules, link, numbers.next, last_label, clock, gate, max_frames=max_frames
+        )
 
         live = LiveConfig(config_file, config, _veto(loop, environment), error=refused)
         steps = possible_steps(config, model)

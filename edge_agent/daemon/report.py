@@ -27,6 +27,7 @@ from edge_agent.mqtt.contract.payloads import (
 )
 from edge_agent.mqtt.link import BrokerLink
 from edge_agent.pipeline.capture_loop import CaptureLoop, CaptureState, CaptureStatus
+from edge_agent.pipeline.frame_stats import SteadyRate
 from edge_agent.pipeline.inference_loop import InferenceLoop
 from edge_agent.system.board import Board, CgroupMemory
 from edge_agent.system.clock import Clock
@@ -50,14 +51,13 @@ class Report:
     """Hastened by what `health` should show at once."""
     _cgroup: CgroupMemory = field(init=False)
     _started_s: float = field(init=False)
-    _counted: tuple[float, int] = field(init=False)
+    _rate: SteadyRate = field(init=False, default_factory=SteadyRate)
     _camera: CaptureState | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.health_due = Every(self.live.config.publish.health_interval_s)
         self._cgroup = self.board.cgroup()
         self._started_s = self.clock.monotonic_s()
-        self._counted = (self._started_s, 0)
 
     def publish_info(self) -> None:
         """Publish what is running and how it is configured."""
@@ -82,14 +82,11 @@ class Report:
             self.link.publish_health(self._health())
 
     def status_line(self) -> str:
-        """One line, with the frame rate since the last call."""
-        (before_s, before), now_s = self._counted, self.clock.monotonic_s()
-        classified = self.loop.classified
-        self._counted = (now_s, classified)
+        """One line, with the frame rate over ten seconds at least."""
         refused = self.live.error
         return status_line(
             self.loop.shown,
-            (classified - before) / (now_s - before_s) if now_s > before_s else 0.0,
+            self._rate.update(self.clock.monotonic_s(), self.loop.classified),
             self.guard.use.rss_mb,
             self.guard.monitor.policy.budget_mb,
             self.link.status.summary,
@@ -151,12 +148,12 @@ def camera_health(status: CaptureStatus, source_type: str) -> CameraHealth:
 
 
 def status_line(
-    shown: str, fps: float, rss_mb: float, budget_mb: float, broker: str, camera: str, *notes: str
+    shown: str, fps: float | None, rss_mb: float, budget_mb: float, broker: str, camera: str, *notes: str
 ) -> str:
     """`tabby 87%, 2.0 fps, RSS 88 of 128 MB, broker connected, camera running`, and the notes not empty."""
     parts = [
         shown or "no frame yet",
-        f"{fps:.1f} fps",
+        "fps unknown yet" if fps is None else f"{fps:.1f} fps",
         f"RSS {rss_mb:.0f} of {budget_mb:.0f} MB",
         f"broker {broker}",
         f"camera {camera}",

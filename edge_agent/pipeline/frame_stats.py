@@ -10,6 +10,7 @@ import numpy as np
 from edge_agent.mqtt.contract.payloads import LatencyHealth
 
 _MOST_LATENCIES = 4096
+_LEAST_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +19,8 @@ class FrameRate:
 
     frames: int
     """Classified."""
-    fps: float
-    """Classified a second."""
+    fps: float | None
+    """Classified a second; None until it could be measured over ten seconds."""
     latency: LatencyHealth
     skipped: int = 0
     """Not classified, because nothing had moved."""
@@ -30,14 +31,33 @@ class FrameRate:
         return 100 * self.skipped / (self.frames + self.skipped) if self.skipped else 0.0
 
 
+class SteadyRate:
+    """The rate of a growing count, measured over ten seconds at least: over less it would be chance."""
+
+    def __init__(self) -> None:
+        self._since: tuple[float, int] | None = None
+        self._per_s: float | None = None
+
+    def update(self, now_s: float, count: int) -> float | None:
+        """The rate up to now, or as measured last; None before the first measurement, which begins with the
+        first call that has counted anything."""
+        if self._since is None:
+            self._since = (now_s, count) if count else None
+        elif (seconds := now_s - self._since[0]) >= _LEAST_S:
+            self._per_s = (count - self._since[1]) / seconds
+            self._since = (now_s, count)
+        return self._per_s
+
+
 class FrameStats:
     """Counts classified frames and keeps their latencies until the next `take`; used by one thread at a time.
 
     Memory is bounded: an interval's latest `most` latencies count.
     """
 
-    def __init__(self, started_s: float, most: int = _MOST_LATENCIES) -> None:
-        self._since_s = started_s
+    def __init__(self, most: int = _MOST_LATENCIES) -> None:
+        self._rate = SteadyRate()
+        self._classified = 0
         self._frames = 0
         self._skipped = 0
         self._most = most
@@ -50,6 +70,7 @@ class FrameStats:
         else:
             self._latencies_ms[self._frames % self._most] = latency_ms
         self._frames += 1
+        self._classified += 1
 
     def skip(self) -> None:
         """Count a frame that needed no answer."""
@@ -57,10 +78,8 @@ class FrameStats:
 
     def take(self, now_s: float) -> FrameRate:
         """Return the interval since the last call (or the start), and begin a new one."""
-        seconds = now_s - self._since_s
-        fps = self._frames / seconds if seconds > 0 else 0.0
+        fps = self._rate.update(now_s, self._classified)
         rate = FrameRate(self._frames, fps, self._latency(), self._skipped)
-        self._since_s = now_s
         self._frames = self._skipped = 0
         del self._latencies_ms[:]
         return rate

@@ -7,8 +7,8 @@ import math
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol, Self
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol, Self
 
 from edge_agent.config.schema import Config, MotionConfig, PublishConfig, StabilizerConfig
 from edge_agent.errors import EngineError
@@ -18,6 +18,7 @@ from edge_agent.mqtt.contract.payloads import LabelChanged, RawPrediction, State
 from edge_agent.pipeline.answers import Answer, Moment
 from edge_agent.pipeline.frame_stats import FrameRate, FrameStats
 from edge_agent.pipeline.jpeg import encode_jpeg
+from edge_agent.pipeline.last_label import LastLabel
 from edge_agent.pipeline.latest import LatestFrame
 from edge_agent.pipeline.motion import MotionGate
 from edge_agent.pipeline.stabilizer import PublishGate, Stabilizer, Stable
@@ -49,7 +50,13 @@ class Rules:
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
-        return cls(config.stabilizer, config.publish, config.motion)
+        publish = config.publish
+        if publish.state == "auto":
+            mode: Literal["on_change", "every_frame"] = (
+                "on_change" if config.homeassistant.enabled else "every_frame"
+            )
+            publish = replace(publish, state=mode)
+        return cls(config.stabilizer, publish, config.motion)
 
 
 class InferenceLoop:
@@ -65,6 +72,7 @@ class InferenceLoop:
         rules: Rules,
         sink: ResultSink,
         next_seq: Callable[[], int],
+        last_label: LastLabel,
         clock: Clock,
         progress: WatchdogGate,
         *,
@@ -80,11 +88,12 @@ class InferenceLoop:
         self._motion = MotionGate(rules.motion)
         self._sink = sink
         self._next_seq = next_seq
+        self._last_label = last_label
         self._clock = clock
         self._progress = progress
         self._max_frames = max_frames
         self._errors = RepeatedError(_LOG, clock.monotonic_s)
-        self._stats = FrameStats(clock.monotonic_s())
+        self._stats = FrameStats()
         self._actions: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._last_frame: Frame | None = None
@@ -200,8 +209,9 @@ class InferenceLoop:
         answer = Answer(frame, prediction, Moment.now(self._clock))
         now_s = answer.classified.monotonic_s
         stable = self._stabilizer.update(prediction.top, now_s)
-        if stable.change is not None:
-            self._sink.publish_event(answer.changed(stable.change, self._next_seq()))
+        change = self._last_label.change(stable) if self._stabilizer.is_decided else None
+        if change is not None:
+            self._sink.publish_event(answer.changed(change, self._next_seq()))
         if self._gate.is_due(now_s, changed=stable.change is not None):
             self._sink.publish_state(answer.state(stable, self._model, self._next_seq()))
         if self._publish.prediction:

@@ -69,6 +69,12 @@ class Stabilizer:
         self._left_label = ""
         self._left_s = -math.inf
         self._flaps = 0
+        self._is_decided = False
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether votes have ever decided; the label's beginning, `unknown`, is nobody's vote."""
+        return self._is_decided
 
     @property
     def flaps(self) -> int:
@@ -78,7 +84,7 @@ class Stabilizer:
     @property
     def settled(self) -> bool:
         """Whether the latest frame voted for the present label: more of its kind would change nothing."""
-        return bool(self._votes) and self._votes[-1].label == self._label
+        return self._is_decided and self._votes[-1].label == self._label
 
     def adopt(self, config: StabilizerConfig) -> None:
         """Follow other rules from the next frame on; the label and the votes cast so far are kept."""
@@ -92,6 +98,8 @@ class Stabilizer:
         change = None
         if winner != self._label and now_s - self._since_s >= self._config.min_hold_s:
             change = self._change_to(winner, now_s)
+        agreeing = sum(vote.label == self._label for vote in self._votes)
+        self._is_decided = self._is_decided or agreeing >= self._config.votes
         self._score = self._latest_score(self._label)
         return Stable(self._label, self._score, self._label == UNKNOWN, change)
 
@@ -126,15 +134,16 @@ class Stabilizer:
 class PublishGate:
     """Decides which frames' state is published."""
 
-    def __init__(self, mode: Literal["every_frame", "on_change"], heartbeat_s: float) -> None:
-        """With `on_change`, an unchanged state is due again `heartbeat_s` seconds after the last one."""
+    def __init__(self, mode: Literal["auto", "every_frame", "on_change"], heartbeat_s: float) -> None:
+        """With `on_change`, an unchanged state is due again `heartbeat_s` seconds after the last one. `auto`
+        counts as `every_frame`."""
         self._mode = mode
         self._heartbeat_s = heartbeat_s
         self._published_s = -math.inf
 
     def is_due(self, now_s: float, *, changed: bool) -> bool:
         """Whether to publish the state of the frame at the monotonic time `now_s`; the first always is."""
-        due = self._mode == "every_frame" or changed or self.heartbeat_is_due(now_s)
+        due = self._mode != "on_change" or changed or self.heartbeat_is_due(now_s)
         if due:
             self._published_s = now_s
         return due

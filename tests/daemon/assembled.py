@@ -46,6 +46,7 @@ from edge_agent.mqtt.requests import Commands
 from edge_agent.mqtt.wire.status import BrokerStatus
 from edge_agent.pipeline.capture_loop import CaptureLoop, CapturePolicy
 from edge_agent.pipeline.inference_loop import InferenceLoop, Rules
+from edge_agent.pipeline.last_label import LastLabel
 from edge_agent.pipeline.latest import LatestFrame
 from edge_agent.sources import Source
 from edge_agent.system.board import Board
@@ -202,7 +203,14 @@ class Assembled:
         self.slot = LatestFrame()
         rules = Rules.from_config(config)
         self.loop = InferenceLoop(
-            self.slot, self.model, rules, self.link, lambda: next(self._number), clock, self.gate
+            self.slot,
+            self.model,
+            rules,
+            self.link,
+            lambda: next(self._number),
+            LastLabel(directory, None),
+            clock,
+            self.gate,
         )
         self.live = LiveConfig(self.file, config)
         steps = possible_steps(config, self.model)

@@ -59,6 +59,7 @@ def test_the_status_line_shows_what_matters_in_a_few_words() -> None:
 
 
 def test_notes_are_added_where_there_are_some() -> None:
+    assert "no frame yet, fps unknown yet, RSS" in status_line("", None, 60, 128, "connected", "starting")
     line = status_line("", 0, 60, 128, "unreachable", "reopening", "", "slowed to 70% (81 C)")
     assert line == (
         "no frame yet, 0.0 fps, RSS 60 of 128 MB, broker unreachable, camera reopening, slowed to 70% (81 C)"

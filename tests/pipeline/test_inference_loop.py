@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edge_agent.config.loader import parse
 from edge_agent.config.schema import (
     Config,
     LabelsConfig,
@@ -24,7 +26,9 @@ from edge_agent.inference.loading import LoadedModel, label_map, load_model
 from edge_agent.model.sidecar import Artifact
 from edge_agent.mqtt.contract.payloads import LabelChanged, RawPrediction, State
 from edge_agent.pipeline.inference_loop import InferenceLoop, Rules
+from edge_agent.pipeline.last_label import LastLabel
 from edge_agent.pipeline.latest import LatestFrame
+from edge_agent.pipeline.stabilizer import UNKNOWN
 from edge_agent.sources.picture import read_picture
 from edge_agent.system.systemd import WatchdogGate
 from edge_agent.tools.demo.bundled import BUNDLED_PICTURES, BundledPicture
@@ -134,13 +138,17 @@ def played(model: LoadedModel, script: Sequence[Scene], rules: Rules = RULES) ->
 
 
 def watched(
-    model: LoadedModel, script: Sequence[Scene], rules: Rules = RULES
+    model: LoadedModel,
+    script: Sequence[Scene],
+    rules: Rules = RULES,
+    last_label: LastLabel | None = None,
 ) -> tuple[InferenceLoop, Sink, CountingGate]:
     """The same, and the watchdog's gate."""
     clock, sink, gate = FakeClock(), Sink(), CountingGate()
     scenes = Scenes(script, clock)
     numbers = itertools.count(1)
-    loop = InferenceLoop(scenes, model, rules, sink, lambda: next(numbers), clock, gate)
+    label = last_label or LastLabel(Path("/nowhere"), None)
+    loop = InferenceLoop(scenes, model, rules, sink, lambda: next(numbers), label, clock, gate)
     scenes.loop = loop
     loop.run()
     return loop, sink, gate
@@ -220,3 +228,50 @@ def test_another_model_answers_from_the_next_frame_on(model: LoadedModel) -> Non
     assert sink.states[0].model.name == "efficientnet_lite0"
     assert sink.states[-1].model.name == "tiny"
     assert [event.to_label for event in sink.events] == [before, "mug"]
+
+
+def test_a_restart_announces_only_what_differs_from_the_label_before(
+    model: LoadedModel, tmp_path: Path
+) -> None:
+    """The state begins as unknown each time; but nobody was ever given that as a change."""
+
+    def run(scene: BundledPicture) -> list[tuple[bool, bool]]:
+        last_label = LastLabel(tmp_path, None)
+        _, sink, _ = watched(model, [scene] * 4, last_label=last_label)
+        last_label.close()
+        assert sink.states[0].label == UNKNOWN
+        return [(event.from_label == UNKNOWN, event.to_label in scene.labels) for event in sink.events]
+
+    assert run(CAT) == [(True, True)]
+    assert run(CAT) == []
+    assert run(DOG) == [(False, True)]
+    assert run(DOG) == []
+
+
+def test_a_scene_that_has_become_unknown_over_a_restart_is_announced(
+    model: LoadedModel, tmp_path: Path
+) -> None:
+    sure = replace(RULES, stabilizer=replace(RULES.stabilizer, threshold=1.0))
+    (tmp_path / "last-label").write_text("cat")
+    _, sink, _ = watched(model, [CAT] * 4, sure, LastLabel(tmp_path, None))
+    assert [(event.from_label, event.to_label) for event in sink.events] == [("cat", UNKNOWN)]
+
+
+@pytest.mark.parametrize(
+    ("written", "home_assistant", "published"),
+    [
+        ("", False, 4),
+        ("", True, 2),
+        ("publish: {state: every_frame}", True, 4),
+        ("publish: {state: on_change}", False, 2),
+    ],
+)
+def test_home_assistants_recorder_is_spared_unless_the_owner_says_otherwise(
+    model: LoadedModel, written: str, home_assistant: bool, published: int
+) -> None:
+    text = f"homeassistant: {{enabled: {str(home_assistant).lower()}}}\n{written}"
+    config = parse(text, "edge-agent.yaml", hostname="porch")
+    rules = replace(RULES, publish=Rules.from_config(config).publish, motion=MotionConfig())
+    _, sink = played(model, [CAT] * 4, rules)
+    # With on_change: the first, and the one with which the votes decide.
+    assert len(sink.states) == published

@@ -178,8 +178,8 @@ class Health:
     camera: CameraHealth
     mqtt: MqttHealth
     board: BoardHealth
-    fps: float
-    """Frames classified a second, over the last interval."""
+    fps: float | None
+    """Frames classified a second, over the last interval, but ten seconds at least; None until then."""
     skipped: int
     """Frames that needed no inference because the scene was still, since the start."""
     latency_ms: LatencyHealth

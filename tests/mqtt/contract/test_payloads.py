@@ -123,7 +123,7 @@ _healths = st.builds(
         _maybe_bools,
         pace_percent=st.floats(10, 100),
     ),
-    fps=_spans,
+    fps=_maybe_spans,
     skipped=_counts,
     latency_ms=st.builds(LatencyHealth, _maybe_spans, _maybe_spans),
     flaps=_counts,
