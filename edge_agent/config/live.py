@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.config.changes import Changes, diff
 from edge_agent.config.loader import load
+from edge_agent.config.override import overridden
 from edge_agent.config.problem import InvalidConfigError, Problem
 from edge_agent.config.schema import Config
 from edge_agent.errors import EdgeAgentError
@@ -80,6 +81,14 @@ class LiveConfig:
             return self._refuse(InvalidConfigError(str(self._path), (Problem(0, 0, "", str(error)),)))
         self._current = config
         self._error = None
+        return Accepted(config, changes)
+
+    def override(self, settings: Mapping[str, float]) -> Accepted:
+        """Change settings, by their dotted names, until the file is read again. Raises ConfigError."""
+        config = overridden(self._current, settings)
+        changes = diff(self._current, config)
+        self._veto(config, changes)
+        self._current = config
         return Accepted(config, changes)
 
     def _refuse(self, error: InvalidConfigError) -> Refused:

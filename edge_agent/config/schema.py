@@ -264,6 +264,12 @@ class PublishConfig:
     health_interval_s: float = setting(60.0, "How often `health` is published.", at_least=1, at_most=86400)
     prediction: bool = setting(False, "Publish every raw result on `prediction` as well.")
     image: bool = setting(False, "Publish the classified picture as JPEG on `image`.", apply=Apply.BROKER)
+    event_image: bool = setting(
+        False,
+        "Publish the picture of each label change as JPEG on `event_image`, retained, and on"
+        " `event_image/info` the `seq` of its event.",
+        apply=Apply.BROKER,
+    )
     image_interval_s: float = setting(
         10.0, "The shortest time between two pictures.", at_least=0.1, at_most=86400
     )
@@ -364,7 +370,7 @@ class HomeAssistantConfig:
 
 @dataclass(frozen=True, slots=True)
 class ControlConfig:
-    """Requests over MQTT: pause, resume, snapshot, reload, config/get."""
+    """Requests over MQTT: pause, resume, snapshot, reload, config/get, config/set, restart."""
 
     enabled: bool = setting(
         False,

@@ -51,7 +51,7 @@ def convert(node: yaml.Node, kind: Any, setting: Setting, base: Path) -> Any:
     if kind is bool:
         return _boolean(node)
     if kind in (int, float):
-        return _within(_number(node, kind), setting)
+        return within(_number(node, kind), setting)
     return _text(node, kind, setting, base)
 
 
@@ -127,7 +127,8 @@ def _number_hint(node: yaml.Node, pattern: re.Pattern[str]) -> str:
     return "write a plain decimal number" if node.tag in (_INT, _FLOAT) else ""
 
 
-def _within(number: int | float, setting: Setting) -> int | float:
+def within(number: int | float, setting: Setting) -> int | float:
+    """Return `number` if it is in the range of the setting. Raises BadValueError."""
     low, high = setting.at_least, setting.at_most
     if (low is None or number >= low) and (high is None or number <= high):
         return number

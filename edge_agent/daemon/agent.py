@@ -36,6 +36,7 @@ from edge_agent.memory.limits import BudgetLimits
 from edge_agent.memory.procfs import read_memory
 from edge_agent.memory.trim import SystemLibc, Trimmer, tune_allocator
 from edge_agent.model.sidecar import read_sidecar
+from edge_agent.mqtt.contract.homeassistant import Identity
 from edge_agent.mqtt.events.outbox import open_outbox
 from edge_agent.mqtt.events.sequence import SequenceNumbers
 from edge_agent.mqtt.link import BrokerLink
@@ -89,7 +90,14 @@ def run_agent(
         model = _load_within_budget(config, environment, costs, trimmer)
 
         outbox = stack.enter_context(closing(open_outbox(config.outbox, clock, environment)))
-        link = BrokerLink(config, events=outbox, clock=clock, wake=wake.ring, environment=environment)
+        link = BrokerLink(
+            config,
+            events=outbox,
+            clock=clock,
+            wake=wake.ring,
+            board=Identity(board.model(), board.mac()),
+            environment=environment,
+        )
         stack.callback(link.stop)
         costs.record("mqtt")
 
@@ -149,7 +157,7 @@ def run_agent(
             broker_wait_s(config.source),
         )
         report.publish_info()
-        link.start(RemoteCommands(live, loop, capture, reloader, report.health_due))
+        link.start(RemoteCommands(live, loop, capture, reloader, restart, report.health_due))
         code = supervisor.run()
         service.stopping()
         return code

@@ -26,7 +26,7 @@ def _possible(config: Config, model: LoadedModel) -> Iterator[DegradeStep]:
     choice = model.choice
     if choice.precision == "fp32" and role_of(choice.engine, "fp16") in model.artifact.sidecar.files:
         yield DegradeStep.FP16_WEIGHTS
-    if config.publish.image:
+    if config.publish.image or config.publish.event_image:
         yield DegradeStep.NO_IMAGES
     if smaller(config.source) != config.source:
         yield DegradeStep.SMALL_FRAME
@@ -51,7 +51,7 @@ def smaller(source: SourceConfig) -> SourceConfig:
 def reduced(config: Config, steps: Collection[DegradeStep]) -> Config:
     """Return `config` without what has been given up. Applied to every later edit too."""
     if DegradeStep.NO_IMAGES in steps:
-        config = replace(config, publish=replace(config.publish, image=False))
+        config = replace(config, publish=replace(config.publish, image=False, event_image=False))
     if DegradeStep.SMALL_FRAME in steps:
         config = replace(config, source=smaller(config.source))
     return config

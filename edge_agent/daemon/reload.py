@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from edge_agent.config.changes import Changes
@@ -68,6 +68,15 @@ class Reloader:
         except InvalidConfigError as error:
             error.log("the edited configuration is refused, the last good one stays in force")
 
+    def override(self, settings: Mapping[str, float]) -> Reloaded:
+        """Change settings until the file is read again. Raises ConfigError."""
+        accepted = self.live.override(settings)
+        if accepted.changes:
+            say(_LOG, logging.INFO, "settings changed on request", settings=accepted.changes.describe())
+            self._apply(accepted.config, accepted.changes)
+        self.report.publish_info()
+        return Reloaded(tuple(change.key for change in accepted.changes), restarts=False)
+
     def keep_good(self) -> None:
         """Keep a copy of the configuration in force, with which frames have been classified."""
         if self.last_good:
@@ -80,6 +89,8 @@ class Reloader:
         if changes:
             say(_LOG, logging.INFO, "configuration changed", settings=changes.describe())
             self._apply(result.config, changes)
+            if self.service.is_ready and not self.restart.is_wanted:
+                self.keep_good()
         return Reloaded(tuple(change.key for change in changes), self.restart.is_wanted)
 
     def _apply(self, config: Config, changes: Changes) -> None:
@@ -93,8 +104,6 @@ class Reloader:
             self.capture.use_source(self.make_source(config.source))
         if Apply.BROKER in changes.kinds:
             self.link.reconnect(config)
-        if self.service.is_ready:
-            self.keep_good()
 
     def _apply_live(self, config: Config, changes: Changes) -> None:
         log.set_level(config.log.level)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edge_agent.config.live import LiveConfig
 from edge_agent.config.schema import Config
 from edge_agent.daemon.reload import Reloader
+from edge_agent.daemon.restart import PendingRestart
 from edge_agent.daemon.schedule import Every
 from edge_agent.errors import SourceError
 from edge_agent.mqtt.requests import Reloaded
@@ -23,6 +25,7 @@ class RemoteCommands:
     loop: InferenceLoop
     capture: CaptureLoop
     reloader: Reloader
+    pending_restart: PendingRestart
     health_due: Every
 
     def pause(self) -> None:
@@ -41,6 +44,14 @@ class RemoteCommands:
         if frame is None:
             raise SourceError("no frame has been classified yet")
         return encode_jpeg(frame.pixels, self.live.config.publish.image_quality)
+
+    def restart(self) -> None:
+        """End, to be started again by the service manager."""
+        self.pending_restart.want("it was asked for over MQTT")
+
+    def override(self, settings: Mapping[str, float]) -> Reloaded:
+        """Change settings until the file is read again. Raises ConfigError."""
+        return self.reloader.override(settings)
 
     def config(self) -> Config:
         """The configuration in force."""

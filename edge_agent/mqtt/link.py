@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Mapping
 
 from edge_agent.config.schema import Config
-from edge_agent.mqtt.contract.homeassistant import Discovery
-from edge_agent.mqtt.contract.message import Message
-from edge_agent.mqtt.contract.payloads import Health, Info, LabelChanged, RawPrediction, State
+from edge_agent.mqtt.contract.homeassistant import Discovery, Identity
+from edge_agent.mqtt.contract.message import Incoming, Message
+from edge_agent.mqtt.contract.payloads import EventImageInfo, Health, Info, LabelChanged, RawPrediction, State
 from edge_agent.mqtt.contract.topics import Topics
 from edge_agent.mqtt.events.queue import EventQueue
 from edge_agent.mqtt.publisher import Publisher, Subscription
@@ -34,15 +34,17 @@ class BrokerLink:
         events: EventQueue,
         clock: Clock,
         wake: Callable[[], None],
+        board: Identity | None = None,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
         """Does not connect yet. `events` is where events wait; `wake` is called when a request has come, and
-        when the connection has come or gone.
+        when the connection has come or gone. `board` is what Home Assistant shows.
         """
         self._config = config
         self._events = events
         self._clock = clock
         self._wake = wake
+        self._board = board or Identity()
         self._environment = environment
         self._commands: Commands | None = None
         self._control: Control | None = None
@@ -78,7 +80,10 @@ class BrokerLink:
 
     def adopt(self, config: Config) -> None:
         """Follow those settings that take no new connection."""
+        before = self._discovery.message()
         self._config = config
+        if config.homeassistant.enabled and self._discovery.message() != before:
+            self._publisher.announce((self._discovery.message(),))
         if self._control is not None:
             self._control.limit(config.control.max_per_minute)
 
@@ -107,6 +112,9 @@ class BrokerLink:
     def publish_image(self, jpeg: bytes) -> None:
         self._publisher.publish_image(jpeg)
 
+    def publish_event_image(self, jpeg: bytes, info: EventImageInfo) -> None:
+        self._publisher.publish_event_image(jpeg, info)
+
     def publish(self, message: Message) -> None:
         """Publish any other message: an answer, a discovery message."""
         self._publisher.publish(message)
@@ -115,12 +123,18 @@ class BrokerLink:
     def _topics(self) -> Topics:
         return Topics(self._config.mqtt.base_topic, self._config.device_id)
 
+    @property
+    def _discovery(self) -> Discovery:
+        return Discovery.from_config(self._config, self._topics, self._board)
+
+    def _on_birth(self, message: Incoming) -> None:
+        """Home Assistant has started: announce the device as it is now."""
+        self._discovery.on_birth(self.publish)(message)
+
     def _make_publisher(self) -> Publisher:
         """A publisher that Home Assistant learns of where it is enabled; not started."""
         config = self._config
-        discovery = Discovery(
-            config.homeassistant, self._topics, control=config.control.enabled, image=config.publish.image
-        )
+        discovery = self._discovery
         is_announced = config.homeassistant.enabled
         publisher = Publisher(
             config.mqtt,
@@ -132,8 +146,9 @@ class BrokerLink:
             environment=self._environment,
         )
         if is_announced:
-            on_birth = discovery.on_birth(publisher.publish)
-            publisher.listen(Subscription(discovery.birth_topic, on_birth, per_minute=_BIRTHS_PER_MINUTE))
+            publisher.listen(
+                Subscription(discovery.birth_topic, self._on_birth, per_minute=_BIRTHS_PER_MINUTE)
+            )
         return publisher
 
     def _start(self) -> None:

@@ -21,11 +21,13 @@ class Lane(enum.Enum):
     REPLY = 64
     PREDICTION = 32
     IMAGE = 3
+    EVENT_IMAGE_INFO = 5
+    EVENT_IMAGE = 4
 
     @property
     def resent_after_reconnect(self) -> bool:
         """Whether the newest message is kept, and sent again after each reconnect."""
-        return self in (Lane.INFO, Lane.STATE, Lane.HEALTH)
+        return self in (Lane.INFO, Lane.STATE, Lane.HEALTH, Lane.EVENT_IMAGE_INFO, Lane.EVENT_IMAGE)
 
 
 @dataclass(slots=True)

@@ -13,7 +13,15 @@ from dataclasses import dataclass
 
 from edge_agent.config.schema import MqttConfig
 from edge_agent.mqtt.contract.message import Incoming, Message
-from edge_agent.mqtt.contract.payloads import Health, Info, LabelChanged, RawPrediction, State, encode
+from edge_agent.mqtt.contract.payloads import (
+    EventImageInfo,
+    Health,
+    Info,
+    LabelChanged,
+    RawPrediction,
+    State,
+    encode,
+)
 from edge_agent.mqtt.contract.topics import Topics
 from edge_agent.mqtt.events.queue import EventQueue
 from edge_agent.mqtt.mailbox import Lane, Mailbox
@@ -166,6 +174,12 @@ class Publisher:
     def publish_image(self, jpeg: bytes) -> None:
         self._put(Lane.IMAGE, Message(self._topics.image, jpeg, qos=0))
 
+    def publish_event_image(self, jpeg: bytes, info: EventImageInfo) -> None:
+        """Publish the picture of an event, retained; after a reconnect the newest is sent again."""
+        described = Message(self._topics.event_image_info, encode(info), qos=0, retain=True)
+        self._put(Lane.EVENT_IMAGE_INFO, described)
+        self._put(Lane.EVENT_IMAGE, Message(self._topics.event_image, jpeg, qos=0, retain=True))
+
     def publish_event(self, changed: LabelChanged) -> None:
         """Queue an event: it stays in the event queue until the broker has acknowledged it."""
         self._events.put(changed)
@@ -174,6 +188,12 @@ class Publisher:
     def publish(self, message: Message) -> None:
         """Publish any other message with QoS 1: an answer to a request, a discovery message."""
         self._put(Lane.REPLY, message)
+
+    def announce(self, announcements: Sequence[Message]) -> None:
+        """Send other announcements than before, now and first on each connection."""
+        self._announcements = announcements
+        for message in announcements:
+            self.publish(message)
 
     def _put(self, lane: Lane, message: Message) -> None:
         self._mailbox.put(lane, message)

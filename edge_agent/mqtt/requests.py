@@ -7,8 +7,8 @@ import json
 import logging
 import queue
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from edge_agent.config.schema import Config
@@ -26,7 +26,18 @@ _MAX_PAYLOAD_BYTES = 4096
 _MAX_TRANSACTION = 128
 _MAX_TOPIC = 512
 _MOST_WAITING = 16
-_CONTRACT = {"request", "state", "event", "availability", "health", "info", "prediction", "image"}
+_LARGEST = 1e15  # of a number in a request; NaN is not below it either
+_CONTRACT = {
+    "request",
+    "state",
+    "event",
+    "availability",
+    "health",
+    "info",
+    "prediction",
+    "image",
+    "event_image",
+}
 """No answer goes to a topic with such a level: it may be a device's own, or another's request."""
 
 _VERB = re.compile(r"[a-z0-9_-]{1,32}(/[a-z0-9_-]{1,32})?")
@@ -60,8 +71,16 @@ class Commands(Protocol):
         """Read the configuration file."""
         ...
 
+    def restart(self) -> None:
+        """End, to be started again by the service manager."""
+        ...
+
     def config(self) -> Config:
         """The configuration in force."""
+        ...
+
+    def override(self, settings: Mapping[str, float]) -> Reloaded:
+        """Change these settings, by their dotted names, until the file is read again."""
         ...
 
 
@@ -76,6 +95,8 @@ class Request:
     transaction: str | int | None = None
     paused: bool = True
     """For `pause`: what to do; false resumes, so that one topic serves a switch."""
+    settings: Mapping[str, float] = field(default_factory=dict)
+    """For `config/set`: the new values, by the settings' dotted names."""
 
 
 class MalformedRequestError(Exception):
@@ -116,6 +137,8 @@ class Control:
             "snapshot": self._snapshot,
             "reload": self._reload,
             "config/get": self._config,
+            "config/set": self._override,
+            "restart": self._restart,
         }
 
     def limit(self, max_per_minute: int) -> None:
@@ -216,6 +239,14 @@ class Control:
         reloaded = self._commands.reload()
         return {"changed": list(reloaded.changed), "restarts": reloaded.restarts}
 
+    def _restart(self, _: Request) -> dict[str, Any]:
+        self._commands.restart()
+        return {"restarts": True}
+
+    def _override(self, request: Request) -> dict[str, Any]:
+        changed = self._commands.override(request.settings).changed
+        return {"changed": list(changed)}
+
     def _config(self, _: Request) -> dict[str, Any]:
         return {"config": plain(self._commands.config())}
 
@@ -240,4 +271,11 @@ def with_payload(request: Request, payload: bytes) -> Request:
     paused = given.get("paused", True)
     if not isinstance(paused, bool):
         raise MalformedRequestError("paused must be true or false")
-    return dataclasses.replace(request, transaction=transaction, paused=paused)
+    settings = given.get("settings", {})
+    if not isinstance(settings, dict) or not all(_is_number(value) for value in settings.values()):
+        raise MalformedRequestError('settings must be an object such as {"source.fps": 2}')
+    return dataclasses.replace(request, transaction=transaction, paused=paused, settings=settings)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST

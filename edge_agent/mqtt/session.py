@@ -23,7 +23,7 @@ OFFLINE = b"offline"
 # In this order, and the events between the two: what others ask for must not hold them up.
 _BEFORE_EVENTS = (Lane.INFO, Lane.STATE, Lane.HEALTH)
 _AFTER_EVENTS = (Lane.REPLY,)
-_UNASSURED = (Lane.PREDICTION, Lane.IMAGE)
+_UNASSURED = (Lane.EVENT_IMAGE_INFO, Lane.EVENT_IMAGE, Lane.PREDICTION, Lane.IMAGE)
 _NEVER_SENDABLE = frozenset({0x95, 0x99})  # packet too large, payload format invalid
 _LOG = logging.getLogger(__name__)
 

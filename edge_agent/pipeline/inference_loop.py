@@ -14,14 +14,14 @@ from edge_agent.config.schema import Config, MotionConfig, PublishConfig, Stabil
 from edge_agent.errors import EngineError
 from edge_agent.frame import Frame
 from edge_agent.inference.loading import LoadedModel
-from edge_agent.mqtt.contract.payloads import LabelChanged, RawPrediction, State
+from edge_agent.mqtt.contract.payloads import EventImageInfo, LabelChanged, RawPrediction, State, encode
 from edge_agent.pipeline.answers import Answer, Moment
 from edge_agent.pipeline.frame_stats import FrameRate, FrameStats
 from edge_agent.pipeline.jpeg import encode_jpeg
 from edge_agent.pipeline.last_label import LastLabel
 from edge_agent.pipeline.latest import LatestFrame
 from edge_agent.pipeline.motion import MotionGate
-from edge_agent.pipeline.stabilizer import PublishGate, Stabilizer, Stable
+from edge_agent.pipeline.stabilizer import LabelChange, PublishGate, Stabilizer, Stable
 from edge_agent.system.clock import Clock
 from edge_agent.system.log import RepeatedError
 from edge_agent.system.systemd import WatchdogGate
@@ -38,6 +38,7 @@ class ResultSink(Protocol):
     def publish_event(self, changed: LabelChanged) -> None: ...
     def publish_prediction(self, prediction: RawPrediction) -> None: ...
     def publish_image(self, jpeg: bytes) -> None: ...
+    def publish_event_image(self, jpeg: bytes, info: EventImageInfo) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +212,7 @@ class InferenceLoop:
         stable = self._stabilizer.update(prediction.top, now_s)
         change = self._last_label.change(stable) if self._stabilizer.is_decided else None
         if change is not None:
-            self._sink.publish_event(answer.changed(change, self._next_seq()))
+            self._announce(answer, change)
         if self._gate.is_due(now_s, changed=stable.change is not None):
             self._sink.publish_state(answer.state(stable, self._model, self._next_seq()))
         if self._publish.prediction:
@@ -220,6 +221,15 @@ class InferenceLoop:
             self._last_image_s = now_s
             self._sink.publish_image(encode_jpeg(frame.pixels, self._publish.image_quality))
         self._finish(answer, stable)
+
+    def _announce(self, answer: Answer, change: LabelChange) -> None:
+        """Publish the event, and the picture of the very frame."""
+        event = answer.changed(change, self._next_seq())
+        self._sink.publish_event(event)
+        if self._publish.event_image:
+            info = EventImageInfo(event.seq, event.ts, event.ts_synced, event.to_label, event.score)
+            jpeg = encode_jpeg(answer.frame.pixels, self._publish.image_quality, encode(info))
+            self._sink.publish_event_image(jpeg, info)
 
     def _finish(self, answer: Answer, stable: Stable) -> None:
         self._last_frame = answer.frame

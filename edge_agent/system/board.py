@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,6 +14,7 @@ _CGROUP1_UNLIMITED = 1 << 60  # version 1 says "no limit" by a number near 2^63
 _VCGENCMD = "usr/bin/vcgencmd"
 _VCGENCMD_TIMEOUT_S = 5
 _HOTTEST_BELIEVABLE_C = 150.0
+_MAC = re.compile("[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 # The parts of implementer 0x41 (Arm) in the boards that this runs on, from Arm's reference manuals.
 _ARM_PARTS = {
@@ -120,6 +122,15 @@ class Board:
     def model(self) -> str:
         """The name in the device tree, `Raspberry Pi 5 Model B Rev 1.0`; empty where there is none."""
         return self._read("proc/device-tree/model").strip("\x00\n ")
+
+    def mac(self) -> str:
+        """The hardware address of its first network interface, wired before wireless; empty without one."""
+        for path in sorted((self._root / "sys/class/net").glob("*/address")):
+            address = read_or_empty(path).strip().lower()
+            # A bridge or tunnel has no device behind it, and an address of its own making.
+            if (path.parent / "device").exists() and _MAC.fullmatch(address) and address.strip("0:"):
+                return address
+        return ""
 
     def cpu(self) -> Cpu:
         """The processor, by /proc/cpuinfo."""

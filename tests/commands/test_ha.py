@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +12,11 @@ from edge_agent.cli import main
 from edge_agent.config.schema import HomeAssistantConfig
 from edge_agent.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE
 from edge_agent.mqtt.contract.homeassistant import Discovery
+from edge_agent.mqtt.contract.message import Message
 from edge_agent.mqtt.wire.publish_once import publish_once
 from edge_agent.system.clock import SystemClock
 from edge_agent.tools.demo.subscriber import Subscriber
-from tests.mqtt.brokers import HOST, Mosquitto, free_port
+from tests.mqtt.brokers import HOST, Mosquitto, free_port, wait_until
 from tests.mqtt.samples import TOPICS, broker_config
 
 
@@ -73,3 +75,56 @@ def test_a_broken_configuration_is_a_usage_error(tmp_path: Path) -> None:
     file = tmp_path / "broken.yaml"
     file.write_text("mqtt: {port: many}\n")
     assert main(["ha", "remove", "--config", str(file)]) == EXIT_USAGE
+
+
+def keep(broker: Mosquitto, *topics: str) -> None:
+    """Leave a retained message on each topic."""
+    for topic in topics:
+        message = Message(topic, b"old", retain=True)
+        publish_once(broker_config(broker.port), "porch", message, SystemClock(), environment={})
+
+
+def kept(broker: Mosquitto) -> set[str]:
+    """The topics of which the broker keeps a message."""
+    with Subscriber(HOST, broker.port, "#") as late:
+        topics = set()
+        while (message := late.next(0.5)) is not None:
+            topics.add(message.topic)
+        return topics
+
+
+def test_every_retained_topic_of_an_old_device_goes_and_no_other(broker: Mosquitto, tmp_path: Path) -> None:
+    below = [f"edge_agent/garden/{name}" for name in ("state", "health", "info", "availability", "of/old")]
+    below += ["edge_agent/garden/event_image", "edge_agent/garden/event_image/info"]
+    others = ["edge_agent/porch/state", "edge_agent/garden-2/state", "homeassistant/device/porch/config"]
+    keep(broker, "homeassistant/device/garden/config", *below, *others)
+    command = ["ha", "remove", "--config", config_file(tmp_path, broker.port), "--device-id", "garden"]
+    assert main(command) == EXIT_OK
+    assert kept(broker) == set(others)
+
+
+def test_where_it_may_not_read_the_known_topics_go_all_the_same(tmp_path: Path) -> None:
+    acl = tmp_path / "acl"
+    acl.write_text("topic write #\n")
+    acl.chmod(0o600)
+    broker = Mosquitto(
+        tmp_path / "strict", f"acl_file {acl}\npersistence true\npersistence_location {tmp_path}/\n"
+    )
+    broker.start()
+    try:
+        keep(broker, "edge_agent/porch/state", "edge_agent/porch/event_image", "edge_agent/porch/else")
+        assert main(["ha", "remove", "--config", config_file(tmp_path, broker.port)]) == EXIT_OK
+        acl.write_text("topic readwrite #\n")
+        broker.send(signal.SIGHUP)
+        wait_until(lambda: kept(broker) == {"edge_agent/porch/else"})
+    finally:
+        broker.kill()
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "#", "+", "a b"])
+def test_a_device_id_that_is_none_is_refused(
+    broker: Mosquitto, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["ha", "remove", "--config", config_file(tmp_path, broker.port), "--device-id", name]
+    assert main(command) == EXIT_USAGE
+    assert "may stand in a topic" in capsys.readouterr().err

@@ -40,7 +40,7 @@ from edge_agent.memory.guard import MemoryGuard
 from edge_agent.memory.procfs import MemoryUse
 from edge_agent.memory.trim import Trimmer
 from edge_agent.model.sidecar import Artifact, ArtifactFile, Preprocessing, Sidecar, WeightsOrigin
-from edge_agent.mqtt.contract.payloads import Health, Info, LabelChanged, RawPrediction, State
+from edge_agent.mqtt.contract.payloads import EventImageInfo, Health, Info, LabelChanged, RawPrediction, State
 from edge_agent.mqtt.link import BrokerLink
 from edge_agent.mqtt.requests import Commands
 from edge_agent.mqtt.wire.status import BrokerStatus
@@ -138,6 +138,8 @@ class RecordingLink(BrokerLink):
         raise AssertionError(f"not asked for: {prediction}")
 
     def publish_image(self, jpeg: bytes) -> None: ...
+
+    def publish_event_image(self, jpeg: bytes, info: EventImageInfo) -> None: ...
 
     def publish_info(self, info: Info) -> None:
         self.infos.append(info)

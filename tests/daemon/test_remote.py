@@ -11,7 +11,7 @@ from PIL import Image
 
 from edge_agent.config.problem import InvalidConfigError
 from edge_agent.daemon.remote import RemoteCommands
-from edge_agent.errors import SourceError
+from edge_agent.errors import EXIT_RESTART, ConfigError, SourceError
 from tests.daemon.assembled import Assembled
 
 
@@ -24,7 +24,9 @@ def agent(tmp_path: Path) -> Iterator[Assembled]:
 
 @pytest.fixture
 def commands(agent: Assembled) -> RemoteCommands:
-    return RemoteCommands(agent.live, agent.loop, agent.capture, agent.reloader, agent.report.health_due)
+    return RemoteCommands(
+        agent.live, agent.loop, agent.capture, agent.reloader, agent.restart, agent.report.health_due
+    )
 
 
 def test_a_snapshot_is_the_newest_frame(agent: Assembled, commands: RemoteCommands) -> None:
@@ -51,3 +53,24 @@ def test_the_configuration_is_the_one_in_force(agent: Assembled, commands: Remot
     with pytest.raises(InvalidConfigError):
         commands.reload()
     assert commands.config() == agent.config
+
+
+def test_a_number_is_changed_until_the_file_is_read_again(agent: Assembled, commands: RemoteCommands) -> None:
+    assert commands.override({"stabilizer.threshold": 0.6}).changed == ("stabilizer.threshold",)
+    assert commands.config().stabilizer.threshold == 0.6
+    assert agent.link.infos[-1].config.stabilizer.threshold == 0.6
+    assert commands.override({"source.fps": 5}).changed == ("source.fps",)
+    assert agent.paces[-1].fps == 5
+    assert set(commands.reload().changed) == {"stabilizer.threshold", "source.fps"}
+    assert agent.paces[-1].fps == 2
+
+
+def test_a_number_out_of_its_range_changes_nothing(agent: Assembled, commands: RemoteCommands) -> None:
+    with pytest.raises(ConfigError, match="must be 0 to 120"):
+        commands.override({"source.fps": 1000})
+    assert commands.config() == agent.config
+
+
+def test_a_restart_on_request_ends_with_its_exit_code(agent: Assembled, commands: RemoteCommands) -> None:
+    commands.restart()
+    assert agent.supervisor.round() == EXIT_RESTART

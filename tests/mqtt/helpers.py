@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,8 @@ class FakeAgent:
         self.paused = False
         self.picture: bytes | None = b"\xff\xd8jpeg"
         self.problem: ConfigError | None = None
+        self.restarted = False
+        self.settings: dict[str, float] = {}
 
     def pause(self) -> None:
         self.paused = True
@@ -122,6 +124,15 @@ class FakeAgent:
         if self.problem is not None:
             raise self.problem
         return Reloaded(("source.fps",), restarts=False)
+
+    def restart(self) -> None:
+        self.restarted = True
+
+    def override(self, settings: Mapping[str, float]) -> Reloaded:
+        if self.problem is not None:
+            raise self.problem
+        self.settings = dict(settings)
+        return Reloaded(tuple(settings), restarts=False)
 
     def config(self) -> Config:
         return Config(

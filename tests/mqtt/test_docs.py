@@ -41,7 +41,7 @@ def test_every_payload_shown_is_one_of_its_schema(name: str, block: str) -> None
 
 
 def test_state_event_health_and_response_are_shown() -> None:
-    assert {name for name, _ in JSON_BLOCKS} == {"state", "event", "health", "response"}
+    assert {name for name, _ in JSON_BLOCKS} == {"state", "event", "event_image_info", "health", "response"}
 
 
 def test_every_link_leads_somewhere() -> None:
@@ -56,7 +56,8 @@ def test_every_trouble_is_explained() -> None:
 
 
 def test_the_automation_in_the_text_is_the_one_in_the_file() -> None:
-    (block,) = re.findall(r"^```yaml\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    text = (DOCS / "homeassistant.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     assert block.strip() in (EXAMPLES / "home-assistant-automation.yaml").read_text(encoding="utf-8")
 
 
@@ -72,6 +73,7 @@ class TestHomeAssistantAutomation:
         entities = {
             f"{part['platform']}.{_slug(message['device']['name'])}_{_slug(part['name'])}"
             for part in message["components"].values()
+            if "name" in part
         }
         named = set(re.findall(r"(?:event|binary_sensor|sensor|switch)\.\w+", text))
         assert named

@@ -9,8 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from edge_agent.config.schema import Config, ControlConfig, HomeAssistantConfig
-from edge_agent.mqtt.contract.message import Message
+from edge_agent.config.schema import Config, ControlConfig, HomeAssistantConfig, LabelsConfig
+from edge_agent.mqtt.contract.message import Incoming, Message
+from edge_agent.mqtt.contract.payloads import EventImageInfo
 from edge_agent.mqtt.link import BrokerLink
 from edge_agent.mqtt.wire.connection import Connection
 from edge_agent.system.clock import SystemClock
@@ -19,7 +20,7 @@ from edge_agent.tools.demo.subscriber import Subscriber
 from tests.mqtt import samples
 from tests.mqtt.brokers import HOST, Mosquitto, collect, wait_until
 from tests.mqtt.helpers import FakeAgent, MemoryEvents, is_, wait_connected
-from tests.mqtt.samples import TOPICS, broker_config
+from tests.mqtt.samples import NOON, TOPICS, broker_config
 
 DISCOVERY = "homeassistant/device/porch/config"
 
@@ -130,3 +131,34 @@ def test_what_is_published_before_the_start_waits_for_it(broker: Mosquitto) -> N
         messages = collect(subscriber, is_(TOPICS.event))
     link.stop()
     assert [message.topic for message in messages] == [TOPICS.state, TOPICS.availability, TOPICS.event]
+
+
+def test_labels_that_change_while_it_runs_are_announced_and_so_for_the_next_start_of_home_assistant(
+    broker: Mosquitto, other: Connection
+) -> None:
+    def options(message: Incoming) -> list[str]:
+        return list(json.loads(message.payload)["components"]["label"].get("options", []))
+
+    before = config(broker, control=False, homeassistant=True)
+    after = replace(before, labels=LabelsConfig(allow=("cat", "dog")))
+    with Subscriber(HOST, broker.port, "#") as subscriber, linked(before) as link:
+        assert options(collect(subscriber, is_(DISCOVERY))[-1]) == []
+        link.adopt(after)
+        assert options(collect(subscriber, is_(DISCOVERY))[-1]) == ["cat", "dog", "unknown"]
+        other.send(Message("homeassistant/status", b"online"))
+        assert options(collect(subscriber, is_(DISCOVERY))[-1]) == ["cat", "dog", "unknown"]
+
+
+def test_the_picture_of_an_event_is_kept_by_the_broker_with_the_number_of_its_event(
+    broker: Mosquitto,
+) -> None:
+    with linked(config(broker, control=False, homeassistant=False)) as link:
+        with Subscriber(HOST, broker.port, f"{TOPICS.root}/#") as subscriber:
+            for seq in (4, 5):
+                link.publish_event_image(b"jpeg %d" % seq, EventImageInfo(seq, NOON, True, "cat", 0.5))
+            collect(subscriber, is_(TOPICS.event_image, b"jpeg 5"))
+        with Subscriber(HOST, broker.port, f"{TOPICS.event_image}/#") as late:
+            kept = {message.topic: message for message in (late.next(5), late.next(5)) if message}
+    assert kept[TOPICS.event_image].payload == b"jpeg 5"
+    assert json.loads(kept[TOPICS.event_image_info].payload)["seq"] == 5
+    assert all(message.retained for message in kept.values())

@@ -84,6 +84,26 @@ def test_the_configuration_is_given_with_its_secrets_masked(bench: Bench) -> Non
     assert "hunter2" not in json.dumps(data)
 
 
+def test_settings_are_passed_on_and_the_answer_names_them(bench: Bench) -> None:
+    answer = bench.answer("config/set", b'{"settings": {"source.fps": 2, "stabilizer.threshold": 0.4}}')
+    assert answer["data"] == {"changed": ["source.fps", "stabilizer.threshold"]}
+    assert bench.agent.settings == {"source.fps": 2, "stabilizer.threshold": 0.4}
+
+
+@pytest.mark.parametrize(
+    "settings", ["[]", "1", '"x"', '{"a": "1"}', '{"a": true}', '{"a": null}', '{"a": NaN}', '{"a": 1e999}']
+)
+def test_settings_that_are_no_numbers_are_malformed(bench: Bench, settings: str) -> None:
+    answer = bench.answer("config/set", f'{{"settings": {settings}}}'.encode())
+    assert answer["error"]["code"] == "malformed"
+    assert bench.agent.settings == {}
+
+
+def test_a_restart_is_answered_before_it_happens(bench: Bench) -> None:
+    assert bench.answer("restart")["data"] == {"restarts": True}
+    assert bench.agent.restarted
+
+
 def test_a_retained_request_is_ignored(bench: Bench) -> None:
     assert bench.ask("pause", retained=True) == []
     assert not bench.agent.paused

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from edge_agent.config.loader import parse
 from edge_agent.config.schema import (
@@ -24,7 +26,7 @@ from edge_agent.config.schema import (
 from edge_agent.frame import Frame
 from edge_agent.inference.loading import LoadedModel, label_map, load_model
 from edge_agent.model.sidecar import Artifact
-from edge_agent.mqtt.contract.payloads import LabelChanged, RawPrediction, State
+from edge_agent.mqtt.contract.payloads import EventImageInfo, LabelChanged, RawPrediction, State, encode
 from edge_agent.pipeline.inference_loop import InferenceLoop, Rules
 from edge_agent.pipeline.last_label import LastLabel
 from edge_agent.pipeline.latest import LatestFrame
@@ -89,6 +91,7 @@ class Sink:
 
     states: list[State] = field(default_factory=list)
     events: list[LabelChanged] = field(default_factory=list)
+    pictures: list[tuple[bytes, EventImageInfo]] = field(default_factory=list)
 
     def publish_state(self, state: State) -> None:
         self.states.append(state)
@@ -101,6 +104,9 @@ class Sink:
 
     def publish_image(self, jpeg: bytes) -> None:
         raise AssertionError(f"not asked for: {len(jpeg)} bytes")
+
+    def publish_event_image(self, jpeg: bytes, info: EventImageInfo) -> None:
+        self.pictures.append((jpeg, info))
 
     @property
     def frames_published(self) -> list[int]:
@@ -275,3 +281,20 @@ def test_home_assistants_recorder_is_spared_unless_the_owner_says_otherwise(
     _, sink = played(model, [CAT] * 4, rules)
     # With on_change: the first, and the one with which the votes decide.
     assert len(sink.states) == published
+
+
+def test_each_event_has_the_picture_of_its_own_frame(model: LoadedModel) -> None:
+    rules = replace(RULES, publish=PublishConfig(event_image=True))
+    _, sink = played(model, [CAT] * 4 + [DOG] * 4, rules)
+    assert [info.seq for _, info in sink.pictures] == [event.seq for event in sink.events]
+    for (jpeg, info), event, scene in zip(sink.pictures, sink.events, (CAT, DOG), strict=True):
+        assert (info.label, info.ts) == (event.to_label, event.ts)
+        with Image.open(io.BytesIO(jpeg)) as picture:
+            assert picture.info["comment"] == encode(info)
+            difference = np.asarray(picture, np.int16) - read_picture(scene.path)
+        assert np.abs(difference).mean() < 15
+
+
+def test_no_picture_is_made_unless_it_was_asked_for(model: LoadedModel) -> None:
+    _, sink = played(model, [CAT] * 4)
+    assert (len(sink.events), sink.pictures) == (1, [])

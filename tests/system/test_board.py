@@ -220,3 +220,24 @@ def test_this_machine_is_read() -> None:
 
 def _never(_: list[str]) -> str:
     raise AssertionError("no program should have been started")
+
+
+@pytest.mark.parametrize(
+    ("interfaces", "mac"),
+    [
+        ({"wlan0": "D8:3A:DD:01:02:04", "eth0": "d8:3a:dd:01:02:03"}, "d8:3a:dd:01:02:03"),
+        ({"eth0": "00:00:00:00:00:00", "wlan0": "d8:3a:dd:01:02:04"}, "d8:3a:dd:01:02:04"),
+        ({"eth0": "not an address"}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_hardware_address_is_that_of_a_real_interface(
+    tmp_path: Path, interfaces: dict[str, str], mac: str
+) -> None:
+    net = "sys/class/net"
+    _tree(tmp_path, {f"{net}/{name}/address": f"{address}\n" for name, address in interfaces.items()})
+    _tree(tmp_path, {f"{net}/{name}/device/uevent": "" for name in interfaces})
+    _tree(
+        tmp_path, {f"{net}/docker0/address": "02:42:ac:11:00:02\n", f"{net}/lo/address": "00:00:00:00:00:00"}
+    )
+    assert Board(tmp_path).mac() == mac

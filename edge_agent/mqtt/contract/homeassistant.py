@@ -5,12 +5,14 @@ The format: https://www.home-assistant.io/integrations/mqtt/#device-discovery-pa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Self
 
 from edge_agent import __version__
-from edge_agent.config.schema import HomeAssistantConfig
+from edge_agent.config.override import declared
+from edge_agent.config.rules import UNKNOWN
+from edge_agent.config.schema import Config, HomeAssistantConfig
 from edge_agent.mqtt.contract.message import Incoming, Message
 from edge_agent.mqtt.contract.payloads import dump
 from edge_agent.mqtt.contract.topics import Topics
@@ -22,9 +24,20 @@ _LONGEST_STATE = 255  # characters that Home Assistant takes as an entity's stat
 _TOP_LABELS = (
     "{% set ns = namespace(top={}) %}{% for entry in value_json.top %}"
     "{% set ns.top = dict(ns.top, **{'top_' ~ loop.index: entry.label,"
-    " 'top_' ~ loop.index ~ '_score': entry.score}) %}"
+    " 'top_' ~ loop.index ~ '_score': entry.score | round(2)}) %}"
     "{% endfor %}{{ ns.top | tojson }}"
 )
+
+
+_Availability = tuple[Mapping[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The board, as Home Assistant shows it; empty for what is not known."""
+
+    model: str = ""
+    mac: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +63,16 @@ class Component:
     state_on: str | None = None
     state_off: str | None = None
     event_types: tuple[str, ...] | None = None
+    options: tuple[str, ...] | None = None
+    command_template: str | None = None
+    payload_press: str | None = None
+    min: float | None = None
+    max: float | None = None
+    step: float | None = None
+    mode: str | None = None
+    enabled_by_default: bool | None = None
+    availability: _Availability | None = None
+    availability_mode: str | None = None
     image_topic: str | None = None
     content_type: str | None = None
 
@@ -68,12 +91,38 @@ class Component:
 class Discovery:
     """The discovery message of one device."""
 
-    def __init__(self, config: HomeAssistantConfig, topics: Topics, *, control: bool, image: bool) -> None:
-        """`control`: requests are answered, so a switch can pause; `image`: pictures are published."""
+    def __init__(
+        self,
+        config: HomeAssistantConfig,
+        topics: Topics,
+        *,
+        control: bool,
+        image: bool,
+        event_image: bool = False,
+        allow: tuple[str, ...] = (),
+        board: Identity = Identity(),
+    ) -> None:
+        """`control`: requests are answered; `image`: pictures are published, `event_image`: those of events;
+        `allow`: the only labels, empty for any."""
         self._config = config
         self._topics = topics
         self._control = control
         self._image = image
+        self._event_image = event_image
+        self._allow = allow
+        self._board = board
+
+    @classmethod
+    def from_config(cls, config: Config, topics: Topics, board: Identity) -> Self:
+        return cls(
+            config.homeassistant,
+            topics,
+            control=config.control.enabled,
+            image=config.publish.image,
+            event_image=config.publish.event_image,
+            allow=config.labels.allow,
+            board=board,
+        )
 
     @property
     def topic(self) -> str:
@@ -103,30 +152,49 @@ class Discovery:
 
     def _payload(self) -> dict[str, Any]:
         device = f"edge_agent_{self._topics.device_id}"
+        connections = {"connections": [["mac", self._board.mac]]} if self._board.mac else {}
         return {
             "device": {
                 "identifiers": [device],
                 "name": self._config.name or self._topics.device_id,
                 "manufacturer": _ORIGIN,
-                "model": "Camera classification agent",
+                "model": self._board.model or "Camera classification agent",
                 "sw_version": __version__,
-            },
+            }
+            | connections,
             "origin": {"name": _ORIGIN, "sw_version": __version__},
-            "availability_topic": self._topics.availability,
+            "availability": [self._agent_is_there],
             "components": {
                 component.key: component.payload(device) if enabled else component.removal()
                 for component, enabled in self._components()
             },
         }
 
+    @property
+    def _agent_is_there(self) -> Mapping[str, str]:
+        return {"topic": self._topics.availability}
+
+    @property
+    def _camera_runs(self) -> _Availability:
+        """An answer stands for what the camera sees now: without one there is none."""
+        running = "{{ 'online' if value_json.camera.state == 'running' else 'offline' }}"
+        return self._agent_is_there, {"topic": self._topics.health, "value_template": running}
+
     def _components(self) -> Iterator[tuple[Component, bool]]:
         for component in (*self._results(), *self._diagnostics()):
             yield component, True
-        yield self._pause(), self._control
-        yield self._picture(), self._image
+        for component in (self._pause(), *self._numbers(), *self._buttons()):
+            yield component, self._control
+        # A snapshot comes on the same topic.
+        yield self._picture("image", "Picture", self._topics.image), self._image or self._control
+        topics = self._topics
+        attributes = topics.event_image_info
+        pictured = self._picture("event_image", "Picture of the change", topics.event_image, attributes)
+        yield pictured, self._event_image
 
     def _results(self) -> Iterator[Component]:
         topics = self._topics
+        options = tuple(dict.fromkeys(label[:_LONGEST_STATE] for label in (*self._allow, UNKNOWN)))
         yield Component(
             key="label",
             platform="sensor",
@@ -134,8 +202,12 @@ class Discovery:
             icon="mdi:tag",
             state_topic=topics.state,
             value_template=f"{{{{ value_json.label[:{_LONGEST_STATE}] }}}}",
+            device_class="enum" if self._allow else None,
+            options=options if self._allow else None,
             json_attributes_topic=topics.state,
             json_attributes_template=_TOP_LABELS,
+            availability=self._camera_runs,
+            availability_mode="all",
         )
         yield Component(
             key="score",
@@ -143,9 +215,11 @@ class Discovery:
             name="Score",
             icon="mdi:percent",
             state_topic=topics.state,
-            value_template="{{ (value_json.score * 100) | round(1) }}",
+            value_template="{{ (value_json.score * 100) | round | int }}",
             unit_of_measurement="%",
             state_class="measurement",
+            availability=self._camera_runs,
+            availability_mode="all",
         )
         yield Component(
             key="label_changed",
@@ -173,6 +247,18 @@ class Discovery:
             json_attributes_topic=health,
             json_attributes_template="{{ value_json.camera | tojson }}",
         )
+        yield _problem(health, "under_voltage", "Under-voltage", "board.under_voltage")
+        yield _problem(health, "throttled", "Throttled", "board.throttled")
+        # The rest is there for whoever looks for it, and costs nothing in the recorder until then.
+        yield _measurement(health, "uptime", "Uptime", "uptime_s", "s", "duration", hidden=True)
+        yield _measurement(health, "memory_peak", "Memory peak", "memory.peak_mb", "MB", "data_size", True)
+        yield _measurement(health, "latency_p95", "Latency p95", "latency_ms.p95", "ms", "duration", True)
+        yield _measurement(health, "pace", "Pace", "board.pace_percent", "%", None, True)
+        yield _measurement(health, "saved", "Inference saved", "skipped_percent", "%", None, True)
+        yield _count(health, "frames_dropped", "Frames dropped", "camera.dropped")
+        yield _count(health, "flaps", "Flaps", "flaps")
+        yield _count(health, "events_lost", "Events lost", "mqtt.dropped_events")
+        yield _count(health, "reconnects", "Reconnects", "mqtt.reconnects")
 
     def _pause(self) -> Component:
         return Component(
@@ -189,18 +275,54 @@ class Discovery:
             state_off="OFF",
         )
 
-    def _picture(self) -> Component:
+    def _numbers(self) -> Iterator[Component]:
+        yield self._number("threshold", "Threshold", "stabilizer.threshold", 0.01, icon="mdi:gauge")
+        yield self._number("rate", "Rate", "source.fps", 0.1, icon="mdi:speedometer", unit="fps")
+
+    def _number(
+        self, key: str, name: str, setting: str, step: float, *, icon: str, unit: str | None = None
+    ) -> Component:
+        limits = declared(Config(), setting)
         return Component(
-            key="image",
+            key=key,
+            platform="number",
+            name=name,
+            icon=icon,
+            entity_category="config",
+            command_topic=self._topics.request("config/set"),
+            command_template=f'{{"settings":{{"{setting}":{{{{ value }}}}}}}}',
+            state_topic=self._topics.info,
+            value_template=f"{{{{ value_json.config.{setting} }}}}",
+            unit_of_measurement=unit,
+            min=limits.at_least,
+            max=limits.at_most,
+            step=step,
+            mode="box",
+        )
+
+    def _buttons(self) -> Iterator[Component]:
+        yield self._button("snapshot", "Snapshot", icon="mdi:camera")
+        yield self._button("reload", "Reload", icon="mdi:file-refresh", entity_category="config")
+        yield self._button("restart", "Restart", device_class="restart", entity_category="config")
+
+    def _button(self, verb: str, name: str, **options: str) -> Component:
+        topic = self._topics.request(verb)
+        return Component(verb, "button", name, command_topic=topic, payload_press="{}", **options)  # type: ignore[arg-type]
+
+    @staticmethod
+    def _picture(key: str, name: str, topic: str, attributes: str | None = None) -> Component:
+        return Component(
+            key=key,
             platform="image",
-            name="Picture",
-            image_topic=self._topics.image,
+            name=name,
+            image_topic=topic,
             content_type="image/jpeg",
+            json_attributes_topic=attributes,
         )
 
 
 def _measurement(
-    topic: str, key: str, name: str, path: str, unit: str, device_class: str | None
+    topic: str, key: str, name: str, path: str, unit: str, device_class: str | None, hidden: bool = False
 ) -> Component:
     """A diagnostic number of `health`; null there makes it unknown in Home Assistant."""
     return Component(
@@ -215,4 +337,33 @@ def _measurement(
         state_class="measurement",
         suggested_display_precision=1,
         entity_category="diagnostic",
+        enabled_by_default=False if hidden else None,
+    )
+
+
+def _count(topic: str, key: str, name: str, path: str) -> Component:
+    """A count of `health` since the agent's start, disabled until somebody enables it."""
+    return Component(
+        key=key,
+        platform="sensor",
+        name=name,
+        icon="mdi:counter",
+        state_topic=topic,
+        value_template=f"{{{{ value_json.{path} }}}}",
+        state_class="total_increasing",
+        entity_category="diagnostic",
+        enabled_by_default=False,
+    )
+
+
+def _problem(topic: str, key: str, name: str, path: str) -> Component:
+    """A warning of `health`; null there makes it unknown in Home Assistant."""
+    return Component(
+        key=key,
+        platform="binary_sensor",
+        name=name,
+        device_class="problem",
+        entity_category="diagnostic",
+        state_topic=topic,
+        value_template=f"{{{{ {{true: 'ON', false: 'OFF'}}.get(value_json.{path}) }}}}",
     )

@@ -84,6 +84,18 @@ class LabelChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class EventImageInfo:
+    """Topic `event_image/info`, and the comment in the JPEG on `event_image`: the event of that picture."""
+
+    seq: int
+    """That of the event."""
+    ts: datetime
+    ts_synced: bool
+    label: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class RawPrediction:
     """Topic `prediction`: one result of the model, before labels are renamed and steadied."""
 
@@ -232,7 +244,7 @@ class Info:
     """Why the agent restarted itself last; empty when it did not."""
 
 
-Payload = State | LabelChanged | RawPrediction | Health | Info
+Payload = State | LabelChanged | EventImageInfo | RawPrediction | Health | Info
 
 
 def utc(time_s: float) -> datetime:

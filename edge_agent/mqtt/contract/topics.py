@@ -56,6 +56,26 @@ class Topics:
     def image(self) -> str:
         return f"{self.root}/image"
 
+    @property
+    def event_image(self) -> str:
+        return f"{self.root}/event_image"
+
+    @property
+    def event_image_info(self) -> str:
+        return f"{self.root}/event_image/info"
+
+    @property
+    def retained(self) -> tuple[str, ...]:
+        """Those whose last message the broker keeps."""
+        return (
+            self.state,
+            self.health,
+            self.info,
+            self.event_image,
+            self.event_image_info,
+            self.availability,
+        )
+
     def request(self, verb: str) -> str:
         """Where `verb` (`pause`, `config/get`, ...) is asked for; `#` subscribes to all of them."""
         return f"{self.root}/request/{verb}"

@@ -189,10 +189,10 @@ class Connection:
         arrived, self._arrived = self._arrived, []
         return arrived
 
-    def subscribe(self, *filters: str) -> None:
-        """Subscribe with QoS 1; with MQTT 5, without the retained messages."""
+    def subscribe(self, *filters: str, retained: bool = False) -> None:
+        """Subscribe with QoS 1; with MQTT 5, without the retained messages unless `retained`."""
         for topic in filters:
-            if self.protocol == "5":
+            if self.protocol == "5" and not retained:
                 options = SubscribeOptions(qos=1, retainHandling=_NO_RETAINED)
                 _, mid = self._client.subscribe(topic, options=options)
             else:

@@ -36,13 +36,14 @@ def publish_once(
     )
     connection = dialer.dial()
     try:
-        _wait_for_ack(connection, connection.send(message), clock, timeout_s)
+        wait_for_ack(connection, connection.send(message), clock, timeout_s)
     finally:
         connection.close(goodbye=True)
     return connection.address
 
 
-def _wait_for_ack(connection: Connection, mid: int, clock: Clock, timeout_s: float) -> None:
+def wait_for_ack(connection: Connection, mid: int, clock: Clock, timeout_s: float) -> None:
+    """Return when the broker has taken the message `mid`. Raises BrokerError when it refuses or is silent."""
     deadline_s = clock.monotonic_s() + timeout_s
     while (left_s := deadline_s - clock.monotonic_s()) > 0:
         for item in connection.step(left_s):

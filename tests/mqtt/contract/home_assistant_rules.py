@@ -27,6 +27,7 @@ _AVAILABILITY = {
     "payload_available",
     "payload_not_available",
 }
+_AVAILABILITY_SOURCE = {"topic", "value_template", "payload_available", "payload_not_available"}
 _ROOT = _AVAILABILITY | {
     "device",
     "origin",
@@ -101,6 +102,22 @@ _OWN = {
         "retain",
     },
     "event": {"state_topic", "value_template", "device_class", "event_types"},
+    "number": {
+        "command_topic",
+        "command_template",
+        "state_topic",
+        "value_template",
+        "device_class",
+        "unit_of_measurement",
+        "min",
+        "max",
+        "step",
+        "mode",
+        "optimistic",
+        "payload_reset",
+        "retain",
+    },
+    "button": {"command_topic", "command_template", "payload_press", "device_class", "retain"},
     "image": {"image_topic", "url_topic", "url_template", "content_type", "image_encoding"},
 }
 _REQUIRED = {
@@ -108,6 +125,8 @@ _REQUIRED = {
     "binary_sensor": {"state_topic"},
     "switch": {"command_topic"},
     "event": {"state_topic", "event_types"},
+    "number": {"command_topic"},
+    "button": {"command_topic"},
     "image": set[str](),
 }
 _UNITS = {
@@ -129,6 +148,8 @@ def check_message(prefix: str, topic: str, payload: bytes) -> dict[str, Any]:
     assert {"device", "origin", "components"} <= set(message)
     assert set(message) <= _ROOT, f"unknown at the root: {set(message) - _ROOT}"
     assert set(message["device"]) <= _DEVICE
+    for kind, value in message["device"].get("connections", []):
+        assert (kind, value == value.lower(), len(value)) == ("mac", True, 17)
     assert message["device"].get("identifiers") or message["device"].get("connections")
     assert "name" in message["origin"]
     assert set(message["origin"]) <= {"name", "sw_version", "support_url"}
@@ -143,6 +164,10 @@ def _check_availability(options: dict[str, Any]) -> None:
     assert not {"availability", "availability_topic"} <= set(options), "these two exclude each other"
     if "availability_topic" in options:
         _check_topic(options["availability_topic"])
+    for source in options.get("availability", []):
+        assert {"topic"} <= set(source) <= _AVAILABILITY_SOURCE
+        _check_topic(source["topic"])
+    assert options.get("availability_mode", "latest") in ("all", "any", "latest")
 
 
 def _check_component(component: dict[str, Any]) -> str | None:
@@ -167,7 +192,7 @@ def _check_component(component: dict[str, Any]) -> str | None:
     if "entity_category" in component:
         # `config` is for what can be set; a sensor with it is refused.
         assert component["entity_category"] in (
-            {"diagnostic", "config"} if platform == "switch" else {"diagnostic"}
+            {"diagnostic", "config"} if platform in ("switch", "number", "button") else {"diagnostic"}
         )
     if platform == "sensor":
         _check_sensor(component)
@@ -175,13 +200,22 @@ def _check_component(component: dict[str, Any]) -> str | None:
         assert component["device_class"] in _BINARY_CLASSES
     if platform == "image":
         assert ("image_topic" in component) != ("url_topic" in component)
+    if platform == "number":
+        assert component["min"] < component["max"]
+        assert component["step"] >= 0.001
+        assert component["mode"] in ("auto", "box", "slider")
     if platform == "event":
         assert component["event_types"]
     return unique_id
 
 
 def _check_sensor(component: dict[str, Any]) -> None:
-    if device_class := component.get("device_class"):
+    if component.get("device_class") == "enum":
+        options = component["options"]
+        assert options
+        assert len(options) == len(set(options))
+        assert not {"state_class", "unit_of_measurement"} & set(component)
+    elif device_class := component.get("device_class"):
         assert component["unit_of_measurement"] in _UNITS[device_class]
     if state_class := component.get("state_class"):
         assert state_class in _STATE_CLASSES
@@ -209,19 +243,33 @@ def render(component: dict[str, Any], payload: bytes, template: str = "value_tem
     return environment().from_string(component[template]).render(value=text, value_json=json.loads(text))
 
 
+def command_of(component: dict[str, Any], value: float) -> bytes:
+    """What a number sends for a value."""
+    return environment().from_string(component["command_template"]).render(value=value).encode()
+
+
 def state_of(component: dict[str, Any], payload: bytes) -> str | float | bool | None:
     """The state that an entity takes from a payload; None for unknown, AssertionError for an invalid one."""
     rendered = render(component, payload)
     if rendered == "None":
         return None
+    if component["platform"] == "number":
+        return float(rendered)
     if component["platform"] == "sensor":
         if "state_class" in component or "unit_of_measurement" in component:
             return float(rendered)
         assert len(rendered) <= _LONGEST_STATE
+        assert rendered in component.get("options", [rendered])
         return rendered
     on, off = (component.get(f"state_{word}", component.get(f"payload_{word}")) for word in ("on", "off"))
     assert rendered in (on or "ON", off or "OFF")
     return rendered == (on or "ON")
+
+
+def is_available(component: dict[str, Any], payloads: dict[str, bytes]) -> bool:
+    """Whether an entity with a list of availability topics, all of them needed, is available."""
+    assert component["availability_mode"] == "all"
+    return all(render(source, payloads[source["topic"]]) == "online" for source in component["availability"])
 
 
 def attributes_of(component: dict[str, Any], payload: bytes) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 
 from edge_agent.config.schema import HomeAssistantConfig
 from edge_agent.inference import Score
-from edge_agent.mqtt.contract.homeassistant import Discovery
+from edge_agent.mqtt.contract.homeassistant import Discovery, Identity
 from edge_agent.mqtt.contract.message import Incoming, Message
 from edge_agent.mqtt.contract.payloads import encode
 from edge_agent.mqtt.contract.topics import Topics
@@ -26,9 +26,11 @@ from tests.mqtt.samples import TOPICS, broker_config
 
 
 def discovery(
-    config: HomeAssistantConfig | None = None, *, control: bool = True, image: bool = True
+    config: HomeAssistantConfig | None = None, *, control: bool = True, image: bool = True, **more: Any
 ) -> Discovery:
-    return Discovery(config or HomeAssistantConfig(enabled=True), TOPICS, control=control, image=image)
+    return Discovery(
+        config or HomeAssistantConfig(enabled=True), TOPICS, control=control, image=image, **more
+    )
 
 
 def checked(of: Discovery, prefix: str = "homeassistant") -> dict[str, Any]:
@@ -39,7 +41,7 @@ def checked(of: Discovery, prefix: str = "homeassistant") -> dict[str, Any]:
 
 @pytest.fixture
 def components() -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = checked(discovery())["components"]
+    found: dict[str, dict[str, Any]] = checked(discovery(event_image=True))["components"]
     return found
 
 
@@ -53,9 +55,11 @@ def test_the_message_is_what_home_assistant_accepts(
 ) -> None:
     message = checked(discovery(config, control=control, image=image), config.discovery_prefix)
     assert message["device"]["name"] == (config.name or "porch")
-    assert message["availability_topic"] == TOPICS.availability
-    assert (message["components"]["pause"] == {"platform": "switch"}) is not control
-    assert (message["components"]["image"] == {"platform": "image"}) is not image
+    assert message["availability"] == [{"topic": TOPICS.availability}]
+    for key in ("pause", "threshold", "rate", "snapshot", "reload", "restart"):
+        assert (set(message["components"][key]) == {"platform"}) is not control
+    # A snapshot, which is a request, comes as an image too.
+    assert (message["components"]["image"] == {"platform": "image"}) is not (image or control)
 
 
 def test_the_topic_bears_the_device() -> None:
@@ -66,7 +70,7 @@ def test_two_devices_share_no_id() -> None:
     def ids(device_id: str) -> set[str]:
         of = Discovery(HomeAssistantConfig(), Topics("edge_agent", device_id), control=True, image=True)
         message = checked(of)
-        return {part["unique_id"] for part in message["components"].values()} | {
+        return {part["unique_id"] for part in message["components"].values() if "name" in part} | {
             *message["device"]["identifiers"]
         }
 
@@ -77,7 +81,28 @@ def test_every_topic_is_one_that_the_agent_uses(components: dict[str, dict[str, 
     used = {
         value for part in components.values() for option, value in part.items() if option.endswith("topic")
     }
-    assert used == {TOPICS.state, TOPICS.event, TOPICS.health, TOPICS.image, TOPICS.request("pause")}
+    topics = {TOPICS.state, TOPICS.event, TOPICS.health, TOPICS.info, TOPICS.image}
+    topics |= {TOPICS.event_image, TOPICS.event_image_info}
+    assert used == topics | {
+        TOPICS.request(verb) for verb in ("pause", "config/set", "snapshot", "reload", "restart")
+    }
+
+
+def test_the_labels_are_its_options_where_they_are_known() -> None:
+    label = checked(discovery(allow=("cat", "dog", "unknown")))["components"]["label"]
+    assert (label["device_class"], label["options"]) == ("enum", ["cat", "dog", "unknown"])
+    assert ha.state_of(label, encode(samples.state(label="dog"))) == "dog"
+    assert "options" not in checked(discovery())["components"]["label"]
+
+
+def test_the_board_is_shown_and_known_by_its_hardware_address() -> None:
+    board = Identity("Raspberry Pi 5 Model B Rev 1.0", "d8:3a:dd:01:02:03")
+    device = checked(discovery(board=board))["device"]
+    assert device["model"] == "Raspberry Pi 5 Model B Rev 1.0"
+    assert device["connections"] == [["mac", "d8:3a:dd:01:02:03"]]
+    unknown = checked(discovery())["device"]
+    assert unknown["model"]
+    assert "connections" not in unknown
 
 
 class TestOnRealPayloads:
@@ -86,12 +111,12 @@ class TestOnRealPayloads:
     def test_label_and_score(self, components: dict[str, dict[str, Any]]) -> None:
         payload = encode(samples.state())
         assert ha.state_of(components["label"], payload) == "tabby"
-        assert ha.state_of(components["score"], payload) == 61.2
+        assert ha.state_of(components["score"], payload) == 61  # whole, so that the recorder keeps less
 
     def test_the_top_labels_are_attributes(self, components: dict[str, dict[str, Any]]) -> None:
         assert ha.attributes_of(components["label"], encode(samples.state())) == {
             "top_1": "tabby",
-            "top_1_score": 0.6124,
+            "top_1_score": 0.61,
             "top_2": "tiger cat",
             "top_2_score": 0.2,
             "top_3": "Egyptian cat",
@@ -146,6 +171,60 @@ class TestOnRealPayloads:
         assert ha.state_of(components["camera"], payload) is problem
         assert ha.state_of(components["pause"], payload) is paused
         assert ha.attributes_of(components["camera"], payload)["last_error"] == "no frame"
+
+    @pytest.mark.parametrize("camera_state", ["starting", "running", "reopening", "paused", "ended"])
+    @pytest.mark.parametrize("agent", ["online", "offline"])
+    def test_an_answer_is_available_while_the_camera_runs(
+        self, components: dict[str, dict[str, Any]], camera_state: Any, agent: str
+    ) -> None:
+        health = samples.health()
+        camera = dataclasses.replace(health.camera, state=camera_state)
+        # The availability topic's payload is a bare word: as JSON it would be quoted.
+        payloads = {TOPICS.health: encode(dataclasses.replace(health, camera=camera))}
+        for key in ("label", "score"):
+            of_agent, of_camera = components[key]["availability"]
+            assert of_agent == {"topic": TOPICS.availability}
+            part = components[key] | {"availability": [of_camera]}
+            available = ha.is_available(part, payloads) and agent == "online"
+            assert available is (camera_state == "running" and agent == "online")
+        assert "availability" not in components["label_changed"]
+        assert "availability" not in components["pause"]
+
+    @pytest.mark.parametrize(("value", "problem"), [(True, True), (False, False), (None, None)])
+    def test_the_boards_warnings(
+        self, components: dict[str, dict[str, Any]], value: bool | None, problem: bool | None
+    ) -> None:
+        health = samples.health()
+        board = dataclasses.replace(health.board, under_voltage=value, throttled=value)
+        payload = encode(dataclasses.replace(health, board=board))
+        for key in ("under_voltage", "throttled"):
+            assert ha.state_of(components[key], payload) is problem
+
+    def test_every_diagnostic_is_in_health(self, components: dict[str, dict[str, Any]]) -> None:
+        for part in components.values():
+            if part.get("entity_category") == "diagnostic" and part["state_topic"] == TOPICS.health:
+                assert ha.state_of(part, encode(samples.health())) is not None
+
+    @pytest.mark.parametrize(
+        ("key", "setting", "value"),
+        [("threshold", "stabilizer.threshold", 0.45), ("rate", "source.fps", 2.5)],
+    )
+    def test_the_numbers_show_and_send_settings(
+        self, components: dict[str, dict[str, Any]], key: str, setting: str, value: float
+    ) -> None:
+        shown = ha.state_of(components[key], encode(samples.info()))
+        assert shown == {"threshold": 0.3, "rate": 2.0}[key]
+        bench = Bench()
+        verb = components[key]["command_topic"].removeprefix(TOPICS.request(""))
+        assert bench.answer(verb, ha.command_of(components[key], value))["data"] == {"changed": [setting]}
+        assert bench.agent.settings == {setting: value}
+
+    def test_the_buttons_send_what_the_agent_understands(self, components: dict[str, dict[str, Any]]) -> None:
+        bench = Bench()
+        for key in ("snapshot", "reload", "restart"):
+            verb = components[key]["command_topic"].removeprefix(TOPICS.request(""))
+            assert bench.answer(verb, components[key]["payload_press"].encode())["status"] == "ok"
+        assert bench.agent.restarted
 
     def test_the_event_entity_knows_the_events_type(self, components: dict[str, dict[str, Any]]) -> None:
         event = json.loads(ha.render(components["label_changed"], encode(samples.changed(1))))

@@ -20,6 +20,7 @@ from edge_agent.mqtt.contract import payloads
 from edge_agent.mqtt.contract.payloads import (
     BoardHealth,
     CameraHealth,
+    EventImageInfo,
     EvidenceInfo,
     FrameRef,
     Health,
@@ -45,6 +46,7 @@ SCHEMAS = Path(__file__).parents[3] / "docs" / "schema"
 SCHEMA_OF = {
     State: "state",
     LabelChanged: "event",
+    EventImageInfo: "event_image_info",
     RawPrediction: "prediction",
     Health: "health",
     Info: "info",
@@ -76,6 +78,7 @@ _states = st.builds(
     _latencies,
 )
 _events = st.builds(LabelChanged, _counts, _moments, st.booleans(), st.text(), st.text(), _scores)
+_pictures = st.builds(EventImageInfo, _counts, _moments, st.booleans(), st.text(), _scores)
 _predictions = st.builds(RawPrediction, _moments, st.booleans(), _top, _frames, _latencies)
 _healths = st.builds(
     Health,
@@ -166,7 +169,7 @@ def validate(payload: Payload) -> dict[str, Any]:
     return decoded
 
 
-@given(_states | _events | _predictions | _healths | _infos)
+@given(_states | _events | _pictures | _predictions | _healths | _infos)
 def test_every_payload_is_strict_json_of_its_schema(payload: Payload) -> None:
     assert validate(payload)["schema"] == payloads.SCHEMA
 
