@@ -1,0 +1,168 @@
+"""The set-up of a fresh machine: what `make test` takes from Debian, and that lock files fit the project."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+SCRIPT = CHECKOUT / "requirements" / "debian"
+LINE = "sudo apt-get update && sudo apt-get install --no-install-recommends "
+
+
+class Machine:
+    """A PATH with only what a test puts there, beside /usr/sbin; it records what apt-get is asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.asked = folder / "asked"
+        for name in ("bash", "env", "ln", "true"):
+            (folder / name).symlink_to(str(shutil.which(name)))
+        self.has("ldconfig", "echo libXNNPACK.so.0")
+        self.is_of(1000)
+
+    def has(self, name: str, script: str = "") -> None:
+        (self.folder / name).write_text(f"#!/bin/bash\n{script}\n")
+        (self.folder / name).chmod(0o755)
+
+    def has_apt(self, *, unknown: str = "-") -> None:
+        """apt-get that brings what it is asked for, and nothing at all where that includes `unknown`."""
+        self.has(
+            "apt-get",
+            f"""
+            cd {self.folder}
+            echo "$@" >>asked
+            [[ " $* " != *" {unknown} "* ]] || exit 100
+            [[ " $* " != *" mosquitto-clients "* ]] || ln -sf true mosquitto_rr
+            [[ " $* " != *" shellcheck "* ]] || ln -sf true shellcheck
+            """,
+        )
+
+    def is_of(self, user: int, *, sudo: str = "exit 1") -> None:
+        self.has("id", f"echo {user}")
+        self.has("sudo", sudo)
+
+    def prepare(self, what: str = "test", **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [SCRIPT, what],
+            env={"PATH": str(self.folder), **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    made = Machine(tmp_path)
+    made.has("mosquitto")
+    return made
+
+
+def test_where_nothing_is_missing_nothing_is_asked_for(machine: Machine) -> None:
+    machine.has("mosquitto_rr")
+    machine.has("shellcheck")
+    done = machine.prepare()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(("user", "sudo"), [(0, "exit 1"), (1000, 'shift; exec "$@"')], ids=["root", "sudo"])
+def test_what_is_missing_is_installed_where_that_asks_nothing(machine: Machine, user: int, sudo: str) -> None:
+    machine.has_apt()
+    machine.is_of(user, sudo=sudo)
+    done = machine.prepare(CI="true")
+    assert (done.returncode, done.stderr) == (0, "")
+    update, install = machine.asked.read_text().splitlines()
+    assert update.startswith("update")
+    assert install.endswith(" mosquitto-clients shellcheck")
+
+
+def test_where_sudo_asks_for_a_password_there_is_a_line_to_copy_and_nothing_is_done(machine: Machine) -> None:
+    machine.has_apt()
+    done = machine.prepare()
+    assert done.returncode == 1
+    assert f"{LINE}'mosquitto-clients' 'shellcheck'\n" in done.stderr
+    assert not machine.asked.exists()
+
+
+def test_what_is_missing_can_be_gone_without_and_is_named(machine: Machine) -> None:
+    machine.has_apt()
+    done = machine.prepare(SKIP_MISSING="1")
+    assert done.returncode == 0
+    assert "skipped: mosquitto-clients shellcheck\n" in done.stderr
+
+
+def test_a_package_that_cannot_be_had_hinders_no_other_and_is_named(machine: Machine) -> None:
+    machine.has_apt(unknown="shellcheck")
+    machine.is_of(0)
+    done = machine.prepare()
+    assert done.returncode == 0
+    assert "skipped: shellcheck\n" in done.stderr
+    assert machine.prepare(CI="true").returncode == 1  # there, nothing may be skipped
+
+
+def test_a_system_without_apt_goes_on_and_says_what_is_missing(machine: Machine) -> None:
+    done = machine.prepare()
+    assert done.returncode == 0
+    assert "skipped: mosquitto-clients shellcheck\n" in done.stderr
+
+
+def test_the_demo_says_in_one_line_what_would_help_and_installs_nothing(machine: Machine) -> None:
+    machine.has_apt()
+    machine.is_of(0)
+    assert machine.prepare("demo").stdout == ""
+    machine.has("ldconfig")
+    done = machine.prepare("demo")
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 1)
+    assert done.stdout.endswith(f"{LINE}'libxnnpack0*'\n")
+    assert not machine.asked.exists()
+
+
+def locked(name: str) -> dict[str, list[Requirement]]:
+    """The packages of a lock file; each has a hash."""
+    text = (CHECKOUT / "requirements" / name).read_text().replace("\\\n", "")
+    assert "://" not in text
+    found: dict[str, list[Requirement]] = {}
+    for line in text.splitlines():
+        if line.startswith("#"):
+            continue
+        assert "--hash=sha256:" in line
+        requirement = Requirement(line.split("--hash")[0])
+        found.setdefault(requirement.name, []).append(requirement)
+    return found
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13", "3.14"])
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+@pytest.mark.parametrize(
+    ("name", "extras"), [("demo", ["torch", "demo"]), ("dev", ["torch", "opencv", "demo", "bench", "dev"])]
+)
+def test_a_lock_file_has_each_dependency_in_a_release_that_fits(
+    name: str, extras: list[str], machine: str, python: str
+) -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + [
+        r for extra in extras for r in project["optional-dependencies"][extra]
+    ]
+    there = {
+        "platform_machine": machine,
+        "sys_platform": "linux",
+        "python_version": python,
+        "python_full_version": f"{python}.0",
+    }
+    packages = locked(f"{name}.lock")
+    for requirement in map(Requirement, wanted):
+        if requirement.marker is not None and not requirement.marker.evaluate(there):
+            continue
+        entries = packages[re.sub(r"[-_.]+", "-", requirement.name).lower()]
+        chosen = [e for e in entries if e.marker is None or e.marker.evaluate(there)]
+        assert len(chosen) == 1, requirement
+        version = Version(str(chosen[0].specifier).removeprefix("=="))
+        assert requirement.specifier.contains(version), requirement
