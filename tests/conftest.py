@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,12 @@ __all__ = ["lite0", "pytest_terminal_summary", "tally"]
 
 # Before torch is imported: its waiting threads would otherwise spin, against everything else that runs here.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# Started by nohup or in the background, a test run ignores these signals, and what it starts would too: a
+# handler is not inherited.
+for _number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, lambda *_: None)
 
 # A slow day must not fail a property.
 settings.register_profile("no-deadline", deadline=None)
