@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_agent.config.schema import MqttConfig, TlsConfig
 from edge_agent.mqtt.wire.status import BrokerConnectionError, Trouble, reason
+from edge_agent.system.text import printable
 
 if TYPE_CHECKING:
     import ssl
+
+_LONGEST_PASSWORD_BYTES = 65535  # what MQTT can carry
 
 
 def port(config: MqttConfig) -> int:
@@ -32,7 +36,7 @@ def password(config: MqttConfig, environment: Mapping[str, str]) -> str:
     """Return the password: from `password_file` if set, read again each time, else from the configuration.
 
     A bare file name is looked up in systemd's $CREDENTIALS_DIRECTORY where there is one. A newline at the end
-    of the file does not count. Raises BrokerConnectionError (LOCAL).
+    of the file does not count, nor does a byte order mark. Raises BrokerConnectionError (LOCAL).
     """
     path = config.password_file
     if path is None:
@@ -41,9 +45,28 @@ def password(config: MqttConfig, environment: Mapping[str, str]) -> str:
     if credentials and len(path.parts) == 1:
         path = Path(credentials) / path
     try:
-        return path.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BrokerConnectionError(Trouble.LOCAL, f"mqtt.password_file {path}: {reason(error)}") from error
+        with path.open("rb") as file:
+            content = file.read(_LONGEST_PASSWORD_BYTES + 1)
+    except OSError as error:
+        raise BrokerConnectionError(
+            Trouble.LOCAL, f"mqtt.password_file {printable(path)}: {reason(error)}"
+        ) from error
+    if (found := _not_a_password(content)) is not None:
+        raise BrokerConnectionError(Trouble.LOCAL, f"mqtt.password_file {printable(path)} {found}")
+    return content.decode("utf-8-sig").rstrip("\r\n")
+
+
+def _not_a_password(content: bytes) -> str | None:
+    """What is wrong with the content of a password file; it is not shown."""
+    if len(content) > _LONGEST_PASSWORD_BYTES:
+        return f"holds more than {_LONGEST_PASSWORD_BYTES} bytes: a password stands alone in its file"
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content:
+        return "is not UTF-8: it looks like UTF-16, so save it again as UTF-8"
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return "is not UTF-8: save it again as UTF-8"
+    return None
 
 
 def tls_context(config: TlsConfig) -> ssl.SSLContext:

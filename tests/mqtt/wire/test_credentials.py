@@ -56,3 +56,31 @@ class TestPassword:
         with pytest.raises(BrokerConnectionError, match=f"{tmp_path}/absent: No such file") as raised:
             password(MqttConfig(password_file=tmp_path / "absent"), {})
         assert raised.value.trouble is Trouble.LOCAL
+
+    @pytest.mark.parametrize(
+        "content", [b"\xef\xbb\xbfs\xc3\xa9cret\r\n", b"s\xc3\xa9cret"], ids=["byte order mark", "none"]
+    )
+    def test_a_byte_order_mark_does_not_count(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "pw").write_bytes(content)
+        assert password(MqttConfig(password_file=tmp_path / "pw"), {}) == "s\xe9cret"
+
+    @pytest.mark.parametrize(
+        ("content", "said"),
+        [
+            ("s3cret".encode("utf-16"), "is not UTF-8: it looks like UTF-16, so save it again as UTF-8"),
+            ("s3cret".encode("utf-16-le"), "is not UTF-8: it looks like UTF-16"),
+            ("s3cret".encode("utf-16-be"), "is not UTF-8: it looks like UTF-16"),
+            ("s\xe9cret".encode("latin-1"), "is not UTF-8: save it again as UTF-8"),
+            (b"s3cret " * 100_000, "holds more than 65535 bytes"),
+        ],
+    )
+    def test_a_file_that_is_no_text_is_named_and_not_shown(
+        self, tmp_path: Path, content: bytes, said: str
+    ) -> None:
+        (tmp_path / "pw").write_bytes(content)
+        with pytest.raises(
+            BrokerConnectionError, match=rf"mqtt\.password_file {tmp_path}/pw {said}"
+        ) as raised:
+            password(MqttConfig(password_file=tmp_path / "pw"), {})
+        assert raised.value.trouble is Trouble.LOCAL
+        assert "cret" not in str(raised.value)
