@@ -18,6 +18,7 @@ from edge_agent.mqtt.contract.payloads import (
     Health,
     Info,
     LabelChanged,
+    Lack,
     RawPrediction,
     State,
     encode,
@@ -26,11 +27,12 @@ from edge_agent.mqtt.contract.topics import Topics
 from edge_agent.mqtt.events.queue import EventQueue
 from edge_agent.mqtt.mailbox import Lane, Mailbox
 from edge_agent.mqtt.session import OFFLINE, Counters, Session, SessionState
-from edge_agent.mqtt.wire.connection import Ack, Connection, SubscriptionRefused
+from edge_agent.mqtt.wire.connection import Ack, BrokerLimits, Connection, Subscribed, SubscriptionRefused
 from edge_agent.mqtt.wire.credentials import client_id
 from edge_agent.mqtt.wire.dialer import Dialer
 from edge_agent.mqtt.wire.size_limit import SizeLimit
 from edge_agent.mqtt.wire.status import BrokerConnectionError, BrokerStatus, Trouble
+from edge_agent.mqtt.wire.topic_limit import TopicLimit
 from edge_agent.system.backoff import Backoff
 from edge_agent.system.clock import Clock
 from edge_agent.system.log import RepeatedError, say
@@ -41,6 +43,10 @@ _STEP_S = 1.0
 _STABLE_S = 5.0  # a connection must last this long to count as recovered
 _DEAF_S = 3600.0  # for so long nothing is subscribed to, after a message that was too large
 _BROKER = "broker"
+_LOST_BY: dict[Lack, str] = {
+    "retained messages": "whoever subscribes later has to wait for the next state, health and info",
+    "QoS 1": "an event that is on its way when the connection breaks is lost",
+}
 _LOG = logging.getLogger(__name__)
 
 
@@ -117,6 +123,7 @@ class Publisher:
             Counters(),
             self._errors,
             SizeLimit(clock),
+            TopicLimit(clock),
             timing.refused_pause_s,
         )
         self._status = BrokerStatus()
@@ -230,7 +237,7 @@ class Publisher:
         since_s = self._clock.monotonic_s()
         try:
             if self._clock.monotonic_s() >= self._deaf_until_s:
-                connection.subscribe(*(subscription.topic for subscription, _ in self._subscriptions))
+                session.subscribe([subscription.topic for subscription, _ in self._subscriptions])
             session.greet(self._announcements)
             self._came(connection)
             while not self._stopping.is_set():
@@ -239,16 +246,24 @@ class Publisher:
                     self._recovered(connection)
             self._finish(connection, session)
         except BrokerConnectionError as error:
-            self._session_state.size_limit.lost()
-            if error.trouble is Trouble.TOO_LARGE:
-                # It may be a retained one, which would come again with each subscription.
-                self._deaf_until_s = self._clock.monotonic_s() + _DEAF_S
-                self._errors.report("requests", "a message was too large: requests are ignored for an hour")
+            self._learn_from(error)
             raise
         finally:
             self._mailbox.close()
             connection.close(goodbye=False)
-            self._status = dataclasses.replace(self._status, connected=False, protocol="")
+            self._status = dataclasses.replace(self._status, connected=False, protocol="", lacks=())
+
+    def _learn_from(self, loss: BrokerConnectionError) -> None:
+        """Find out what the broker does not take, where that is why the connection was lost."""
+        self._dialer.learn(loss.trouble)
+        self._session_state.size_limit.lost()
+        if topic := self._session_state.topic_limit.lost():
+            message = f"the broker hangs up after a message on {topic}, so it gets none there for now"
+            self._errors.report(topic, f"{message}; see its access list, and which topics it takes")
+        if loss.trouble is Trouble.TOO_LARGE:
+            # It may be a retained one, which would come again with each subscription.
+            self._deaf_until_s = self._clock.monotonic_s() + _DEAF_S
+            self._errors.report("requests", "a message was too large: requests are ignored for an hour")
 
     def _step(self, connection: Connection, session: Session, timeout_s: float) -> None:
         session.pump()
@@ -259,7 +274,10 @@ class Publisher:
                     session.acknowledged(item)
                 case Incoming():
                     self._deliver(item)
+                case Subscribed():
+                    session.subscribed(item.topic)
                 case SubscriptionRefused():
+                    session.subscribed(item.topic)
                     self._errors.report(
                         item.topic,
                         f"the broker does not let the agent subscribe to {item.topic}: {item.reason}",
@@ -289,7 +307,10 @@ class Publisher:
 
     def _came(self, connection: Connection) -> None:
         self._connections += 1
-        self._change(BrokerStatus(connected=True, protocol=connection.protocol))
+        lacks = lacking(connection.limits)
+        self._change(BrokerStatus(connected=True, protocol=connection.protocol, lacks=lacks))
+        for lack in lacks:
+            self._errors.report(lack, f"the broker takes no {lack}: {_LOST_BY[lack]}")
         if not self._errors.failures(_BROKER):
             say(
                 _LOG,
@@ -324,6 +345,12 @@ class Publisher:
                 return
             select.select([self._wake.fd], [], [], min(left_s, _STEP_S))
             self._wake.clear()
+
+
+def lacking(limits: BrokerLimits) -> tuple[Lack, ...]:
+    """What the broker does not offer."""
+    lacks: list[Lack] = [] if limits.retain else ["retained messages"]
+    return (*lacks, "QoS 1") if limits.qos == 0 else tuple(lacks)
 
 
 def _matches(pattern: str, topic: str) -> bool:

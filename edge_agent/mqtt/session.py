@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections import deque
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from edge_agent.mqtt.events.queue import EventQueue
 from edge_agent.mqtt.mailbox import Lane, Mailbox
 from edge_agent.mqtt.wire.connection import Ack, Connection
 from edge_agent.mqtt.wire.size_limit import SizeLimit
+from edge_agent.mqtt.wire.topic_limit import TopicLimit
 from edge_agent.system.clock import Clock
 from edge_agent.system.log import RepeatedError
 
@@ -46,6 +48,7 @@ class SessionState:
     counters: Counters
     errors: RepeatedError
     size_limit: SizeLimit
+    topic_limit: TopicLimit
     refused_pause_s: float
     """How long to wait before an event that the broker has refused is tried again."""
 
@@ -69,6 +72,9 @@ class Session:
         self._counters = state.counters
         self._errors = state.errors
         self._size_limit = state.size_limit
+        self._topic_limit = state.topic_limit
+        self._to_subscribe: deque[str] = deque()
+        self._subscribing: set[str] = set()
         self._clock = clock
         self._greeting: deque[Message] = deque()
         self._inflight: dict[int, _Sent] = {}
@@ -82,6 +88,15 @@ class Session:
         """Whether everything sent so far has been acknowledged."""
         return not self._inflight
 
+    def subscribe(self, filters: Sequence[str]) -> None:
+        """Queue subscriptions, which come before everything else."""
+        self._to_subscribe.extend(filters)
+
+    def subscribed(self, topic: str) -> None:
+        """Note that the broker has answered a subscription."""
+        self._subscribing.discard(topic)
+        self._topic_limit.answered(topic)
+
     def greet(self, announcements: Sequence[Message]) -> None:
         """Queue what every connection begins with: announcements, then info, state, health, then `online`."""
         self._greeting.extend(announcements)
@@ -92,13 +107,23 @@ class Session:
 
     def pump(self) -> None:
         """Send what waits, as much as the broker takes now. Raises BrokerConnectionError."""
-        while len(self._inflight) < self._connection.limits.inflight and self._send_next():
+        while self._may_send and self._send_next():
             pass
-        while not self._connection.congested:
+        while not self._connection.congested and (self._may_send or not self._is_careful):
             message = self._mailbox.take(_UNASSURED)
             if message is None:
                 break
-            self._send(message, None)
+            self._send(dataclasses.replace(message, qos=1) if self._is_careful else message, None)
+
+    @property
+    def _is_careful(self) -> bool:
+        """In MQTT 5 a broker says what it does not take."""
+        return self._connection.protocol == "3.1.1" and self._topic_limit.is_careful
+
+    @property
+    def _may_send(self) -> bool:
+        most = 1 if self._is_careful else self._connection.limits.inflight
+        return len(self._inflight) + len(self._subscribing) < most
 
     def say_goodbye(self) -> None:
         """Send `offline`. Raises BrokerConnectionError."""
@@ -116,10 +141,14 @@ class Session:
         if sent.seq is not None:
             self._events.remove(sent.seq)
             self._is_refused = False
+        self._topic_limit.answered(sent.message.topic)
         if self._errors.failures(sent.message.topic):
             self._errors.recovered(sent.message.topic, f"{sent.message.topic} can be published again")
 
     def _send_next(self) -> bool:
+        if self._to_subscribe:
+            self._subscribe_to(self._to_subscribe.popleft())
+            return True
         if self._greeting:
             return self._send(self._greeting.popleft(), None)
         message = self._mailbox.take(_BEFORE_EVENTS)
@@ -134,6 +163,8 @@ class Session:
 
     def _events_paused(self) -> bool:
         """Whether to wait: while the broker refuses events, one at a time is tried, and not too often."""
+        if not self._topic_limit.allows(self._topics.event):
+            return True
         if self._clock.monotonic_s() < self._hold_until_s:
             return True
         return self._is_refused and any(sent.seq is not None for sent in self._inflight.values())
@@ -142,11 +173,26 @@ class Session:
         if not (self._connection.fits(message) and self._size_limit.allows(message)):
             self._give_up(message, seq, f"it is larger than the broker takes ({len(message.payload)} bytes)")
             return True
+        if not self._topic_limit.allows(message.topic):
+            self._counters.refused += 1
+            return True
         mid = self._connection.send(message)
         self._size_limit.sent(message)
-        if message.qos:
+        if not self._size_limit.is_large(message):
+            self._note_sent(message.topic)
+        if seq is not None or min(message.qos, self._connection.limits.qos):
             self._inflight[mid] = _Sent(message, seq)
         return True
+
+    def _subscribe_to(self, topic: str) -> None:
+        if self._topic_limit.allows(topic):
+            self._connection.subscribe(topic)
+            self._subscribing.add(topic)
+            self._note_sent(topic)
+
+    def _note_sent(self, topic: str) -> None:
+        if self._connection.protocol == "3.1.1":
+            self._topic_limit.sent(topic)
 
     def _refused(self, sent: _Sent, ack: Ack) -> None:
         """Keep an event that may be taken later (an access list can be mended), and those behind it."""

@@ -19,6 +19,9 @@ SCHEMA = 1
 OutboxPlace = Literal["memory", "volatile", "disk"]
 """Where waiting events are: lost with the process, lost with the power, or safe."""
 
+Lack = Literal["retained messages", "QoS 1"]
+"""What a broker may not offer: to keep messages for later subscribers, and to acknowledge events."""
+
 _SCORE_DIGITS = 4
 _DIGITS_BY_UNIT = {"_ms": 1, "_mb": 1, "_s": 1, "_c": 1, "_percent": 1, "fps": 2}
 
@@ -154,6 +157,8 @@ class MqttHealth:
     outbox: OutboxPlace
     reconnects: int
     last_error: str
+    lacks: tuple[Lack, ...] = ()
+    """What the connected broker does not offer."""
 
 
 @dataclass(frozen=True, slots=True)

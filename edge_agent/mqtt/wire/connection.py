@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import select
@@ -24,6 +25,7 @@ from edge_agent.mqtt.wire.credentials import address, password, port, tls_contex
 from edge_agent.mqtt.wire.guarded import MAX_PACKET_BYTES, GuardedClient
 from edge_agent.mqtt.wire.status import BrokerConnectionError, Trouble, reason
 from edge_agent.system.clock import Clock
+from edge_agent.system.text import printable
 from edge_agent.system.wake import Wake
 
 MqttVersion = Literal["5", "3.1.1"]
@@ -42,6 +44,8 @@ _TROUBLE_BY_REASON = {
     138: Trouble.CREDENTIALS,  # banned
     140: Trouble.CREDENTIALS,  # bad authentication method
     142: Trouble.IDENTITY,  # session taken over
+    154: Trouble.NO_RETAIN,
+    155: Trouble.NO_QOS,
 }
 
 
@@ -63,7 +67,14 @@ class SubscriptionRefused:
     reason: str
 
 
-Arrival = Ack | Incoming | SubscriptionRefused
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """The broker has accepted a subscription."""
+
+    topic: str
+
+
+Arrival = Ack | Incoming | Subscribed | SubscriptionRefused
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +83,16 @@ class BrokerLimits:
 
     inflight: int = MAX_INFLIGHT
     packet_bytes: int | None = None
+    retain: bool = True
+    """Whether it keeps the newest message of a topic for those who subscribe later."""
+    qos: Literal[0, 1] = 1
+    """The highest QoS that it takes."""
+
+    def adapt(self, message: Message) -> Message:
+        """Return the message as this broker takes it."""
+        return dataclasses.replace(
+            message, qos=min(message.qos, self.qos), retain=message.retain and self.retain
+        )
 
 
 class Connection:
@@ -84,14 +105,15 @@ class Connection:
         protocol: MqttVersion,
         *,
         will: Message | None = None,
+        limits: BrokerLimits = BrokerLimits(),
         environment: Mapping[str, str] = os.environ,
     ) -> None:
-        """The broker publishes `will` if this client vanishes.
+        """The broker publishes `will` if this client vanishes. `limits` is what is known of the broker.
 
         Raises BrokerConnectionError (LOCAL) when a file of the configuration cannot be read.
         """
         self.protocol = protocol
-        self.limits = BrokerLimits()
+        self.limits = limits
         self._config = config
         self._subscribing: dict[int | None, str] = {}
         self._arrived: list[Arrival] = []
@@ -100,6 +122,7 @@ class Connection:
         self._socket_error = ""
         self._client = self._make_client(client_id, environment)
         if will is not None:
+            will = limits.adapt(will)
             self._client.will_set(will.topic, will.payload, will.qos, will.retain)
 
     @property
@@ -202,8 +225,9 @@ class Connection:
     def send(self, message: Message) -> int:
         """Send a message, or leave it to the next `step`; returns the id that its Ack will have.
 
-        Raises BrokerConnectionError.
+        It is sent as the broker's limits have it. Raises BrokerConnectionError.
         """
+        message = self.limits.adapt(message)
         properties = None
         if self.protocol == "5" and message.correlation is not None:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
@@ -267,8 +291,12 @@ class Connection:
         self, _client: Client, _data: Any, _flags: ConnectFlags, reason: ReasonCode, properties: Any
     ) -> None:
         self._connack = reason
-        inflight = min(MAX_INFLIGHT, getattr(properties, "ReceiveMaximum", MAX_INFLIGHT))
-        self.limits = BrokerLimits(inflight, getattr(properties, "MaximumPacketSize", None))
+        self.limits = BrokerLimits(
+            inflight=min(MAX_INFLIGHT, getattr(properties, "ReceiveMaximum", MAX_INFLIGHT)),
+            packet_bytes=getattr(properties, "MaximumPacketSize", None),
+            retain=self.limits.retain and bool(getattr(properties, "RetainAvailable", 1)),
+            qos=0 if self.limits.qos == 0 or getattr(properties, "MaximumQoS", 2) == 0 else 1,
+        )
 
     def _on_disconnect(
         self, _client: Client, _data: Any, flags: DisconnectFlags, reason: ReasonCode, _properties: Any
@@ -297,7 +325,10 @@ class Connection:
         self, _client: Client, _data: Any, mid: int, reasons: list[ReasonCode], _properties: Any
     ) -> None:
         topic = self._subscribing.pop(mid, "")
-        self._arrived += [SubscriptionRefused(topic, str(each)) for each in reasons if each.is_failure]
+        self._arrived += [
+            SubscriptionRefused(topic, printable(str(each))) if each.is_failure else Subscribed(topic)
+            for each in reasons
+        ]
 
     def _on_log(self, _client: Client, _data: Any, level: int, text: str) -> None:
         if level == LogLevel.MQTT_LOG_ERR:  # the only place where paho passes on the error of the socket

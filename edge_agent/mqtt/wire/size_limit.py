@@ -34,9 +34,13 @@ class SizeLimit:
 
     def sent(self, message: Message) -> None:
         """Note a message that was sent."""
-        size = len(message.payload)
-        if size >= _SUSPICIOUS_BYTES:
-            self._largest, self._largest_s = size, self._clock.monotonic_s()
+        if self.is_large(message):
+            self._largest, self._largest_s = len(message.payload), self._clock.monotonic_s()
+
+    @staticmethod
+    def is_large(message: Message) -> bool:
+        """Whether its size can be why a broker hangs up."""
+        return len(message.payload) >= _SUSPICIOUS_BYTES
 
     def lost(self) -> None:
         """Note that the connection was lost."""

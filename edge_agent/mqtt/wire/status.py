@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from edge_agent.errors import BrokerError
-from edge_agent.mqtt.contract.payloads import MqttHealth, OutboxPlace
+from edge_agent.mqtt.contract.payloads import Lack, MqttHealth, OutboxPlace
 
 
 class Trouble(enum.StrEnum):
@@ -25,6 +25,8 @@ class Trouble(enum.StrEnum):
     WEBSOCKET = "websocket refused"
     GARBLED = "no MQTT"
     TOO_LARGE = "packet too large"
+    NO_RETAIN = "no retained messages"
+    NO_QOS = "no QoS 1"
     LOST = "connection lost"
     LOCAL = "local file unusable"
 
@@ -43,8 +45,10 @@ REMEDIES = {
     Trouble.WEBSOCKET: "check mqtt.websocket_path, mqtt.port, and what a proxy before the broker says",
     Trouble.GARBLED: "check mqtt.port and mqtt.transport",
     Trouble.TOO_LARGE: "see who publishes on the agent's request topics",
+    Trouble.NO_RETAIN: "the agent goes on without them",
+    Trouble.NO_QOS: "the agent goes on without it",
     Trouble.LOST: "see the broker's log; if it recurs, another client may use the same client id",
-    Trouble.LOCAL: "check that the file exists and that the agent may read it",
+    Trouble.LOCAL: "check that the file exists, that the agent may read it, and what is in it",
 }
 
 
@@ -80,6 +84,8 @@ class BrokerStatus:
     queued_events: int = 0
     dropped_events: int = 0
     outbox: OutboxPlace = "memory"
+    lacks: tuple[Lack, ...] = ()
+    """What the broker does not offer."""
 
     @property
     def summary(self) -> str:
@@ -99,5 +105,6 @@ class BrokerStatus:
             dropped_events=self.dropped_events,
             outbox=self.outbox,
             reconnects=self.reconnects,
+            lacks=self.lacks,
             last_error=self.detail,
         )
