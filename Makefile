@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .NOTPARALLEL: # first what Debian brings, then the gigabytes
-.PHONY: demo test debian-demo debian-test lock fault-test attack-test soak-test oldest-test arm-test board-test clean
+.PHONY: demo test debian-demo debian-test lock fault-test attack-test soak-test decode-test oldest-test arm-test board-test clean
 
 demo: $(VENV)/.demo
 	$(BIN)/edge-agent demo
@@ -26,6 +26,11 @@ attack-test: $(VENV)/.dev
 # Thousands of frames through the whole daemon, its memory watched: minutes.
 soak-test: $(VENV)/.dev
 	$(BIN)/pytest -m soak tests/daemon
+
+# What decoding pictures takes, of every kind and in growing sizes, held against what is computed: minutes.
+decode-test: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.decoding
+	$(BIN)/pytest -m decode -rP tests/daemon/test_pictures.py
 
 # With the libraries of Debian 12, the oldest that are supported.
 OLDEST := $(CURDIR)/.cache/oldest

@@ -15,6 +15,7 @@ EdgeAgentError              1, where nothing else is said
     XnnpackError            in inference/xnnpack/library.py
   EvidenceError             in inference/evidence.py
   SourceError
+    PictureError            in sources/picture_header.py
   BudgetError               2
   BrokerError
     BrokerConnectionError   in mqtt/wire/status.py

@@ -26,6 +26,7 @@ from edge_agent.model.sidecar import read_sidecar
 from edge_agent.sources.picture import read_picture
 from edge_agent.system.paths import find_model
 from edge_agent.system.privileges import become_owner_of
+from edge_agent.system.text import printable
 
 _NO_LIMIT_MB = 65536  # a one-shot command is not held to the daemon's budget
 
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     failures = 0
     for path in args.images:
         try:
-            frame = Frame(0, 0.0, 0.0, read_picture(path), path.name)
+            frame = Frame(0, 0.0, 0.0, read_picture(path), printable(path.name))
         except SourceError as error:
             print(f"edge-agent classify: {error}", file=sys.stderr)
             failures += 1
@@ -74,9 +75,9 @@ def _load(args: argparse.Namespace) -> Classifier:
 
 def _show(path: Path, prediction: Prediction, *, as_json: bool) -> None:
     if as_json:
-        result = {"image": str(path), "top": [asdict(score) for score in prediction.top]}
+        result = {"image": printable(path), "top": [asdict(score) for score in prediction.top]}
         print(json.dumps(result | {"infer_ms": round(prediction.infer_ms, 1)}))
         return
-    print(path)
+    print(printable(path))
     for score in prediction.top:
-        print(f"  {score.score:6.1%}  {score.label}")
+        print(f"  {score.score:6.1%}  {printable(score.label)}")

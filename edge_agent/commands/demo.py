@@ -19,7 +19,7 @@ from pathlib import Path
 
 from edge_agent.errors import EXIT_FAILURE, EXIT_OK, UsageError
 from edge_agent.model.sidecar import Artifact, read_sidecar
-from edge_agent.sources.picture import pictures_in
+from edge_agent.sources.picture_files import pictures_in
 from edge_agent.system.paths import demo_model_dir
 from edge_agent.tools.demo.broker import embedded_broker
 from edge_agent.tools.demo.bundled import BUNDLED_PICTURES, PICTURES_DIR

@@ -77,6 +77,7 @@ class FolderConfig:
     APPLY: ClassVar = Apply.SOURCE
     path: Path | None = setting(None, "The folder.")
     loop: bool = setting(False, "Start again after the last picture; otherwise the agent ends there.")
+    recursive: bool = setting(False, "Play the pictures of the folders in it, too.")
 
 
 @dataclass(frozen=True, slots=True)

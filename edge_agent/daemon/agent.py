@@ -34,6 +34,7 @@ from edge_agent.memory.costs import SubsystemCosts
 from edge_agent.memory.guard import MemoryGuard
 from edge_agent.memory.limits import BudgetLimits
 from edge_agent.memory.procfs import read_memory
+from edge_agent.memory.room import BudgetRoom, Room
 from edge_agent.memory.trim import SystemLibc, Trimmer, tune_allocator
 from edge_agent.model.sidecar import read_sidecar
 from edge_agent.mqtt.contract.homeassistant import Identity
@@ -68,7 +69,7 @@ def run_agent(
     refused: InvalidConfigError | None = None,
     last_good: LastGood | None = None,
     board: Board | None = None,
-    make_source: Callable[[SourceConfig], Source] = make_source,
+    make_source: Callable[[SourceConfig, Room], Source] = make_source,
     budget_policy: Callable[[MemoryConfig], BudgetPolicy] = BudgetPolicy.from_config,
 ) -> int:
     """Run the daemon until a signal stops it, or its source ends; returns the exit code.
@@ -104,7 +105,12 @@ def run_agent(
         numbers = SequenceNumbers(state_dir / _SEQUENCE_FILE, clock, floor=outbox.newest)
         stack.callback(numbers.close)
         frames, pace = LatestFrame(), CapturePolicy.from_config(config.source)
-        capture = CaptureLoop(make_source(config.source), frames, pace, gate)
+        room = BudgetRoom(lambda: live.config.memory.budget_mb)
+
+        def new_source(source: SourceConfig) -> Source:
+            return make_source(source, room)
+
+        capture = CaptureLoop(new_source(config.source), frames, pace, gate)
         rules = Rules.from_config(config)
         last_label = stack.enter_context(closing(LastLabel(state_dir, paths.runtime_dir(environment))))
         loop = InferenceLoop(
@@ -114,7 +120,7 @@ def run_agent(
         live = LiveConfig(config_file, config, _veto(loop, environment), error=refused)
         steps = possible_steps(config, model)
         monitor = BudgetMonitor(budget_policy(config.memory), steps, clock.monotonic_s())
-        guard = MemoryGuard(monitor, trimmer, Degradation(loop, capture, lambda: live.config, make_source))
+        guard = MemoryGuard(monitor, trimmer, Degradation(loop, capture, lambda: live.config, new_source))
         memory_due = Every(config.memory.check_interval_s)
         cooling = Cooling(board, config.thermal, pace, capture.use_policy)
         costs.record("pipeline")
@@ -134,7 +140,7 @@ def run_agent(
             cooling,
             service,
             report,
-            make_source,
+            new_source,
         )
         threads = Threads(loop, capture, wake.ring)
         stack.callback(threads.stop)

@@ -8,12 +8,16 @@ from pathlib import Path
 
 from edge_agent.config.schema import SourceConfig
 from edge_agent.errors import ConfigError
+from edge_agent.memory.room import Room, command_room
 from edge_agent.sources import Source
 
 
-def make_source(config: SourceConfig, clock: Callable[[], float] = time.monotonic) -> Source:
+def make_source(
+    config: SourceConfig, room: Room = command_room, clock: Callable[[], float] = time.monotonic
+) -> Source:
     """Return the configured source, not opened. Raises ConfigError for settings that make no source.
 
+    `room` returns how many bytes decoding a picture may take just now.
     Only the module of that source is imported, and its camera library not before it is opened.
     """
     if config.type == "picamera2":
@@ -36,7 +40,14 @@ def make_source(config: SourceConfig, clock: Callable[[], float] = time.monotoni
     from edge_agent.sources.folder import FolderSource
 
     folder = _required(config.folder.path, "source.folder.path")
-    return FolderSource(folder, loop=config.folder.loop, live=config.fps > 0, clock=clock)
+    return FolderSource(
+        folder,
+        loop=config.folder.loop,
+        recursive=config.folder.recursive,
+        live=config.fps > 0,
+        room=room,
+        clock=clock,
+    )
 
 
 def _required(path: Path | None, key: str) -> Path:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import SourceError
 from edge_agent.frame import Frame
-from edge_agent.sources.picture import SHORTER_SIDE_PX
+from edge_agent.sources.decode_cost import SHORTER_SIDE_PX
 
 
 class LiveCapture:

@@ -17,6 +17,7 @@ from edge_agent.config.schema import MemoryConfig, SourceConfig
 from edge_agent.frame import Frame
 from edge_agent.memory.budget import BudgetPolicy
 from edge_agent.memory.procfs import read_memory
+from edge_agent.memory.room import Room
 from edge_agent.sources import Source
 from edge_agent.sources.factory import make_source
 from tests.daemon.variant import run_variant
@@ -72,8 +73,8 @@ def impatient(config: MemoryConfig) -> BudgetPolicy:
 def main() -> int:
     leak = Leak()
 
-    def leaky(config: SourceConfig) -> Source:
-        return LeakySource(make_source(config), leak)
+    def leaky(config: SourceConfig, room: Room) -> Source:
+        return LeakySource(make_source(config, room), leak)
 
     with pytest.MonkeyPatch.context() as patched:
         install(patched, FakeBoard())

@@ -10,6 +10,7 @@ from edge_agent.config.loader import load
 from edge_agent.config.schema import MemoryConfig, SourceConfig
 from edge_agent.daemon.agent import run_agent
 from edge_agent.memory.budget import BudgetPolicy
+from edge_agent.memory.room import Room
 from edge_agent.sources import Source
 from edge_agent.sources.factory import make_source
 from edge_agent.system import log
@@ -20,7 +21,7 @@ from edge_agent.system.clock import SystemClock
 def run_variant(
     *,
     board: Board | None = None,
-    make_source: Callable[[SourceConfig], Source] = make_source,
+    make_source: Callable[[SourceConfig, Room], Source] = make_source,
     budget_policy: Callable[[MemoryConfig], BudgetPolicy] = BudgetPolicy.from_config,
 ) -> int:
     """`edge-agent run` as the command line says, but with these parts; returns the exit code."""

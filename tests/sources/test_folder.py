@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import os
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from edge_agent.errors import SourceError
 from edge_agent.frame import Frame
@@ -157,3 +160,107 @@ def test_a_thousand_reopenings_leave_no_file_open(folder: Path) -> None:
         source.open()
         source.read()
     assert open_files() == before
+
+
+def test_pictures_in_folders_below_are_played_where_that_is_asked_for(folder: Path) -> None:
+    for name in ("2024-05-02/noon", "2024-05-01", ".trash"):
+        (folder / name).mkdir(parents=True)
+        plain_picture(folder / name / "x.jpg")
+    source = FolderSource(folder, loop=True, recursive=True)
+    source.open()
+    names = [frame.name for frame in (source.read() for _ in range(10)) if frame]
+    once = ["a.jpg", "b.png", "c.webp", "2024-05-01/x.jpg", "2024-05-02/noon/x.jpg"]
+    assert names == once * 2
+    assert [frame.name for frame in rest_of(opened(folder))] == ["a.jpg", "b.png", "c.webp"]
+
+
+def test_a_folder_with_pictures_in_its_folders_alone_says_which_setting_plays_them(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "2024" / "05").mkdir(parents=True)
+    plain_picture(tmp_path / "2024" / "05" / "x.jpg")
+    with pytest.raises(SourceError, match=r"set source\.folder\.recursive: true"):
+        opened(tmp_path)
+
+
+def test_links_that_lead_in_a_circle_do_no_harm(folder: Path) -> None:
+    (folder / "below").mkdir()
+    (folder / "below" / "again").symlink_to(folder)
+    (folder / "itself").symlink_to(folder / "itself")
+    (folder / "itself.jpg").symlink_to(folder / "itself.jpg")
+    plain_picture(folder / "below" / "d.jpg")
+    source = FolderSource(folder, loop=False, recursive=True)
+    source.open()
+    assert [frame.name for frame in rest_of(source)] == ["a.jpg", "b.png", "c.webp", "below/d.jpg"]
+
+
+def test_a_snapshot_that_is_overwritten_in_place_is_no_failed_source(
+    tmp_path: Path, in_thread: Callable[[Callable[[], None]], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = plain_picture(tmp_path / "snapshot.jpg", size=(640, 480))
+    content, finished = path.read_bytes(), threading.Event()
+
+    def overwrite() -> None:
+        while not finished.wait(0.01):
+            with path.open("wb", buffering=0) as file:
+                for begin in range(0, len(content), len(content) // 4):
+                    finished.wait(0.01)
+                    file.write(content[begin : begin + len(content) // 4])
+
+    source = opened(tmp_path, loop=True)
+    in_thread(overwrite)
+    try:
+        frames = [source.read() for _ in range(30)]
+    finally:
+        finished.set()
+    assert all(frames)
+    assert not caplog.records
+
+
+def test_a_picture_that_is_never_finished_is_waited_for_a_second_and_no_longer(tmp_path: Path) -> None:
+    path = plain_picture(tmp_path / "snapshot.png")
+    path.write_bytes(path.read_bytes()[:100])
+    slept_s: list[float] = []
+    source = FolderSource(tmp_path, loop=True, sleep=slept_s.append)
+    source.open()
+    with pytest.raises(SourceError, match=r"none of the 1 pictures .*snapshot\.png: it ends too early"):
+        source.read()
+    assert 0 < sum(slept_s) <= 1.01
+
+
+def test_a_folder_that_is_empty_for_a_moment_is_waited_for(tmp_path: Path) -> None:
+    path = plain_picture(tmp_path / "snapshot.png")
+    source = FolderSource(tmp_path, loop=True, sleep=lambda _seconds: plain_picture(path))
+    source.open()
+    assert source.read()
+    path.unlink()
+    assert source.read()
+
+
+def test_a_picture_that_takes_more_memory_than_there_is_room_for_is_skipped_named_once_and_counted(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Image.new("P", (4000, 4000)).save(folder / "bomb.png")
+    source = FolderSource(folder, loop=True, room=lambda: 10 << 20)
+    source.open()
+    with caplog.at_level(logging.INFO):
+        names = [frame.name for frame in (source.read() for _ in range(7)) if frame]
+    assert names == ["a.jpg", "b.png", "c.webp"] * 2 + ["a.jpg"]
+    texts = [record.getMessage() for record in caplog.records]
+    assert len([text for text in texts if "bomb.png: decoding its 4000 x 4000 pixels" in text]) == 1
+    (count,) = (record for record in caplog.records if record.getMessage() == "pictures skipped")
+    assert count.__dict__["fields"] == {"skipped": 1, "read": 3}
+
+
+def test_the_room_is_measured_before_each_picture(folder: Path) -> None:
+    rooms = iter([0, 20 << 20, 0])
+    source = FolderSource(folder, loop=False, room=lambda: next(rooms))
+    source.open()
+    assert [frame.name for frame in rest_of(source)] == ["b.png"]
+
+
+def test_names_that_are_not_utf_8_are_escaped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    plain_picture(tmp_path / "a.jpg").rename(tmp_path / os.fsdecode(b"caf\xe9.jpg"))
+    (tmp_path / os.fsdecode(b"bad\xff\x1b.jpg")).write_bytes(b"GIF89a")
+    assert [frame.name for frame in rest_of(opened(tmp_path))] == [r"caf\xe9.jpg"]
+    assert r"bad\xff\x1b.jpg: it is a GIF picture" in caplog.text

@@ -18,7 +18,8 @@ from edge_agent.inference.classifier import probabilities
 from edge_agent.inference.preprocess import Preprocessor
 from edge_agent.model.plan import Precision
 from edge_agent.model.sidecar import Activation, Artifact, EngineName, role_of
-from edge_agent.sources.picture import pictures_in, read_picture
+from edge_agent.sources.picture import read_picture
+from edge_agent.sources.picture_files import pictures_in
 from edge_agent.tools import Report
 from edge_agent.tools.builder.eager import Network, load_network
 

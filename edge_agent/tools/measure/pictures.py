@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge_agent.errors import UsageError
-from edge_agent.sources.picture import pictures_in
+from edge_agent.sources.picture_files import pictures_in
 from edge_agent.tools.demo.bundled import PICTURES_DIR
 
 

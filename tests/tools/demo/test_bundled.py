@@ -12,7 +12,8 @@ from edge_agent.frame import Frame
 from edge_agent.inference.classifier import Classifier
 from edge_agent.inference.loading import load_model
 from edge_agent.model.sidecar import Artifact
-from edge_agent.sources.picture import pictures_in, read_picture
+from edge_agent.sources.picture import read_picture
+from edge_agent.sources.picture_files import pictures_in
 from edge_agent.tools.demo.bundled import BUNDLED_PICTURES, PICTURES_DIR, BundledPicture
 
 NOTICE = Path(__file__).parents[3] / "NOTICE"
