@@ -3,7 +3,7 @@
 EdgeAgentError              1, where nothing else is said
   ConfigError               2
     InvalidConfigError      in config/problem.py: the file, with each problem's line
-    RtspUrlError            in config/address.py
+    AddressError            in config/address.py
   UsageError                2
   ArtifactError
     PlanError               in model/plan.py
@@ -15,6 +15,7 @@ EdgeAgentError              1, where nothing else is said
     XnnpackError            in inference/xnnpack/library.py
   EvidenceError             in inference/evidence.py
   SourceError
+    LoginRefusedError       in sources/login.py
     PictureError            in sources/picture_header.py
   BudgetError               2
   BrokerError

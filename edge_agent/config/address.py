@@ -1,36 +1,180 @@
-"""The host and port in the URL of a network camera."""
+"""Network addresses: the one reader of hosts and URLs, for the check of the file and for the sources."""
 
 from __future__ import annotations
 
 import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote
 
 from edge_agent.errors import ConfigError
+from edge_agent.system.secret import Secret
 
-_DEFAULT_PORTS = {"rtsp://": 554, "rtsps://": 322}
+RTSP_PORTS = {"rtsp": 554, "rtsps": 322}
+HTTP_PORTS = {"http": 80, "https": 443}
+
 _HOST_AND_PORT = re.compile(r"(?:\[(?P<ipv6>[^]]*)]|(?P<name>[^:[\]]*))(?::(?P<port>[0-9]{1,5}))?")
+_BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
+_CONTROL_ESCAPE = re.compile("%([01][0-9A-Fa-f]|7[Ff])")
+_ESCAPES = "in a user name or password, write %23 for #, %2F for /, %3F for ?, %40 for @ and %25 for %"
+_LONGEST_HOST = 253
+_LONGEST_LABEL = 63
+_SCRIPTS = ("LATIN", "CYRILLIC", "GREEK")  # whose letters look alike
 
 
-class RtspUrlError(ConfigError):
-    """`source.rtsp.url` is no RTSP address. The URL is never quoted: it may hold a password."""
+class AddressError(ConfigError):
+    """The URL in a setting is no address. It is never quoted: it may hold a password."""
 
-    def __init__(self, problem: str, hint: str) -> None:
-        super().__init__(f"source.rtsp.url is no RTSP address: it {problem} ({hint})")
+    def __init__(self, setting: str, kind: str, problem: str, hint: str) -> None:
+        super().__init__(f"{setting} is no {kind} address: it {problem} ({hint})")
         self.problem = problem
         self.hint = hint
 
 
-def rtsp_address(url: str) -> tuple[str, int]:
-    """Return the host (an IPv6 address without brackets) and the port. Raises RtspUrlError."""
+class _UnusableError(Exception):
+    """A URL cannot be used; its arguments are the problem and the hint."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkAddress:
+    """A URL in its parts."""
+
+    scheme: str
+    """In lower case."""
+    host: str
+    """An IPv6 address without brackets."""
+    port: int
+    user: str
+    password: Secret
+    """Both decoded; empty for none."""
+    target: Secret
+    """Path and query as they are written, beginning with `/`; they may hold a password too."""
+
+
+def network_address(url: str, ports: Mapping[str, int], setting: str) -> NetworkAddress:
+    """Take the URL in `setting` apart; `ports` has its possible schemes, each with its default port.
+
+    A URL that could be read in two ways is refused: with a `#` or an `@` that is not escaped, a part of the
+    password could pass for the host. Raises AddressError.
+    """
+    try:
+        return _taken_apart(url, ports)
+    except _UnusableError as error:
+        problem, hint = error.args
+    # Outside the handler: no exception that knows a part of the URL stays attached to this one.
+    raise AddressError(setting, next(iter(ports)).upper(), problem, hint)
+
+
+def rtsp_address(url: str) -> NetworkAddress:
+    """Take `source.rtsp.url` apart. Raises AddressError."""
+    return network_address(url, RTSP_PORTS, "source.rtsp.url")
+
+
+def http_address(url: str) -> NetworkAddress:
+    """Take `source.http.url` apart. Raises AddressError."""
+    return network_address(url, HTTP_PORTS, "source.http.url")
+
+
+def host_problem(host: str) -> str:
+    """Why `host` is no name or address that could be looked up; empty where it is one. It is not quoted."""
+    if not host:
+        return "names no host"
+    if ":" in host:
+        return "" if _is_address(socket.AF_INET6, host.partition("%")[0]) else "has no valid IPv6 address"
+    if len(host) > _LONGEST_HOST:
+        return f"has a host name of more than {_LONGEST_HOST} characters"
+    labels = host.removesuffix(".").split(".")
+    if labels[-1].isdecimal():
+        return "" if _is_address(socket.AF_INET, host) else "has no valid IPv4 address"
+    if any(not 0 < len(label) <= _LONGEST_LABEL for label in labels):
+        return f"has a host name with a part that is empty or longer than {_LONGEST_LABEL} characters"
+    if not all(char.isalnum() or char in "-_." for char in host):
+        return "has a host name with a character other than letters, digits, '-', '_' and '.'"
+    return "" if host.isascii() else _international_problem(host, labels)
+
+
+def _international_problem(host: str, labels: list[str]) -> str:
+    import unicodedata  # only where there is such a host
+
+    if unicodedata.normalize("NFKC", host) != host:
+        return "has a host name with letters that only look like others, for instance full-width ones"
+    for label in labels:
+        names = [unicodedata.name(char, "") for char in label if char.isalpha()]
+        if len({script for script in _SCRIPTS for name in names if name.startswith(script)}) > 1:
+            return "has a host name that mixes alphabets whose letters look alike"
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return "has a host name that cannot be looked up"
+    return ""
+
+
+def _taken_apart(url: str, ports: Mapping[str, int]) -> NetworkAddress:
     scheme, separator, rest = url.partition("://")
-    default_port = _DEFAULT_PORTS.get(scheme.lower() + separator)
+    example = f"{next(iter(ports))}://user:password@host/path"
+    default_port = ports.get(scheme.lower()) if separator else None
     if default_port is None:
-        raise RtspUrlError("must begin with rtsp:// or rtsps://", "rtsp://host:554/path")
-    authority = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
-    found = _HOST_AND_PORT.fullmatch(authority)
+        raise _UnusableError(f"must begin with {' or '.join(f'{name}://' for name in ports)}", example)
+    authority = re.split("[/?]", rest, maxsplit=1)[0]
+    behind = rest[len(authority) :]
+    _refuse_ambiguous(rest, authority, behind)
+    credentials, _, place = authority.rpartition("@")
+    _refuse_bad_escapes(credentials)
+    user, _, password = credentials.partition(":")
+    host, port = _host_and_port(place, default_port, example)
+    target = behind if behind.startswith("/") else f"/{behind}"
+    return NetworkAddress(
+        scheme.lower(), host, port, unquote(user), Secret(unquote(password)), Secret(target)
+    )
+
+
+def _refuse_ambiguous(rest: str, authority: str, behind: str) -> None:
+    """Refuse what another reader of addresses would read differently."""
+    if "#" in rest:
+        raise _UnusableError("holds a #", _ESCAPES)
+    if "@" in behind:
+        raise _UnusableError("holds an @ behind a / or a ?", _ESCAPES)
+    if any(not char.isprintable() or char.isspace() for char in rest):
+        raise _UnusableError("holds a space or an invisible character", "write %20 for a space")
+    if "\\" in authority:
+        raise _UnusableError("holds a \\", "in a user name or password, write %5C for \\")
+
+
+def _refuse_bad_escapes(credentials: str) -> None:
+    if "[" in credentials or "]" in credentials:
+        raise _UnusableError(
+            "holds a bracket before the host", "in a user name or password, write %5B for [ and %5D for ]"
+        )
+    if _BAD_ESCAPE.search(credentials):
+        raise _UnusableError("holds a % that begins no escape", _ESCAPES)
+    if _CONTROL_ESCAPE.search(credentials):
+        raise _UnusableError("holds the escape of a control character", "leave it out")
+    if "\ufffd" in unquote(credentials):
+        raise _UnusableError("holds an escape that is not UTF-8", "write each byte of UTF-8 as %XX")
+
+
+def _host_and_port(place: str, default_port: int, example: str) -> tuple[str, int]:
+    found = _HOST_AND_PORT.fullmatch(place)
+    if found is None and place.count(":") > 1 and "[" not in place and "]" not in place:
+        raise _UnusableError(
+            "has something other than a port number behind its host",
+            "an IPv6 address needs brackets; in a user name or password, write %40 for @ and %3A for :",
+        )
     if found is None or not 0 < (port := int(found["port"] or default_port)) < 65536:
         hint = "in a user name or password, write %2F for /, %40 for @ and %3A for :"
-        raise RtspUrlError("has something other than a port number behind its host", hint)
+        raise _UnusableError("has something other than a port number behind its host", hint)
+    if found["ipv6"] is not None and ":" not in found["ipv6"]:
+        raise _UnusableError("names no host" if not found["ipv6"] else "has no valid IPv6 address", example)
     host = found["ipv6"] or found["name"]
-    if not host:
-        raise RtspUrlError("names no host", "rtsp://host:554/path")
+    if problem := host_problem(host):
+        raise _UnusableError(problem, example)
     return host, port
+
+
+def _is_address(family: socket.AddressFamily, text: str) -> bool:
+    try:
+        socket.inet_pton(family, text)
+    except (OSError, ValueError):
+        return False
+    return True

@@ -171,8 +171,8 @@ def _suggest(name: str, siblings: list[str], prefix: str) -> str:
     """Name the setting that was probably meant: the same name in another section, else a similar one here."""
     elsewhere = [key for key in _all_keys(Config, "") if key.rpartition(".")[2] == name]
     if elsewhere:
-        nearest = sorted(elsewhere, key=lambda key: not key.startswith(prefix))[:2]
-        return "did you mean " + " or ".join(f"'{key}'" for key in nearest) + "?"
+        near = [key for key in elsewhere if key.startswith(prefix)] or elsewhere
+        return "did you mean " + " or ".join(f"'{key}'" for key in near[:2]) + "?"
     if hint := did_you_mean(name, siblings):
         return hint
     where = f"{prefix.rstrip('.')} has" if prefix else "there are"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_agent.config.address import RtspUrlError, rtsp_address
+from edge_agent.config.address import AddressError, http_address, rtsp_address
 from edge_agent.config.schema import Config
 
 UNKNOWN = "unknown"
@@ -35,6 +35,9 @@ def source_is_complete(config: Config) -> Iterator[Violation]:
     elif source.type == "rtsp" and not source.rtsp.url:
         keys = ("source.rtsp.url", "source.type")
         yield Violation(keys, "must be set, since source.type is rtsp", "rtsp://host:554/path")
+    elif source.type == "http" and not source.http.url:
+        keys = ("source.http.url", "source.type")
+        yield Violation(keys, "must be set, since source.type is http", "http://host/path")
 
 
 def rtsp_url_is_usable(config: Config) -> Iterator[Violation]:
@@ -42,8 +45,20 @@ def rtsp_url_is_usable(config: Config) -> Iterator[Violation]:
     try:
         if url := config.source.rtsp.url:
             rtsp_address(url)
-    except RtspUrlError as error:
+    except AddressError as error:
         yield Violation(("source.rtsp.url",), error.problem, error.hint)
+
+
+def http_camera_is_usable(config: Config) -> Iterator[Violation]:
+    """The URL is one of HTTP, and the authority of its certificate can be read."""
+    camera = config.source.http
+    try:
+        if camera.url:
+            http_address(camera.url)
+    except AddressError as error:
+        yield Violation(("source.http.url",), error.problem, error.hint)
+    if camera.ca_file:
+        yield from _readable("source.http.ca_file", camera.ca_file)
 
 
 def sizes_agree(config: Config) -> Iterator[Violation]:
@@ -119,6 +134,7 @@ def tls_files_are_usable(config: Config) -> Iterator[Violation]:
 RULES: tuple[Rule, ...] = (
     source_is_complete,
     rtsp_url_is_usable,
+    http_camera_is_usable,
     sizes_agree,
     ranges_agree,
     labels_can_appear,

@@ -62,6 +62,21 @@ class RtspConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class HttpConfig:
+    """A camera that sends JPEG over HTTP."""
+
+    APPLY: ClassVar = Apply.SOURCE
+    url: SecretUrl = setting(
+        SecretUrl(""),
+        "http://user:password@host/path, or https, of a stream (MJPEG) or of a single picture (snapshot);"
+        " masked wherever the configuration is shown.",
+    )
+    ca_file: Path | None = setting(
+        None, "The authority that signed the camera's certificate; empty for the system's own list."
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class FileConfig:
     """A video file, through OpenCV."""
 
@@ -85,7 +100,7 @@ class SourceConfig:
     """Where frames come from."""
 
     APPLY: ClassVar = Apply.SOURCE
-    type: Literal["picamera2", "v4l2", "rtsp", "file", "folder"] = setting(
+    type: Literal["picamera2", "v4l2", "rtsp", "http", "file", "folder"] = setting(
         "picamera2", "Which kind of source; its own settings are in the section of that name."
     )
     fps: float = setting(
@@ -110,6 +125,7 @@ class SourceConfig:
     picamera2: Picamera2Config = section(Picamera2Config, "A Raspberry Pi camera.")
     v4l2: V4l2Config = section(V4l2Config, "A USB camera.")
     rtsp: RtspConfig = section(RtspConfig, "A network camera.")
+    http: HttpConfig = section(HttpConfig, "A camera that sends JPEG over HTTP.")
     file: FileConfig = section(FileConfig, "A video file.")
     folder: FolderConfig = section(FolderConfig, "A folder of pictures.")
 

@@ -238,9 +238,9 @@ class CaptureLoop:
         while not self._commanded.is_set() and (wait_s := self._pacer.due_in_s(self._clock())) > 0:
             if isinstance(self._source, Streaming):
                 self._observer.idle()
-                self._source.skip()
-            else:
-                self._rest(wait_s)
+                if self._source.skip():
+                    continue
+            self._rest(wait_s)
         return not self._commanded.is_set()
 
     def _count_frame(self) -> None:

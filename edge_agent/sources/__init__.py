@@ -40,6 +40,9 @@ class Source(Protocol):
 class Streaming(Protocol):
     """A source whose frames pile up while nobody reads them, until they are old or the sender gives up."""
 
-    def skip(self) -> None:
-        """Let the next frame pass, waiting for it no longer than the source's timeout. Raises SourceError."""
+    def skip(self) -> bool:
+        """Let the next frame pass, waiting for it no longer than the source's timeout. Raises SourceError.
+
+        False where nothing piles up just now, and so nothing had to pass.
+        """
         ...

@@ -32,6 +32,10 @@ def make_source(
         from edge_agent.sources.rtsp import rtsp_source
 
         return rtsp_source(config.rtsp, config.timeout_s, clock)
+    if config.type == "http":
+        from edge_agent.sources.http.source import HttpSource
+
+        return HttpSource(config.http, config.timeout_s, room, clock)
     if config.type == "file":
         from edge_agent.sources.video import VideoFileSource
 

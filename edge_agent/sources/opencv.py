@@ -60,10 +60,11 @@ class LiveCapture:
         self._frames += 1
         return Frame(self._frames, ended_s, (ended_s - started_s) * 1000, pixels)
 
-    def skip(self) -> None:
+    def skip(self) -> bool:
         """Let the next frame pass. Raises SourceError when none came in time."""
         if not self._capture.grab():
             raise self._silence()
+        return True
 
     def close(self) -> None:
         if self._capture is not None:

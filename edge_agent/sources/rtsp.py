@@ -21,11 +21,12 @@ _FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 def rtsp_source(
     config: RtspConfig, timeout_s: float, clock: Callable[[], float] = time.monotonic
 ) -> LiveCapture:
-    """Return the camera as a source. Raises RtspUrlError.
+    """Return the camera as a source. Raises AddressError.
 
     Only host and port of the URL are ever shown: its user part, path and query may hold a password.
     """
-    host, port = rtsp_address(config.url)
+    parts = rtsp_address(config.url)
+    host, port = parts.host, parts.port
     address = f"{host}:{port}"
 
     def connect() -> Any:

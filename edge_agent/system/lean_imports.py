@@ -55,3 +55,13 @@ def import_paho(environment: Mapping[str, str], *, tls: bool) -> None:
     vars(paho.mqtt.client).update(inside_paho)
     if "urllib" in inside_paho:
         del sys.modules[_PROXIES]
+
+
+def import_ssl() -> ModuleType:
+    """Import `ssl`, which `import_paho` may have shut out. Raises ImportError where there is none."""
+    for name in _ONLY_FOR_TLS:
+        if name in sys.modules and sys.modules[name] is None:
+            del sys.modules[name]
+    import ssl
+
+    return ssl

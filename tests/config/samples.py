@@ -47,7 +47,9 @@ def _scalars(kind: Any, leaf: Leaf) -> st.SearchStrategy[Any]:
         paths = st.text("abc/._ -é", min_size=1, max_size=12).map(lambda end: Path("/x" + end))
         return paths if kind is Path else st.none() | paths
     if kind is SecretUrl:
-        return st.sampled_from(("", "rtsp://camera/live", "rtsps://me:secret@10.0.0.2:8554/a?b#c")).map(kind)
+        scheme = leaf.key.split(".")[1]
+        urls = ("", f"{scheme}://camera/live", f"{scheme}s://me:secret@10.0.0.2:8554/a?b=c")
+        return st.sampled_from(urls).map(kind)
     if declared.pattern is not None:
         return st.from_regex(declared.pattern, fullmatch=True, alphabet=_CHARACTERS).map(kind)
     return _TEXTS.map(kind)

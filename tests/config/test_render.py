@@ -79,8 +79,8 @@ def test_the_table_has_a_row_for_each_setting() -> None:
     rows = settings_table(Config()).splitlines()[2:]
     assert len(rows) == len(LEAVES)
     assert rows[1] == (
-        "| `source.type` | `picamera2` | one of picamera2, v4l2, rtsp, file, folder | reopens the camera |"
-        " Which kind of source; its own settings are in the section of that name. |"
+        "| `source.type` | `picamera2` | one of picamera2, v4l2, rtsp, http, file, folder |"
+        " reopens the camera | Which kind of source; its own settings are in the section of that name. |"
     )
 
 

@@ -69,6 +69,7 @@ def test_the_defaults_break_no_rule() -> None:
         ),
         ("model:\n  path: ''\n", 2, "model.path", "must be set"),
         ("source:\n  type: rtsp\n", 2, "source.rtsp.url", "must be set, since source.type is rtsp"),
+        ("source:\n  type: http\n", 2, "source.http.url", "must be set, since source.type is http"),
         ("source:\n  type: folder\n", 2, "source.folder.path", "must be set, since source.type is folder"),
         ("source:\n  type: file\n", 2, "source.file.path", "must be set, since source.type is file"),
         ("mqtt:\n  password: x\n", 2, "mqtt.username", "must be set, since mqtt.password is"),
@@ -156,7 +157,7 @@ def test_an_rtsp_url_is_accepted(write: Write, url: str) -> None:
         ("rtsp://:554/live", "names no host"),
         ("rtsp://camera:/live", "has something other than a port number behind its host"),
         ("rtsp://camera:99999/live", "has something other than a port number behind its host"),
-        ("rtsp://me:sec/ret@camera/live", "has something other than a port number behind its host"),
+        ("rtsp://me:sec/ret@camera/live", "holds an @ behind a / or a ?"),
     ],
 )
 def test_an_rtsp_url_that_cannot_work_is_refused_unshown(write: Write, url: str, message: str) -> None:
@@ -214,3 +215,23 @@ def test_a_certificate_needs_its_key_unless_it_holds_it(write: Write, tmp_path: 
     assert only(problems(write(text))).key == "mqtt.tls.key_file"
     (tmp_path / "both.pem").write_text("-----BEGIN CERTIFICATE-----\n-----BEGIN RSA PRIVATE KEY-----\n")
     assert load(write(text)).mqtt.tls.cert_file == tmp_path / "both.pem"
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("rtsp://camera/live", "must begin with http:// or https://"),
+        ("http:///live", "names no host"),
+        ("https://me:p#ss@camera/live", "holds a #"),
+        ("http://camera:99999/live", "has something other than a port number behind its host"),
+    ],
+)
+def test_an_http_url_that_cannot_work_is_refused_unshown(write: Write, url: str, message: str) -> None:
+    found = only(problems(write(f"source:\n  http:\n    url: '{url}'\n")))
+    assert (found.line, found.key, found.message) == (3, "source.http.url", message)
+
+
+def test_the_authority_of_a_camera_must_be_readable(write: Write) -> None:
+    found = only(problems(write("source:\n  http:\n    ca_file: gone.crt\n")))
+    assert (found.line, found.key) == (3, "source.http.ca_file")
+    assert found.message.endswith("gone.crt cannot be read: No such file or directory")

@@ -147,9 +147,10 @@ class StreamingSource(ScriptedSource):
         super().__init__(script, clock)
         self._fake_clock = clock
 
-    def skip(self) -> None:
+    def skip(self) -> bool:
         self._fake_clock.now_s += 0.04
         self.skipped += 1
+        return True
 
     def read(self) -> Frame | None:
         self._fake_clock.now_s += 0.04
@@ -165,10 +166,10 @@ def test_frames_of_a_stream_that_are_not_due_are_let_pass(clock: FakeClock) -> N
 
 def test_an_error_while_letting_frames_pass_reopens_the_stream(clock: FakeClock) -> None:
     class Failing(StreamingSource):
-        def skip(self) -> None:
+        def skip(self) -> bool:
             if self.opened == 1:
                 raise GONE
-            super().skip()
+            return super().skip()
 
     source = Failing(frames(1, 3), clock)
     ready = bench(source, clock, CapturePolicy(5, 1, 60))

@@ -12,6 +12,7 @@ import pytest
 from edge_agent.config.schema import (
     FileConfig,
     FolderConfig,
+    HttpConfig,
     Picamera2Config,
     RtspConfig,
     SourceConfig,
@@ -28,6 +29,7 @@ ALL = SourceConfig(
     picamera2=Picamera2Config(camera=1),
     v4l2=V4l2Config(device="3"),
     rtsp=RtspConfig(url=SecretUrl("rtsp://user:password@camera.lan/stream")),
+    http=HttpConfig(url=SecretUrl("http://user:password@camera.lan/stream?x=secret")),
     file=FileConfig(path=Path("/srv/video.mp4")),
     folder=FolderConfig(path=Path("/srv/pictures")),
 )
@@ -39,6 +41,7 @@ ALL = SourceConfig(
         (replace(ALL, type="picamera2"), "picamera2 1", True),
         (replace(ALL, type="v4l2"), "v4l2 /dev/video3", True),
         (replace(ALL, type="rtsp"), "rtsp camera.lan:554", True),
+        (replace(ALL, type="http"), "http camera.lan:80", True),
         (replace(ALL, type="file"), "file /srv/video.mp4", True),
         (replace(ALL, type="file", fps=0), "file /srv/video.mp4", False),
         (replace(ALL, type="folder"), "folder /srv/pictures", True),
@@ -68,6 +71,7 @@ def test_the_given_clock_times_the_frames(tmp_path: Path) -> None:
         (SourceConfig(type="folder"), "source.folder.path"),
         (SourceConfig(type="file"), "source.file.path"),
         (SourceConfig(type="rtsp"), "source.rtsp.url"),
+        (SourceConfig(type="http"), "source.http.url"),
         (SourceConfig(type="picamera2", picamera2=Picamera2Config(lores_height=1080)), "source.picamera2"),
     ],
 )
@@ -82,7 +86,7 @@ def test_making_any_source_imports_no_camera_library() -> None:
         "from tests.sources.test_factory import ALL\n"
         "from dataclasses import replace\n"
         "from edge_agent.sources.factory import make_source\n"
-        "for kind in ('picamera2', 'v4l2', 'rtsp', 'file', 'folder'):\n"
+        "for kind in ('picamera2', 'v4l2', 'rtsp', 'http', 'file', 'folder'):\n"
         "    make_source(replace(ALL, type=kind))\n"
         "print(sorted({'cv2', 'torch', 'torchvision', 'picamera2', 'libcamera'} & set(sys.modules)))\n"
     )

@@ -1,0 +1,1 @@
+"""Cameras that send JPEG pictures over HTTP, one by one or as a stream, without OpenCV."""
