@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .NOTPARALLEL: # first what Debian brings, then the gigabytes
-.PHONY: demo test debian-demo debian-test lock fault-test attack-test soak-test decode-test oldest-test arm-test board-test clean
+.PHONY: demo test debian-demo debian-test lock fault-test attack-test soak-test decode-test oldest-test arm-test board-test clean ha-test
 
 demo: $(VENV)/.demo
 	$(BIN)/edge-agent demo
@@ -63,6 +63,10 @@ $(VENV)/.dev: requirements/dev.lock requirements/picamera2.lock pyproject.toml |
 lock: $(VENV)/.dev
 	$(BIN)/pip install --quiet uv
 	for script in requirements/lock-*; do PATH="$(CURDIR)/$(BIN):$$PATH" "$$script" || exit; done
+
+# The real Home Assistant (two releases), Node-RED and exporter; needs root, and minutes more the first time.
+ha-test: $(VENV)/.dev
+	tests/ha/run
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
