@@ -52,7 +52,7 @@ def _check(file: Path, *, as_json: bool) -> int:
 
 def _listing(error: InvalidConfigError) -> str:
     count = len(error.problems)
-    return f"{error}\n{count} problem{'s' if count > 1 else ''} found"
+    return f"{error.details}\n{count} problem{'s' if count > 1 else ''} found"
 
 
 def _report(file: Path, problems: tuple[Problem, ...], config: Config | None) -> str:

@@ -7,22 +7,42 @@ from typing import Any
 
 import yaml
 
-from edge_agent.config.problem import InvalidConfigError, Problem
+from edge_agent.config.problem import InvalidConfigError, Problem, in_public
 
 MAX_BYTES = 256 * 1024
 _MAX_DEPTH = 16
+_MAX_NODES = 20_000
 _NULL = "tag:yaml.org,2002:null"
 
+ANCHORED, TAGGED, TAGGED_LOCALLY = "anchored", "tagged", "tagged locally"
+"""The tags of nodes that have what settings do not: an anchor (&name), a tag (!!name), an own tag (!name)."""
+
+_QUOTE = "put the value into quotes"
 _HINTS = (
     ("'\\t'", "indent with spaces, not with tabs"),
     (
         "mapping values are not allowed",
         "a value with ': ' in it needs quotes; or this line or the one above is wrong",
     ),
-    ("cannot start any token", "put the value into quotes"),
+    ("cannot start any token", _QUOTE),
+    ("aliases", _QUOTE),
+    ("entries are not allowed", _QUOTE),
+    ("keys are not allowed", _QUOTE),
+    ("chomping or indentation", _QUOTE),
+    ("alphabetic or numeric", _QUOTE),
+    ("while scanning a tag", _QUOTE),
+    ("tag handle", _QUOTE),
+    ("duplicate anchor", _QUOTE),
+    ("node content", _QUOTE),
+    ("',' or '", f"{_QUOTE} if it begins with [ or {{; or close that bracket"),
+    ("escape", "in double quotes, \\ begins an escape: use single quotes, or write \\\\"),
     ("could not find expected ':'", "write `name: value`, with a space after the colon"),
     ("found unexpected end of stream", "a quote was opened and never closed"),
     ("found another document", "remove the line `---`"),
+    (
+        "found '<scalar>'",
+        "put the whole value into quotes of the other kind, or begin the line in the section's column",
+    ),
     ("<block end>", "lines of one section must begin in the same column"),
 )
 
@@ -40,46 +60,59 @@ def read_text(path: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line, column = _position(error.object[: error.start].decode("utf-8", "replace"))
-        wrong = Problem(line, column, "", "is not UTF-8 text", "save the file with the encoding UTF-8")
-        raise InvalidConfigError(str(path), (wrong,)) from error
+        wrong = _problem(line, column, "is not UTF-8 text", "save the file with the encoding UTF-8")
+        raise InvalidConfigError(str(path), (wrong,)) from None
 
 
 def compose(text: str, name: str) -> yaml.MappingNode:
-    """Return the top mapping of the YAML document in `text`. Raises InvalidConfigError, calling it `name`."""
+    """Return the top mapping of the YAML document in `text`; nodes with an anchor or a tag are marked.
+
+    Raises InvalidConfigError, calling the document `name`.
+    """
     try:
         root = _compose(text)
     except yaml.MarkedYAMLError as error:
-        raise InvalidConfigError(name, (_syntax_problem(error),)) from error
+        raise InvalidConfigError(name, (_syntax_problem(error),)) from None
     except yaml.reader.ReaderError as error:
         line, column = _position(text[: error.position])
         message = f"holds a character that YAML does not allow (U+{error.character:04X})"
-        raise InvalidConfigError(name, (Problem(line, column, "", message),)) from error
-    except (ValueError, OverflowError) as error:  # PyYAML does not check the number in an escape
-        raise _whole_file(name, f"not valid YAML: {error}", "look for \\U or \\x in double quotes") from error
+        raise InvalidConfigError(name, (_problem(line, column, message),)) from None
+    except (ValueError, OverflowError):  # PyYAML does not check the number in an escape
+        raise _whole_file(name, "is not valid YAML", "look for \\U or \\x in double quotes") from None
     if root is None or root.tag == _NULL:
         raise _whole_file(name, "is empty", "`edge-agent check-config --defaults` prints a complete one")
     if not isinstance(root, yaml.MappingNode):
         line, column = root.start_mark.line + 1, root.start_mark.column + 1
-        raise InvalidConfigError(name, (Problem(line, column, "", "must consist of lines `name: value`"),))
+        raise InvalidConfigError(name, (_problem(line, column, "must consist of lines `name: value`"),))
     return root
 
 
 class _Loader(yaml.SafeLoader):
     """Composes nodes without aliases: settings do not need them, and a hostile file could use them to
-    expand without bound."""
+    expand without bound. Nor does it make more nodes than settings can need, which would take memory."""
 
     _depth = 0
+    _nodes = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        mark: Any = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        mark = event.start_mark
         if self.check_event(yaml.AliasEvent):
             message = "aliases (*name) are not supported"
             raise yaml.MarkedYAMLError(problem=message, problem_mark=mark)
         if self._depth >= _MAX_DEPTH:
             raise yaml.MarkedYAMLError(problem="is nested too deeply", problem_mark=mark)
+        self._nodes += 1
+        if self._nodes > _MAX_NODES:
+            message = f"holds more than {_MAX_NODES} names and values"
+            raise yaml.MarkedYAMLError(problem=message, problem_mark=mark)
         self._depth += 1
         node: yaml.Node | None = super().compose_node(parent, index)
         self._depth -= 1
+        if node is not None and event.anchor is not None:
+            node.tag = ANCHORED
+        elif node is not None and event.tag is not None:
+            node.tag = TAGGED if event.tag.startswith("tag:") else TAGGED_LOCALLY
         return node
 
 
@@ -99,7 +132,8 @@ def _syntax_problem(error: yaml.MarkedYAMLError) -> Problem:
     if begun and begun.line + 1 < line:
         message += f", {error.context} begun on line {begun.line + 1}"
     hint = next((hint for sign, hint in _HINTS if sign in message), "")
-    return Problem(line, column, "", message, hint)
+    # What PyYAML says may quote the file.
+    return Problem(line, column, "", message, hint, in_public("", "not valid YAML", hint))
 
 
 def _position(before: str) -> tuple[int, int]:
@@ -107,5 +141,10 @@ def _position(before: str) -> tuple[int, int]:
     return before.count("\n") + 1, len(before) - before.rfind("\n")
 
 
+def _problem(line: int, column: int, message: str, hint: str = "") -> Problem:
+    """A problem whose message quotes nothing of the file."""
+    return Problem(line, column, "", message, hint, in_public("", message, hint))
+
+
 def _whole_file(name: str, message: str, hint: str = "") -> InvalidConfigError:
-    return InvalidConfigError(name, (Problem(0, 0, "", message, hint),))
+    return InvalidConfigError(name, (_problem(0, 0, message, hint),))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from edge_agent.config.document import compose, read_text
-from edge_agent.config.problem import InvalidConfigError, Problem
+from edge_agent.config.problem import InvalidConfigError, Problem, in_public
 from edge_agent.config.rules import RULES, Rule
 from edge_agent.config.schema import Config
 from edge_agent.config.setting import Setting
@@ -22,11 +22,13 @@ from edge_agent.config.values import (
     BadValueError,
     convert,
     found,
-    has_plain_tag,
     is_null,
+    refuse_extras,
     shorten,
 )
-from edge_agent.system.suggest import did_you_mean
+from edge_agent.system.suggest import closest, did_you_mean
+
+_PLAIN_NAME = re.compile("[A-Za-z_-]+")
 
 
 def load(path: Path, *, hostname: str | None = None) -> Config:
@@ -44,7 +46,7 @@ def parse(text: str, name: str, *, base: Path | None = None, hostname: str | Non
     Paths in it are relative to `base` (default: the current directory). Raises InvalidConfigError.
     """
     root = compose(text, name)
-    reader = _Reader(Path.cwd() if base is None else base)
+    reader = _Reader(text, Path.cwd() if base is None else base)
     config = typing.cast(Config, reader.section(Config, root, ""))
     for rule in RULES:
         reader.apply(rule, config)
@@ -64,32 +66,37 @@ def device_id_from(hostname: str) -> str:
 class _Reader:
     """Reads YAML nodes by the schema, and notes every problem with its place."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, text: str, base: Path) -> None:
         self.problems: list[Problem] = []
+        self._text = text
         self._base = base
         self._given: dict[str, yaml.Node] = {}  # the keys that are in the file, and where
         self._bad: set[str] = set()
 
     def section(self, kind: type, node: yaml.Node, prefix: str) -> Any:
         """Return a section's dataclass. Settings that are missing or wrong keep their default."""
+        section_key = prefix.rstrip(".")
         if is_null(node):
             return kind()
-        if not isinstance(node, yaml.MappingNode) or not has_plain_tag(node):
-            self._refuse(node, prefix.rstrip("."), f"must be a section of settings, not {found(node)}")
+        try:
+            refuse_extras(node)
+            if not isinstance(node, yaml.MappingNode):
+                raise BadValueError("must be a section of settings", found=found(node))
+        except BadValueError as error:
+            self._refuse(node, section_key, error)
             return kind()
         known = {member.name: member for member in members(kind)}
         values: dict[str, Any] = {}
-        for name, key_node, value_node in self._entries(node, prefix):
+        for name, key_node, value_node in self._entries(node, section_key, known):
             key = f"{prefix}{name}"
             if name not in known:
-                hint = _suggest(name, list(known), prefix)
-                self._refuse(key_node, f"{prefix}{shorten(name)}", "is not a setting", hint)
+                self._refuse_unknown(key_node, name, list(known), prefix)
                 continue
             self._given[key] = key_node
             try:
                 values[name] = self._member(known[name], value_node, key)
             except BadValueError as error:
-                self._refuse(value_node, key, error.message, error.hint)
+                self._refuse(value_node, key, error)
         return kind(**values)
 
     def apply(self, rule: Rule, config: Config) -> None:
@@ -97,7 +104,9 @@ class _Reader:
         for violation in rule(config):
             if self._bad.isdisjoint(violation.keys):
                 node = self._nearest(violation.keys)
-                self._note(node, violation.keys[0], violation.message, violation.hint)
+                key, message, hint = violation.keys[0], violation.message, violation.hint
+                public = in_public(key, violation.public or message, "" if violation.public else hint)
+                self._note(node, key, message, hint, public)
 
     def _member(self, member: Member, node: yaml.Node, key: str) -> Any:
         if member.setting is None:
@@ -109,62 +118,100 @@ class _Reader:
         if origin is dict:
             _, kind = typing.get_args(member.kind)
             return self._mapping(node, kind, member.setting, key)
-        return convert(node, member.kind, member.setting, self._base)
+        return convert(node, self._text, member.kind, member.setting, self._base)
 
     def _list(self, node: yaml.Node, kind: Any, setting: Setting, key: str) -> tuple[Any, ...]:
         if is_null(node):
             return ()
-        if not isinstance(node, yaml.SequenceNode) or not has_plain_tag(node):
-            raise BadValueError(f"must be a list, not {found(node)}", "write [one, two], or [] for none")
+        refuse_extras(node)
+        if not isinstance(node, yaml.SequenceNode):
+            raise BadValueError("must be a list", "write [one, two], or [] for none", found=found(node))
         items = ((f"{key}[{index}]", item) for index, item in enumerate(node.value))
         return tuple(self._item(item, kind, setting, key, item_key) for item_key, item in items)
 
     def _mapping(self, node: yaml.Node, kind: Any, setting: Setting, key: str) -> dict[str, Any]:
         if is_null(node):
             return {}
-        if not isinstance(node, yaml.MappingNode) or not has_plain_tag(node):
-            raise BadValueError(f"must be pairs, not {found(node)}", "write {this: that}, or {} for none")
+        refuse_extras(node)
+        if not isinstance(node, yaml.MappingNode):
+            raise BadValueError("must be pairs", "write {this: that}, or {} for none", found=found(node))
         return {
             name: self._item(value, kind, setting, key, f"{key}.{shorten(name)}")
-            for name, _, value in self._entries(node, f"{key}.")
+            for name, _, value in self._entries(node, key, ())
         }
 
     def _item(self, node: yaml.Node, kind: Any, setting: Setting, key: str, item_key: str) -> Any:
         try:
-            return convert(node, kind, setting, self._base)
+            return convert(node, self._text, kind, setting, self._base)
         except BadValueError as error:
-            self._refuse(node, item_key, error.message, error.hint)
+            self._refuse(node, item_key, error, known_key=key)
             self._bad.add(key)
             return None
 
-    def _entries(self, node: yaml.MappingNode, prefix: str) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
-        """Yield the pairs of a mapping whose keys are texts, each key once."""
+    def _entries(
+        self, node: yaml.MappingNode, key: str, known: Container[str]
+    ) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
+        """Yield the pairs of the mapping at `key` whose names are texts, each name once.
+
+        Names that are not `known` are the owner's, and are not said in public.
+        """
         lines: dict[str, int] = {}
         for key_node, value_node in node.value:
-            if not isinstance(key_node, yaml.ScalarNode) or not has_plain_tag(key_node):
-                self._refuse(key_node, prefix.rstrip("."), f"a name must be a text, not {found(key_node)}")
+            try:
+                refuse_extras(key_node)
+                if not isinstance(key_node, yaml.ScalarNode):
+                    raise BadValueError("a name must be a text", found=found(key_node))
+            except BadValueError as error:
+                self._refuse(key_node, key, error)
                 continue
             name = key_node.value
             if name in lines:
-                message = f"is given twice, first on line {lines[name]}"
-                self._refuse(key_node, f"{prefix}{shorten(name)}", message, "remove one of them")
+                twice = BadValueError(f"is given twice, first on line {lines[name]}", "remove one of them")
+                whole = _joined(key, name)
+                self._refuse(key_node, whole, twice, known_key=whole if name in known else key)
                 continue
             lines[name] = key_node.start_mark.line + 1
             yield name, key_node, value_node
+
+    def _refuse_unknown(self, node: yaml.Node, name: str, siblings: list[str], prefix: str) -> None:
+        """Note a name that is no setting. In public it is repeated only where it is nearly one: a text that
+        is at the wrong place may be a password."""
+        key, hint = f"{prefix}{_without_value(name)}", _suggest(name, siblings, prefix)
+        known = name in _all_names() or closest(name, siblings, at_least=0.8)
+        if known and _PLAIN_NAME.fullmatch(name):
+            public = in_public(key, "is not a setting", hint)
+        else:
+            public = in_public(prefix.rstrip("."), "has a name that is not a setting", hint)
+        self._note(node, key, "is not a setting", hint, public)
+        self._bad.add(key)
 
     def _nearest(self, keys: tuple[str, ...]) -> yaml.Node | None:
         """The node of the first of `keys` that the file gives."""
         return next((self._given[key] for key in keys if key in self._given), None)
 
-    def _refuse(self, node: yaml.Node, key: str, message: str, hint: str = "") -> None:
-        """Note a value that cannot be used, and skip the rules about it, which would only confuse."""
-        self._note(node, key, message, hint)
+    def _refuse(self, node: yaml.Node, key: str, error: BadValueError, known_key: str | None = None) -> None:
+        """Note a value that cannot be used, and skip the rules about it, which would only confuse.
+
+        `known_key` is the key in public, where `key` has a name in it that the owner chose.
+        """
+        public = in_public(key if known_key is None else known_key, error.expected, error.hint)
+        self._note(node, key, error.message, error.full_hint, public)
         self._bad.add(key)
 
-    def _note(self, node: yaml.Node | None, key: str, message: str, hint: str = "") -> None:
+    def _note(self, node: yaml.Node | None, key: str, message: str, hint: str, public: str) -> None:
         mark = node.start_mark if node else None
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        self.problems.append(Problem(line, column, key, message, hint))
+        self.problems.append(Problem(line, column, key, message, hint, public))
+
+
+def _joined(key: str, name: str) -> str:
+    return f"{key}.{shorten(name)}" if key else shorten(name)
+
+
+def _without_value(name: str) -> str:
+    """The name alone where a space is missing behind it: of `password:secret`, only `password:...`."""
+    found = re.search("[:=]", name)
+    return shorten(name) if found is None else f"{shorten(name[: found.end()])}..."
 
 
 def _suggest(name: str, siblings: list[str], prefix: str) -> str:
@@ -177,6 +224,10 @@ def _suggest(name: str, siblings: list[str], prefix: str) -> str:
         return hint
     where = f"{prefix.rstrip('.')} has" if prefix else "there are"
     return f"{where} {', '.join(siblings)}"
+
+
+def _all_names() -> set[str]:
+    return {key.rpartition(".")[2] for key in _all_keys(Config, "")}
 
 
 def _all_keys(section: type, prefix: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_agent.config.address import AddressError, http_address, rtsp_address
+from edge_agent.config.address import AddressError, host_problem, http_address, rtsp_address
 from edge_agent.config.schema import Config
 
 UNKNOWN = "unknown"
@@ -20,6 +20,8 @@ class Violation:
     """The settings concerned; the first is the one to change."""
     message: str
     hint: str = ""
+    public: str = ""
+    """The message without values, where it quotes some."""
 
 
 Rule = Callable[[Config], Iterator[Violation]]
@@ -61,6 +63,12 @@ def http_camera_is_usable(config: Config) -> Iterator[Violation]:
         yield from _readable("source.http.ca_file", camera.ca_file)
 
 
+def broker_host_is_usable(config: Config) -> Iterator[Violation]:
+    """The broker's name can be looked up."""
+    if problem := host_problem(config.mqtt.host):
+        yield Violation(("mqtt.host",), problem, "write a name or an address, without scheme and port")
+
+
 def sizes_agree(config: Config) -> Iterator[Violation]:
     """libcamera's `lores` stream cannot be larger than `main`."""
     camera = config.source.picamera2
@@ -92,11 +100,15 @@ def labels_can_appear(config: Config) -> Iterator[Violation]:
     for old, new in renamed.items():
         if not new or new == UNKNOWN:
             message = f"'{old}' cannot be renamed to '{new}'" + (", which is reserved" if new else "")
-            yield Violation(("labels.map",), message, "leave a label out of labels.allow to make it unknown")
+            hint = "leave a label out of labels.allow to make it unknown"
+            public = f"holds a name that cannot be used ({hint})"
+            yield Violation(("labels.map",), message, hint, public)
     for label in allow:
         if label in renamed and label not in renamed.values():
             message = f"'{label}' never appears: labels.map renames it to '{renamed[label]}'"
-            yield Violation(("labels.allow", "labels.map"), message, f"allow '{renamed[label]}'")
+            hint = f"allow '{renamed[label]}'"
+            public = "holds a label that never appears, since labels.map renames it"
+            yield Violation(("labels.allow", "labels.map"), message, hint, public)
 
 
 def credentials_are_complete(config: Config) -> Iterator[Violation]:
@@ -110,7 +122,8 @@ def credentials_are_complete(config: Config) -> Iterator[Violation]:
         yield Violation(("mqtt.username", given), f"must be set, since {given} is")
     # A bare name is a credential of the service, which a shell does not see.
     if mqtt.password_file and len(mqtt.password_file.parts) > 1:
-        yield from _readable("mqtt.password_file", mqtt.password_file)
+        # Where a file is meant, an owner in a hurry writes the password itself.
+        yield from _readable("mqtt.password_file", mqtt.password_file, is_shown=False)
 
 
 def tls_files_are_usable(config: Config) -> Iterator[Violation]:
@@ -135,6 +148,7 @@ RULES: tuple[Rule, ...] = (
     source_is_complete,
     rtsp_url_is_usable,
     http_camera_is_usable,
+    broker_host_is_usable,
     sizes_agree,
     ranges_agree,
     labels_can_appear,
@@ -153,16 +167,25 @@ def _required_path(
 ) -> Iterator[Violation]:
     if path is None:
         yield Violation((key, "source.type"), f"must be set, since source.type is {kind}")
-    elif not exists(path):
-        yield Violation((key,), f"{path} is not a {kind}" if path.exists() else f"{path} does not exist")
+    elif not _is_there(path, exists):
+        problem = f"is not a {kind}" if _is_there(path, Path.exists) else "does not exist"
+        yield Violation((key,), f"{path} {problem}", public=problem)
 
 
-def _readable(key: str, path: Path) -> Iterator[Violation]:
+def _readable(key: str, path: Path, *, is_shown: bool = True) -> Iterator[Violation]:
     try:
         with path.open("rb"):
             pass
     except OSError as error:
-        yield Violation((key,), f"{path} cannot be read: {error.strerror}")
+        problem = f"cannot be read: {error.strerror}"
+        yield Violation((key,), f"{path} {problem}" if is_shown else problem, public=problem)
+
+
+def _is_there(path: Path, exists: Callable[[Path], bool]) -> bool:
+    try:
+        return exists(path)
+    except OSError:  # a name that is too long, or a folder above it that we must not enter
+        return False
 
 
 def _holds_key(path: Path) -> bool:

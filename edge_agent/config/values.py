@@ -10,54 +10,74 @@ from typing import Any, Literal
 
 import yaml
 
+from edge_agent.config.characters import doubtful
+from edge_agent.config.document import ANCHORED, TAGGED, TAGGED_LOCALLY
 from edge_agent.config.setting import Setting
 from edge_agent.system.secret import Secret
 from edge_agent.system.suggest import did_you_mean
+from edge_agent.system.text import printable
 
 _YAML = "tag:yaml.org,2002:"
 _NULL, _BOOL, _INT, _FLOAT = _YAML + "null", _YAML + "bool", _YAML + "int", _YAML + "float"
-_PLAIN_TAGS = frozenset(
-    _YAML + name
-    for name in ("null", "bool", "int", "float", "str", "timestamp", "merge", "value", "seq", "map")
-)
 _BOOLS = yaml.SafeLoader.bool_values  # yes, no, on, off, true, false
 
 _WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
 _DECIMAL = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _WITH_UNIT = re.compile(r"([-+]?[0-9]+(?:\.[0-9]+)?) ?[A-Za-z%]+")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_COMMENT_WITHOUT_SPACE = re.compile(r"[ \t]+#[^\s#]")
 _LONGEST_SHOWN = 40
+_QUOTE = "put the text into quotes"
+_EXTRAS = {
+    TAGGED: ("tags such as !!binary are not supported", "remove the tag"),
+    TAGGED_LOCALLY: ("tags such as !name are not supported", f"{_QUOTE}, or remove the tag"),
+    ANCHORED: ("anchors (&name) are not supported", f"{_QUOTE}, or remove the anchor"),
+}
 
 
 class BadValueError(Exception):
     """A value does not fit its setting."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
+    def __init__(self, expected: str, hint: str = "", *, found: str = "", correction: str = "") -> None:
+        """`expected` and `hint` quote nothing of the file; `found` and `correction` do: they are for its
+        owner alone. `correction` takes the place of the hint."""
+        super().__init__(expected)
+        self.expected = expected
         self.hint = hint
+        self._found = found
+        self._correction = correction
+
+    @property
+    def message(self) -> str:
+        """For the owner: what was expected, and what was found."""
+        return f"{self.expected}, not {self._found}" if self._found else self.expected
+
+    @property
+    def full_hint(self) -> str:
+        """For the owner."""
+        return self._correction or self.hint
 
 
-def convert(node: yaml.Node, kind: Any, setting: Setting, base: Path) -> Any:
-    """Return the value of type `kind` that `node` holds; paths are taken relative to `base`.
+def convert(node: yaml.Node, text: str, kind: Any, setting: Setting, base: Path) -> Any:
+    """Return the value of type `kind` that `node`, of the document `text`, holds.
 
-    `kind` is bool, int, float, str, a Secret, Path, `Path | None` or a Literal of texts. Raises
-    BadValueError.
+    `kind` is bool, int, float, str, a Secret, Path, `Path | None` or a Literal of texts; paths are taken
+    relative to `base`. Raises BadValueError.
     """
-    if not has_plain_tag(node):
-        raise BadValueError("tags such as !!binary are not supported", "remove the tag")
+    refuse_extras(node)
     if typing.get_origin(kind) is Literal:
         return _choice(node, typing.get_args(kind))
     if kind is bool:
         return _boolean(node)
     if kind in (int, float):
         return within(_number(node, kind), setting)
-    return _text(node, kind, setting, base)
+    return _text(node, text, kind, setting, base)
 
 
-def has_plain_tag(node: yaml.Node) -> bool:
-    """False where the file asks for a type that settings do not have, for instance `!!python/object`."""
-    return node.tag in _PLAIN_TAGS
+def refuse_extras(node: yaml.Node) -> None:
+    """Raise BadValueError for what settings do not have: a tag such as `!!python/object`, or an anchor."""
+    if node.tag in _EXTRAS:
+        raise BadValueError(*_EXTRAS[node.tag])
 
 
 def is_null(node: yaml.Node) -> bool:
@@ -84,8 +104,7 @@ def found(node: yaml.Node) -> str:
 
 def shorten(text: str) -> str:
     """Cut a text from the file, and escape what cannot be printed, so that it fits one line of a message."""
-    visible = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:_LONGEST_SHOWN])
-    return visible + ("..." if len(text) > _LONGEST_SHOWN else "")
+    return printable(text[:_LONGEST_SHOWN]) + ("..." if len(text) > _LONGEST_SHOWN else "")
 
 
 def _choice(node: yaml.Node, choices: tuple[str, ...]) -> str:
@@ -94,7 +113,7 @@ def _choice(node: yaml.Node, choices: tuple[str, ...]) -> str:
         return str(node.value)
     word = node.value if isinstance(node, yaml.ScalarNode) else ""
     raise BadValueError(
-        f"must be one of {', '.join(choices)}, not {found(node)}", did_you_mean(word, choices)
+        f"must be one of {', '.join(choices)}", did_you_mean(word, choices), found=found(node)
     )
 
 
@@ -104,7 +123,7 @@ def _boolean(node: yaml.Node) -> bool:
     word = node.value if isinstance(node, yaml.ScalarNode) else ""
     quoted = isinstance(node, yaml.ScalarNode) and node.style and word.lower() in _BOOLS
     hint = "remove the quotes" if quoted else did_you_mean(word, _BOOLS)
-    raise BadValueError(f"must be true or false, not {found(node)}", hint)
+    raise BadValueError("must be true or false", hint, found=found(node))
 
 
 def _number(node: yaml.Node, kind: type) -> int | float:
@@ -112,19 +131,21 @@ def _number(node: yaml.Node, kind: type) -> int | float:
     written = node.value if isinstance(node, yaml.ScalarNode) and not node.style else ""
     if pattern.fullmatch(written) and math.isfinite(float(written)):
         return int(written) if kind is int else float(written)
-    raise BadValueError(f"must be {name}, not {found(node)}", _number_hint(node, pattern))
+    hint, correction = _number_hints(node, pattern)
+    raise BadValueError(f"must be {name}", hint, found=found(node), correction=correction)
 
 
-def _number_hint(node: yaml.Node, pattern: re.Pattern[str]) -> str:
+def _number_hints(node: yaml.Node, pattern: re.Pattern[str]) -> tuple[str, str]:
+    """A hint that quotes nothing, and the correct value, each empty where there is none."""
     if not isinstance(node, yaml.ScalarNode):
-        return ""
+        return "", ""
     if node.style and pattern.fullmatch(node.value):
-        return "remove the quotes"
+        return "remove the quotes", ""
     if (with_unit := _WITH_UNIT.fullmatch(node.value)) and pattern.fullmatch(with_unit[1]):
-        return f"write the number alone: {with_unit[1]}"
+        return "write the number alone", f"write the number alone: {with_unit[1]}"
     if "," in node.value and pattern.fullmatch(node.value.replace(",", ".")):
-        return f"write {node.value.replace(',', '.')}"
-    return "write a plain decimal number" if node.tag in (_INT, _FLOAT) else ""
+        return "write a point for the comma", f"write {node.value.replace(',', '.')}"
+    return ("write a plain decimal number" if node.tag in (_INT, _FLOAT) else ""), ""
 
 
 def within(number: int | float, setting: Setting) -> int | float:
@@ -132,7 +153,7 @@ def within(number: int | float, setting: Setting) -> int | float:
     low, high = setting.at_least, setting.at_most
     if (low is None or number >= low) and (high is None or number <= high):
         return number
-    raise BadValueError(f"must be {limits(setting)}, not {number}")
+    raise BadValueError(f"must be {limits(setting)}", found=str(number))
 
 
 def limits(setting: Setting) -> str:
@@ -149,19 +170,48 @@ def _plain(number: float) -> str:
     return str(int(number)) if number == int(number) else str(number)
 
 
-def _text(node: yaml.Node, kind: Any, setting: Setting, base: Path) -> str | Path | None:
+def _text(node: yaml.Node, text: str, kind: Any, setting: Setting, base: Path) -> str | Path | None:
     if not isinstance(node, yaml.ScalarNode):
-        raise BadValueError(f"must be a text, not {found(node)}")
+        hint = _QUOTE if getattr(node, "flow_style", False) else ""
+        raise BadValueError("must be a text", hint, found=found(node))
+    _refuse_misread(node, text)
     # Take the text as written: `0123`, `1.10` and `on` are fine passwords and names.
-    text = "" if is_null(node) else str(node.value)
-    if _CONTROL.search(text):
-        raise BadValueError("must not hold line breaks or control characters")
-    if setting.pattern is not None and not re.fullmatch(setting.pattern, text):
-        shown = "" if issubclass(kind, Secret) else f", not {found(node)}"
-        raise BadValueError(f"must be {setting.pattern_help}{shown}")
-    if kind == Path | None:
-        return _path(text, setting, base) if text else None
-    return _path(text, setting, base) if kind is Path else kind(text)
+    value = "" if is_null(node) else str(node.value)
+    if _CONTROL.search(value):
+        hint = "in double quotes, \\ begins an escape: use single quotes" if node.style == '"' else ""
+        raise BadValueError("must not hold line breaks or control characters", hint)
+    is_path = kind in (Path, Path | None)
+    problem, hint = doubtful(value, is_technical=is_path or setting.pattern is not None)
+    if problem:
+        raise BadValueError(problem, hint)
+    if setting.pattern is not None and not re.fullmatch(setting.pattern, value):
+        raise BadValueError(
+            f"must be {setting.pattern_help}", found="" if issubclass(kind, Secret) else found(node)
+        )
+    if is_path and not value and kind != Path:
+        return None
+    return _path(value, setting, base) if is_path else kind(value)
+
+
+def _refuse_misread(node: yaml.ScalarNode, text: str) -> None:
+    """Refuse a text that YAML reads differently from what its owner sees in the file."""
+    if node.style in ("|", ">") and not node.value:
+        raise BadValueError(f"is empty: YAML takes {node.style} for the beginning of a longer text", _QUOTE)
+    if node.style is not None:
+        return
+    behind = text[node.end_mark.index :].partition("\n")[0]
+    if not node.value and behind.lstrip().startswith("#"):
+        raise BadValueError(
+            "is empty: YAML takes everything from # on for a comment",
+            f'{_QUOTE}; or write "" for none, with the comment behind it',
+        )
+    if node.value and _COMMENT_WITHOUT_SPACE.match(behind):
+        raise BadValueError(
+            "ends before the #: YAML takes the rest of the line for a comment",
+            f"{_QUOTE}; or write a space behind the # of a comment",
+        )
+    if node.start_mark.line != node.end_mark.line:
+        raise BadValueError("goes on in the next line", f"{_QUOTE}, or indent the next line like this one")
 
 
 def _path(text: str, setting: Setting, base: Path) -> Path:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
-def closest(word: str, known: Iterable[str], most: int = 1) -> list[str]:
+def closest(word: str, known: Iterable[str], most: int = 1, at_least: float = 0.6) -> list[str]:
     """Return the known words that `word` may stand for, the closest first and `most` at the most.
 
-    Upper case, and `-` or a space for `_`, make no difference.
+    `at_least`: how similar they must be, 0 to 1. Upper case, and `-` or a space for `_`, make no difference.
     """
     from difflib import get_close_matches  # only where there is an error: the running agent never loads it
 
     by_form = {_form(name): name for name in known}
-    return [by_form[form] for form in get_close_matches(_form(word), by_form, n=most)]
+    return [by_form[form] for form in get_close_matches(_form(word), by_form, n=most, cutoff=at_least)]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from hypothesis import strategies as st
 
+from edge_agent.config.characters import doubtful
 from edge_agent.config.rules import RULES
 from edge_agent.config.schema import Config
 from edge_agent.config.tree import Leaf, leaves
@@ -18,7 +19,7 @@ LEAVES = {leaf.key: leaf for leaf in leaves(Config())}
 
 # A setting may hold anything that an owner can type and see.
 _CHARACTERS = st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"])
-_TEXTS = st.text(_CHARACTERS, max_size=20)
+_TEXTS = st.text(_CHARACTERS, max_size=20).filter(lambda text: doubtful(text, is_technical=False)[0] == "")
 
 
 def values(leaf: Leaf) -> st.SearchStrategy[Any]:
@@ -50,8 +51,11 @@ def _scalars(kind: Any, leaf: Leaf) -> st.SearchStrategy[Any]:
         scheme = leaf.key.split(".")[1]
         urls = ("", f"{scheme}://camera/live", f"{scheme}s://me:secret@10.0.0.2:8554/a?b=c")
         return st.sampled_from(urls).map(kind)
+    if leaf.key == "mqtt.host":
+        return st.sampled_from(("broker", "broker.home.", "10.0.0.2", "fe80::1", "bücher.example", "東京"))
     if declared.pattern is not None:
-        return st.from_regex(declared.pattern, fullmatch=True, alphabet=_CHARACTERS).map(kind)
+        matching = st.from_regex(declared.pattern, fullmatch=True, alphabet=_CHARACTERS)
+        return matching.filter(lambda text: doubtful(text, is_technical=True)[0] == "").map(kind)
     return _TEXTS.map(kind)
 
 

@@ -27,6 +27,8 @@ CONTROL = "must not hold line breaks or control characters"
 TAGS = "tags such as !!binary are not supported"
 TOPIC = "must be a topic without +, # or $, and no / at its ends"
 HOST = "must be a name or address, without scheme and port"
+QUOTE = "put the text into quotes"
+ESCAPES = "in double quotes, \\ begins an escape: use single quotes"
 PLAIN = "write a plain decimal number"
 
 
@@ -151,9 +153,13 @@ memory:
 def test_the_message_is_one_line_for_each_problem() -> None:
     with pytest.raises(InvalidConfigError) as caught:
         parse("log: {levl: debug}\nmemory: {budget_mb: 8}", NAME)
-    assert str(caught.value).splitlines() == [
+    assert caught.value.details.splitlines() == [
         "edge-agent.yaml:1: log.levl: is not a setting (did you mean 'level'?)",
         "edge-agent.yaml:2: memory.budget_mb: must be 32 to 65536, not 8",
+    ]
+    assert str(caught.value).splitlines() == [
+        "edge-agent.yaml:1: log.levl: is not a setting (did you mean 'level'?)",
+        "edge-agent.yaml:2: memory.budget_mb: must be 32 to 65536",
     ]
     assert caught.value.summary == f"{str(caught.value).splitlines()[0]}, and 1 more"
     assert caught.value.exit_code == 2
@@ -205,10 +211,10 @@ def test_an_unknown_setting_names_the_one_that_was_meant(text: str, key: str, hi
         ("source: {fps: -1}", "must be 0 to 120, not -1.0", ""),
         ("source: {picamera2: {camera: -1}}", "must be at least 0, not -1", ""),
         ("device_id: a b", "must be at most 64 letters, digits, _ and -, not the text 'a b'", ""),
-        ("device_id: [a]", "must be a text, not a list", ""),
+        ("device_id: [a]", "must be a text, not a list", QUOTE),
         ("device_id: 'a\n\n  b'", CONTROL, ""),
-        ('device_id: "\\0"', CONTROL, ""),
-        ('device_id: "\\ud800"', CONTROL, ""),
+        ('device_id: "\\0"', CONTROL, ESCAPES),
+        ('device_id: "\\ud800"', CONTROL, ESCAPES),
         ("device_id: !!binary aGk=", TAGS, "remove the tag"),
         ("device_id: !!python/object:os.system x", TAGS, "remove the tag"),
         ("mqtt: {base_topic: a/#}", f"{TOPIC}, not the text 'a/#'", ""),
@@ -221,7 +227,7 @@ def test_an_unknown_setting_names_the_one_that_was_meant(text: str, key: str, hi
         ("labels: {allow: cat}", "must be a list, not the text 'cat'", "write [one, two], or [] for none"),
         ("labels: {map: [a]}", "must be pairs, not a list", "write {this: that}, or {} for none"),
         ("mqtt: 5", "must be a section of settings, not the number 5", ""),
-        ("mqtt: !!set {host}", "must be a section of settings, not a section", ""),
+        ("mqtt: !!set {host}", TAGS, "remove the tag"),
     ],
 )
 def test_a_message_says_which_value_was_expected_and_which_was_found(
@@ -357,6 +363,8 @@ def _survives(text: str) -> None:
     lines = len(text.splitlines()) + 1
     assert all(0 <= found.line <= lines for found in result.problems)
     assert len(str(result).splitlines()) == len(result.problems) > 0
+    assert len(result.details.splitlines()) == len(result.problems)
+    assert result.details.isascii() or all(line.isprintable() for line in result.details.splitlines())
 
 
 def _parsed_or_error(text: str) -> Config | InvalidConfigError:

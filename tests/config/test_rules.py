@@ -173,7 +173,8 @@ def test_an_rtsp_url_of_nothing_else_is_refused(write: Write) -> None:
 
 def test_a_password_file_must_be_readable(write: Write, tmp_path: Path) -> None:
     text = "mqtt: {username: me, password_file: ./secret}"
-    assert only(problems(write(text))).message.endswith("secret cannot be read: No such file or directory")
+    # The file is not named: a hasty owner writes the password itself here.
+    assert only(problems(write(text))).message == "cannot be read: No such file or directory"
     (tmp_path / "secret").write_text("hunter2")
     assert load(write(text)).mqtt.password_file == tmp_path / "secret"
 
