@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from edge_agent.config.render import shown
 from edge_agent.config.schema import Config
 from edge_agent.config.setting import Apply
 from edge_agent.config.tree import Leaf, leaves
+from edge_agent.system.text import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,27 @@ def diff(old: Config, new: Config) -> Changes:
             if before.value != after.value
         )
     )
+
+
+def without_values(message: str, config: Config, changes: Changes) -> str:
+    """Mask what `message` quotes of the changed settings of `config`: any may be a misplaced password."""
+    changed = {change.key for change in changes}
+    texts = {text for leaf in leaves(config) if leaf.key in changed for text in _texts(leaf)}
+    for text in sorted(texts, key=len, reverse=True):
+        for written in (text, repr(text)[1:-1], printable(text)):
+            message = re.sub(rf"(?<!\w){re.escape(written)}(?!\w)", "***", message)
+    return message
+
+
+def _texts(leaf: Leaf) -> Iterator[str]:
+    """The texts of a setting that its owner chose."""
+    if typing.get_origin(leaf.kind) is Literal:
+        return
+    value = leaf.value
+    texts = (*value, *value.values()) if isinstance(value, dict) else value
+    for text in texts if isinstance(texts, tuple) else (texts,):
+        if isinstance(text, str | Path) and str(text):
+            yield str(text)
 
 
 def _apply(leaf: Leaf, used_sources: set[str]) -> Apply:

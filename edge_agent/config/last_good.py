@@ -10,7 +10,7 @@ from edge_agent.config.loader import parse
 from edge_agent.config.problem import InvalidConfigError
 from edge_agent.config.schema import Config
 from edge_agent.system.files import write_atomic
-from edge_agent.system.log import say
+from edge_agent.system.log import say, say_defect
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,6 +28,9 @@ class LastGood:
             return self._parse(read_text(self._copy))
         except InvalidConfigError:
             return None
+        except Exception as error:
+            say_defect(_LOG, "reading the last good configuration has failed unexpectedly", error)
+            return None
 
     def keep(self, config: Config) -> None:
         """Copy the file, provided that it means `config`. A copy that is the same is left as it is.
@@ -39,6 +42,9 @@ class LastGood:
             if self._parse(text) != config:
                 return
         except InvalidConfigError:
+            return
+        except Exception as error:
+            say_defect(_LOG, "reading the good configuration again has failed unexpectedly", error)
             return
         try:
             if not self._copy.exists() or self._copy.read_text(encoding="utf-8") != text:

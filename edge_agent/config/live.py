@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_agent.config.changes import Changes, diff
+from edge_agent.config.changes import Changes, diff, without_values
 from edge_agent.config.loader import load
 from edge_agent.config.override import overridden
-from edge_agent.config.problem import InvalidConfigError, Problem
+from edge_agent.config.problem import InvalidConfigError, Problem, defect, in_public
 from edge_agent.config.schema import Config
 from edge_agent.errors import EdgeAgentError
+from edge_agent.system.log import say_defect
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +74,20 @@ class LiveConfig:
         return self._error
 
     def reload(self) -> ReloadResult:
-        """Read the file again, and make it the current configuration if it is good."""
+        """Read the file again, and make it the current configuration if it is good. Never raises."""
         try:
             config = self._read(self._path)
             changes = diff(self._current, config)
-            self._veto(config, changes)
         except InvalidConfigError as error:
             return self._refuse(error)
+        except Exception as error:
+            return self._refuse_for_defect(error)
+        try:
+            self._veto(config, changes)
         except EdgeAgentError as error:
-            return self._refuse(InvalidConfigError(str(self._path), (Problem(0, 0, "", str(error)),)))
+            return self._refuse(self._vetoed(config, changes, str(error)))
+        except Exception as error:
+            return self._refuse_for_defect(error)
         self._current = config
         self._error = None
         return Accepted(config, changes)
@@ -87,9 +96,30 @@ class LiveConfig:
         """Change settings, by their dotted names, until the file is read again. Raises ConfigError."""
         config = overridden(self._current, settings)
         changes = diff(self._current, config)
-        self._veto(config, changes)
+        try:
+            self._veto(config, changes)
+        except EdgeAgentError:
+            raise
+        except Exception as error:
+            raise self._refuse_for_defect(error).error from None
         self._current = config
         return Accepted(config, changes)
+
+    def revert(self, config: Config, error: Exception) -> InvalidConfigError:
+        """Go back to `config`, since the one in force could not be applied; returns what to say of that."""
+        self._current = config
+        return self._refuse_for_defect(error).error
+
+    def _vetoed(self, config: Config, changes: Changes, reason: str) -> InvalidConfigError:
+        """Log the reason, without the values that it may quote; in public, name the settings alone."""
+        masked = without_values(reason, config, changes)
+        _LOG.error("the agent could not run with the edited configuration: %s", masked)
+        public = in_public(changes.describe(), "the agent could not run with that", "its log says why")
+        return InvalidConfigError(str(self._path), (Problem(0, 0, "", masked, public=public),))
+
+    def _refuse_for_defect(self, error: Exception) -> Refused:
+        say_defect(_LOG, "taking over the edited configuration has failed unexpectedly", error)
+        return self._refuse(defect(str(self._path)))
 
     def _refuse(self, error: InvalidConfigError) -> Refused:
         self._error = error

@@ -117,7 +117,7 @@ def run_agent(
             frames, model, rules, link, numbers.next, last_label, clock, gate, max_frames=max_frames
         )
 
-        live = LiveConfig(config_file, config, _veto(loop, environment), error=refused)
+        live = LiveConfig(config_file, config, _veto(loop, environment, new_source), error=refused)
         steps = possible_steps(config, model)
         monitor = BudgetMonitor(budget_policy(config.memory), steps, clock.monotonic_s())
         guard = MemoryGuard(monitor, trimmer, Degradation(loop, capture, lambda: live.config, new_source))
@@ -199,10 +199,13 @@ def _load_within_budget(
     return model
 
 
-def _veto(loop: InferenceLoop, environment: Mapping[str, str]) -> Veto:
+def _veto(
+    loop: InferenceLoop, environment: Mapping[str, str], make_source: Callable[[SourceConfig], Source]
+) -> Veto:
     """Refuse a configuration that is valid, but that this agent, or the next one, could not run with."""
 
     def veto(config: Config, changes: Changes) -> None:
+        make_source(config.source)  # which opens nothing
         if Apply.RESTART in changes.kinds:
             artifact = read_sidecar(config.model.path)
             choose_here(artifact, config.model, config.memory, environment)

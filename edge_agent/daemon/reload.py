@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from edge_agent.config.changes import Changes
@@ -54,9 +55,10 @@ class Reloader:
 
     def reload(self) -> Reloaded:
         """Take over the edited configuration. Raises InvalidConfigError when it is refused, whole."""
+        before = self.live.config
         self.service.reloading()
         try:
-            return self._take_over(self.live.reload())
+            return self._take_over(self.live.reload(), before)
         finally:
             self.report.publish_info()
             self.service.reloaded()
@@ -70,10 +72,11 @@ class Reloader:
 
     def override(self, settings: Mapping[str, float]) -> Reloaded:
         """Change settings until the file is read again. Raises ConfigError."""
+        before = self.live.config
         accepted = self.live.override(settings)
         if accepted.changes:
             say(_LOG, logging.INFO, "settings changed on request", settings=accepted.changes.describe())
-            self._apply(accepted.config, accepted.changes)
+            self._apply_whole(accepted.config, accepted.changes, before)
         self.report.publish_info()
         return Reloaded(tuple(change.key for change in accepted.changes), restarts=False)
 
@@ -82,16 +85,25 @@ class Reloader:
         if self.last_good:
             self.last_good.keep(self.live.config)
 
-    def _take_over(self, result: ReloadResult) -> Reloaded:
+    def _take_over(self, result: ReloadResult, before: Config) -> Reloaded:
         if isinstance(result, Refused):
             raise result.error
         changes = result.changes
         if changes:
             say(_LOG, logging.INFO, "configuration changed", settings=changes.describe())
-            self._apply(result.config, changes)
+            self._apply_whole(result.config, changes, before)
             if self.service.is_ready and not self.restart.is_wanted:
                 self.keep_good()
         return Reloaded(tuple(change.key for change in changes), self.restart.is_wanted)
+
+    def _apply_whole(self, config: Config, changes: Changes, before: Config) -> None:
+        """Apply the changes, or none of them. Raises InvalidConfigError."""
+        try:
+            self._apply(config, changes)
+        except Exception as error:
+            with suppress(Exception):
+                self._apply(before, changes)
+            raise self.live.revert(before, error) from None
 
     def _apply(self, config: Config, changes: Changes) -> None:
         if Apply.RESTART in changes.kinds:
@@ -99,9 +111,10 @@ class Reloader:
             self.restart.want(f"the configuration changed: {', '.join(needing)}")
             return
         config = reduced(config, self.guard.monitor.steps_taken)
+        source = self.make_source(config.source) if Apply.SOURCE in changes.kinds else None
         self._apply_live(config, changes)
-        if Apply.SOURCE in changes.kinds:
-            self.capture.use_source(self.make_source(config.source))
+        if source is not None:
+            self.capture.use_source(source)
         if Apply.BROKER in changes.kinds:
             self.link.reconnect(config)
 

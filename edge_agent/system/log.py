@@ -32,6 +32,15 @@ def say(logger: logging.Logger, level: int, message: str, /, **fields: object) -
         logger.log(level, "%s", message, extra={"fields": fields}, stacklevel=2)
 
 
+def say_defect(logger: logging.Logger, message: str, error: Exception) -> None:
+    """Log `message`, the kind of an unexpected `error`, and where it was raised.
+
+    The text of the error is left out, since it may repeat what was being read: a password, for instance.
+    """
+    shown = RuntimeError(f"{type(error).__name__}, whose text is not shown here: it may hold a secret")
+    logger.error("%s", message, exc_info=(RuntimeError, shown, error.__traceback__))
+
+
 def setup(
     level: str = "info",
     format: str = "auto",

@@ -74,7 +74,9 @@ def test_a_file_that_is_gone_or_emptied_leaves_the_agent_as_it_is(
     assert live.config.device_id == "pi"
 
 
-def test_a_valid_edit_that_the_agent_could_not_run_with_is_refused(write: Write) -> None:
+def test_a_valid_edit_that_the_agent_could_not_run_with_is_refused(
+    write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
     path = write("device_id: pi\nmodel: {path: /srv/a}")
 
     def veto(config: Config, changes: Changes) -> None:
@@ -85,5 +87,8 @@ def test_a_valid_edit_that_the_agent_could_not_run_with_is_refused(write: Write)
     write("device_id: pi\nmodel: {path: /srv/b}")
     result = live.reload()
     assert isinstance(result, Refused)
-    assert result.error.summary == f"{path}: /srv/b: no model there"
+    assert result.error.summary == (
+        f"{path}: model.path: the agent could not run with that (its log says why)"
+    )
+    assert "could not run with the edited configuration: ***: no model there" in caplog.text
     assert live.config.model.path == Path("/srv/a")
