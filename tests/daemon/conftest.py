@@ -16,6 +16,7 @@ from edge_agent.tools.demo.bundled import PICTURES_DIR
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.daemon.helpers import DEVICE, receive
 from tests.daemon.process import Daemon, merged
+from tests.installed import has_xnnpack
 from tests.mqtt.brokers import HOST, Mosquitto
 
 StartDaemon = Callable[..., Daemon]
@@ -58,7 +59,12 @@ def settings(lite0: Artifact, broker: Mosquitto) -> dict[str, Any]:
 
 @pytest.fixture
 def start(tmp_path: Path, settings: dict[str, Any]) -> Iterator[StartDaemon]:
-    """Starts a daemon with the settings and the changes given; all are killed at the end."""
+    """Starts a daemon with the settings and the changes given; all are killed at the end.
+
+    Skips the test where there is no libXNNPACK: memory and times are those of the lean engine.
+    """
+    if not has_xnnpack():
+        pytest.skip("libXNNPACK is not installed")
     daemons: list[Daemon] = []
 
     def start_daemon(*arguments: str, program: tuple[str, ...] = (), **changes: Any) -> Daemon:
