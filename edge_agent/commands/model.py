@@ -19,7 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from edge_agent.errors import EXIT_FAILURE, EXIT_OK, ArtifactError, UsageError
-from edge_agent.model.sidecar import SIDECAR_NAME, Activation, Artifact, FileRole, open_role, read_sidecar
+from edge_agent.model.sidecar import (
+    SIDECAR_NAME,
+    Activation,
+    Artifact,
+    FileRole,
+    Preprocessing,
+    open_role,
+    read_sidecar,
+)
 from edge_agent.system.privileges import become_owner_of
 from edge_agent.system.text import printable
 
@@ -85,7 +93,8 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
         "--weights",
         metavar="FILE",
         type=Path,
-        help="a state dict written by torch.save (default: the architecture's own ImageNet weights)",
+        help="a state dict or checkpoint written by torch.save, or TorchScript (default: the architecture's"
+        " own ImageNet weights)",
     )
     parser.add_argument(
         "--labels",
@@ -100,6 +109,7 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
         help="how scores become probabilities: softmax for classes of which one is right (default), sigmoid"
         " for a network of one output, or where several labels may be right",
     )
+    _add_input(parser)
     parser.add_argument("--name", default="", help="the model's name (default: its architecture)")
     parser.add_argument(
         "--output",
@@ -109,6 +119,24 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
         help="the model directory; an older model there is replaced once the new one is complete",
     )
     parser.add_argument("--json", action="store_true", help="print the sidecar as JSON at the end")
+
+
+def _add_input(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "the pictures that the network was trained on (default: as for its ImageNet weights)"
+    )
+    group.add_argument("--size", metavar="N", type=int, help="side of the square that it takes, in pixels")
+    group.add_argument(
+        "--resize", metavar="N", type=int, help="what the shorter side is resized to before the cut"
+    )
+    group.add_argument(
+        "--mean", metavar="X", type=float, nargs="+", help="of pixels from 0 to 1: three numbers, or one"
+    )
+    group.add_argument("--std", metavar="X", type=float, nargs="+", help="the same for the deviation")
+    group.add_argument(
+        "--squash", action="store_true", help="both sides are resized, so that nothing is cut off"
+    )
+    group.add_argument("--grey", action="store_true", help="without colours")
 
 
 def _add_info(parser: argparse.ArgumentParser) -> None:
@@ -138,6 +166,7 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
 
 def _build(args: argparse.Namespace) -> int:
     from edge_agent.tools.builder.build import BuildOptions, build
+    from edge_agent.tools.builder.input_options import InputOptions
 
     if line := become_owner_of(args.output):
         _report(line)
@@ -148,6 +177,14 @@ def _build(args: argparse.Namespace) -> int:
         labels=args.labels,
         name=args.name,
         activation=args.activation,
+        taken=InputOptions(
+            size=args.size,
+            resize=args.resize,
+            mean=args.mean and tuple(args.mean),
+            std=args.std and tuple(args.std),
+            squash=args.squash,
+            grey=args.grey,
+        ),
     )
     artifact = build(options, _report)
     if args.json:
@@ -187,7 +224,7 @@ def _print_info(artifact: Artifact) -> None:
         ("architecture", sidecar.arch),
         ("weights", f"{sidecar.weights.source}, sha256 {sidecar.weights.sha256}"),
         ("built", f"{sidecar.created} with torch {sidecar.torch_version}"),
-        ("input", f"{seen.crop} x {seen.crop} pixels, cut from {seen.resize} ({seen.interpolation})"),
+        ("input", f"{seen.crop} x {seen.crop} pixels, cut from {_resized(seen)} ({seen.interpolation})"),
         ("normalised", f"mean {_numbers(seen.mean)}, std {_numbers(seen.std)}"),
         (
             "labels",
@@ -204,6 +241,11 @@ def _print_info(artifact: Artifact) -> None:
         rows.append(("no xnnpack", sidecar.not_lowered))
     for label, value in rows:
         print(f"{label:<17} {printable(value)}")
+
+
+def _resized(seen: Preprocessing) -> str:
+    size = f"{seen.resize} x {seen.resize}, squashed" if seen.squash else f"{seen.resize}"
+    return f"{size}, grey" if seen.grey else size
 
 
 def _has_more(labels: tuple[str, ...]) -> bool:

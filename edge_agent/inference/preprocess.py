@@ -14,7 +14,9 @@ _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.B
 
 
 class Preprocessor:
-    """torchvision's evaluation transform (Resize, CenterCrop, ToTensor, Normalize) without torchvision.
+    """torchvision's evaluation transform without torchvision: Resize, CenterCrop, ToTensor, Normalize.
+
+    With `squash` Resize is given both sides; with `grey` there is a Grayscale of three channels.
 
     The centre crop of a resized picture is the resized image of a box of the original, so one resize makes
     it: Pillow's antialiased one, which is also the one that torchvision applies to PIL pictures. Used by one
@@ -38,10 +40,12 @@ class Preprocessor:
         overwrites.
         """
         height, width = pixels.shape[:2]
-        box = source_box(width, height, self._preprocessing.resize, self._preprocessing.crop)
-        size = (self._preprocessing.crop, self._preprocessing.crop)
+        wanted = self._preprocessing
+        box = source_box(width, height, wanted.resize, wanted.crop, squash=wanted.squash)
+        size = (wanted.crop, wanted.crop)
         cropped = Image.fromarray(pixels).resize(size, self._filter, box=box.as_tuple())
-        np.multiply(np.asarray(cropped), self._scale, out=self._tensor[0])
+        seen = np.asarray(cropped.convert("L"))[:, :, np.newaxis] if wanted.grey else np.asarray(cropped)
+        np.multiply(seen, self._scale, out=self._tensor[0])
         np.add(self._tensor, self._shift, out=self._tensor)
         return self._tensor
 
@@ -59,15 +63,17 @@ class Box:
         return (self.left, self.top, self.right, self.bottom)
 
 
-def source_box(width: int, height: int, resize: int, crop: int) -> Box:
+def source_box(width: int, height: int, resize: int, crop: int, *, squash: bool = False) -> Box:
     """Return the part of a `width` x `height` picture that is left after Resize(resize), CenterCrop(crop).
+
+    With `squash` it is Resize((resize, resize)).
 
     Rounds as torchvision does: the longer side to int(resize * longer / shorter), the crop's corner to
     int(round((side - crop) / 2)). Needs crop <= resize.
     """
     shorter = min(width, height)
-    resized_width = int(resize * width / shorter)
-    resized_height = int(resize * height / shorter)
+    resized_width = resize if squash else int(resize * width / shorter)
+    resized_height = resize if squash else int(resize * height / shorter)
     left, right = _cropped_span(width, resized_width, crop)
     top, bottom = _cropped_span(height, resized_height, crop)
     return Box(left, top, right, bottom)

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ from edge_agent.model.sidecar import SIDECAR_NAME, Artifact, open_role, role_of
 
 if TYPE_CHECKING:
     import torch
+
+_LARGEST_PROGRAM_BYTES = 32 << 20
 
 
 class TorchScriptEngine:
@@ -168,9 +171,28 @@ def deprecation_unmentioned() -> Iterator[None]:
         yield
 
 
+def check_archive(path: Path) -> None:
+    """Check that a file of torch does not unfold to much more than its size. Raises ArtifactError.
+
+    torch stores weights as they are and packs nothing but the program, which is small.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+        size = path.stat().st_size
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise ArtifactError(f"{path}: not a TorchScript file: {error}") from error
+    unfolded = sum(entry.file_size for entry in entries)
+    if unfolded > size + _LARGEST_PROGRAM_BYTES:
+        raise ArtifactError(
+            f"{path}: unfolds to {unfolded / 1e6:.0f} MB from {size / 1e6:.1f} MB: no file that torch wrote"
+        )
+
+
 def _read(path: Path) -> torch.jit.ScriptModule:
     import torch
 
+    check_archive(path)
     try:
         with deprecation_unmentioned():
             module: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]

@@ -68,8 +68,9 @@ Rgb = Annotated[
 class Preprocessing:
     """The numbers of torchvision's evaluation transform, which makes the network's input of a picture.
 
-    The shorter side is resized to `resize` (antialiased), the centre `crop` x `crop` is cut out, and each
-    channel of a pixel scaled to 0..1 becomes (value - mean) / std.
+    The shorter side, or with `squash` each of them, is resized to `resize` (antialiased), the centre `crop` x
+    `crop` is cut out, with `grey` its luminance fills all three channels, and each channel of a pixel scaled
+    to 0..1 becomes (value - mean) / std.
     """
 
     resize: Annotated[int, between(1, 2 * LARGEST_CROP)]
@@ -79,6 +80,8 @@ class Preprocessing:
     interpolation: Annotated[Literal["bilinear", "bicubic"], Rule(bool, "expected bilinear or bicubic")] = (
         "bilinear"
     )
+    squash: bool = False
+    grey: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +192,8 @@ def write_sidecar(directory: Path, sidecar: Sidecar) -> None:
 
 def _format_of(sidecar: Sidecar) -> int:
     """The oldest format that says all of it, so that an older edge-agent reads what it can run."""
-    return SIDECAR_FORMAT if sidecar.activation != "softmax" else 1
+    seen = sidecar.preprocessing
+    return SIDECAR_FORMAT if seen.squash or seen.grey or sidecar.activation != "softmax" else 1
 
 
 def _no_such_role(artifact: Artifact, role: str) -> str:

@@ -148,3 +148,31 @@ def test_every_size_is_accepted_by_pillow(width: int, height: int) -> None:
     pixels = np.full((height, width, 3), 77, np.uint8)
     tensor = Preprocessor(IMAGENET)(pixels)
     np.testing.assert_allclose(tensor[0, :, :, 0], (77 / 255 - MEAN[0]) / STD[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(("width", "height"), [(640, 480), (333, 500), (97, 61), (224, 224)])
+@pytest.mark.parametrize(("resize", "crop"), [(224, 224), (256, 224), (96, 96)])
+@pytest.mark.parametrize("grey", [False, True])
+def test_squashed_and_grey_pictures_become_what_torchvision_makes_of_them(
+    width: int, height: int, resize: int, crop: int, *, grey: bool
+) -> None:
+    try:
+        from torchvision import transforms
+    except (ImportError, RuntimeError) as error:
+        pytest.skip(f"torchvision cannot be imported here: {error}")
+    steps = [transforms.Resize((resize, resize)), transforms.CenterCrop(crop)]
+    steps += [transforms.Grayscale(3)] if grey else []
+    steps += [transforms.ToTensor(), transforms.Normalize((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))]
+    pixels = picture_of_noise(width, height)
+    tensor: Any = transforms.Compose(steps)(Image.fromarray(pixels))
+    wanted = Preprocessing(resize, crop, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), squash=True, grey=grey)
+    difference = np.abs(Preprocessor(wanted)(pixels)[0] - tensor.permute(1, 2, 0).numpy())
+    assert difference.max() <= 1.01 / 255 / 0.2
+
+
+def test_a_grey_picture_keeps_the_crop_of_a_colourful_one() -> None:
+    pixels = picture_of_noise(320, 240)
+    grey = Preprocessor(Preprocessing(256, 224, (0.0,) * 3, (1.0,) * 3, grey=True))(pixels)
+    colours = Preprocessor(Preprocessing(256, 224, (0.0,) * 3, (1.0,) * 3))(pixels)
+    assert (grey[0] == grey[0, :, :, :1]).all()
+    np.testing.assert_allclose(grey[0, :, :, 0], colours[0] @ [0.299, 0.587, 0.114], atol=1.01 / 255)

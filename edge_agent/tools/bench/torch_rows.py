@@ -99,13 +99,13 @@ def weights_file(sidecar: Sidecar, given: Path | None) -> Path | None:
 
 def _network(task: Task) -> nn.Module:
     from edge_agent.tools.builder.architectures import find_architecture
-    from edge_agent.tools.builder.state_dict import load_into, read_state_dict
+    from edge_agent.tools.builder.eager import fit
 
     sidecar = read_sidecar(Path(task.model)).sidecar
-    network = find_architecture(sidecar.arch).make(len(sidecar.labels)).eval()
+    architecture = find_architecture(sidecar.arch, sidecar.preprocessing.crop)
     if weights := task.options.get("weights"):
-        load_into(network, read_state_dict(Path(weights)), Path(weights))
-    return network
+        return fit(architecture, Path(weights), lambda _line: None).module
+    return architecture.make(len(sidecar.labels)).eval()
 
 
 def _use_threads(task: Task) -> int:

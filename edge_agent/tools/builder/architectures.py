@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -14,18 +14,20 @@ from typing import TYPE_CHECKING, Any, cast
 from edge_agent.errors import ModelError
 from edge_agent.model.sidecar import Preprocessing
 from edge_agent.system.suggest import closest
+from edge_agent.system.text import printable
 from edge_agent.tools.builder.pretrained import Pretrained, WeightsUnavailable
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 EFFICIENTNET_LITE0 = "efficientnet_lite0"
 
-# These two are built with their auxiliary heads, which their published weights contain, and with the input
-# transform that goes with those weights; in eval mode the heads are not run.
-_INCEPTION_OPTIONS = {"aux_logits": True, "transform_input": True, "init_weights": False}
+# These two have auxiliary heads, which serve training alone, and an input transform that goes with their
+# published weights and with those that were fine-tuned from them.
+_INCEPTION_OPTIONS = {"aux_logits": False, "transform_input": True, "init_weights": False}
 _OPTIONS: dict[str, dict[str, bool]] = {"googlenet": _INCEPTION_OPTIONS, "inception_v3": _INCEPTION_OPTIONS}
 
+_AUXILIARY_HEADS = ("aux1.", "aux2.", "AuxLogits.")
 _UNLIKELY_COUNT = 1009  # a prime: no layer is that wide by design
 
 
@@ -41,8 +43,8 @@ class Architecture:
     """Makes it with random weights, for a number of classes."""
 
 
-def find_architecture(name: str) -> Architecture:
-    """Return the architecture of that name.
+def find_architecture(name: str, size: int | None = None) -> Architecture:
+    """Return the architecture of that name; where its layers depend on it, for pictures of `size` x `size`.
 
     Raises ModelError with a "did you mean" for an unknown name, and WeightsUnavailable when the package that
     it comes from is not installed.
@@ -55,27 +57,52 @@ def find_architecture(name: str) -> Architecture:
         close = closest(name, [*names, EFFICIENTNET_LITE0], most=3)
         hint = f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(names)}"
         raise ModelError(f"--arch {name}: no such architecture; {hint}")
-    return _torchvision(models, name)
+    return _torchvision(models, name, size)
 
 
-def class_count(architecture: Architecture, state: dict[str, Any]) -> int:
-    """Return how many classes the weights in a state dict are for.
+@dataclass(frozen=True, slots=True)
+class Blank:
+    """An architecture's network for a number of classes that nothing else in it has."""
 
-    The layers that depend on it are found by making the network for a count that nothing else in it has.
-    Raises ModelError when the state dict has none of them.
-    """
-    made = architecture.make(_UNLIKELY_COUNT).state_dict()
-    head = [key for key, tensor in made.items() if tensor.ndim > 0 and tensor.shape[0] == _UNLIKELY_COUNT]
-    for key in head:
+    name: str
+    network: nn.Module
+    last: str
+    """The module that the number of classes depends on, for instance `fc` or `classifier.6`."""
+
+    def class_count(self, state: Mapping[str, Tensor]) -> int:
+        """Return how many classes the weights in a state dict are for.
+
+        Raises ModelError where they are not this network's.
+        """
+        key = f"{self.last}.weight"
         if key in state and state[key].ndim > 0:
             return int(state[key].shape[0])
-    raise ModelError(
-        f"the weights are not {architecture.name}'s: they have no {head[0]}; --arch must name the network"
-        " that they were trained with"
+        root = f"{self.last.partition('.')[0]}."
+        there = [printable(name, 80) for name in state if name.startswith(root)][:5]
+        instead = f" but {', '.join(there)}, which no head of linear layers can be made of" if there else ""
+        raise ModelError(
+            f"the weights are not {self.name}'s: they have no {key}{instead}; --arch must name the network"
+            " that they were trained with"
+        )
+
+
+def make_blank(architecture: Architecture) -> Blank:
+    """Make the network without trained weights, and find its last layer."""
+    network = architecture.make(_UNLIKELY_COUNT)
+    last = next(
+        key
+        for key, tensor in network.state_dict().items()
+        if tensor.ndim > 0 and len(tensor) == _UNLIKELY_COUNT
     )
+    return Blank(architecture.name, network, last.rpartition(".")[0])
 
 
-def _torchvision(models: ModuleType, name: str) -> Architecture:
+def is_auxiliary(key: str) -> bool:
+    """Whether a weight belongs to a head that only training runs."""
+    return key.startswith(_AUXILIARY_HEADS)
+
+
+def _torchvision(models: ModuleType, name: str, size: int | None) -> Architecture:
     weights = models.get_model_weights(name).DEFAULT
     transform = weights.transforms()
     preprocessing = Preprocessing(
@@ -86,9 +113,17 @@ def _torchvision(models: ModuleType, name: str) -> Architecture:
         interpolation=transform.interpolation.value,
     )
 
+    options: dict[str, Any] = dict(_OPTIONS.get(name, {}))
+    if size is not None and name.startswith("vit_"):
+        options["image_size"] = size
+    if size is not None and name.startswith("maxvit_"):
+        options["input_size"] = (size, size)
+
     def make(classes: int) -> nn.Module:
-        made = models.get_model(name, weights=None, num_classes=classes, **_OPTIONS.get(name, {}))
-        return cast("nn.Module", made)
+        try:
+            return cast("nn.Module", models.get_model(name, weights=None, num_classes=classes, **options))
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(f"--arch {name} cannot be made for this --size: {error}") from error
 
     return Architecture(name, preprocessing, Pretrained(weights.name, url=weights.url), make)
 

@@ -31,6 +31,7 @@ from edge_agent.tools.builder import script
 from edge_agent.tools.builder.class_names import IMAGENET_CLASSES, imagenet_labels, read_labels
 from edge_agent.tools.builder.eager import Network, load_network
 from edge_agent.tools.builder.half_weights import store_weights_as_half
+from edge_agent.tools.builder.input_options import AS_FOR_IMAGENET, InputOptions
 from edge_agent.tools.builder.lowering.lower import LoweringError, lower
 from edge_agent.tools.builder.pretrained import WeightsUnavailable
 from edge_agent.tools.builder.staging import check_replaceable, staged
@@ -63,6 +64,8 @@ class BuildOptions:
     """The model's name in messages; empty for the architecture's name."""
     activation: Activation = "softmax"
     """How the network's logits become probabilities, as its loss in training says."""
+    taken: InputOptions = AS_FOR_IMAGENET
+    """How the network takes its pictures."""
 
 
 def build(
@@ -75,7 +78,7 @@ def build(
     WeightsUnavailable when the architecture's own weights are not available.
     """
     check_replaceable(options.output)
-    network = load_network(options.arch, options.weights, report)
+    network = load_network(options.arch, options.weights, report, options.taken)
     labels = _labels(options, network)
     report(_introduction(network))
     with staged(options.output) as directory:
@@ -154,8 +157,15 @@ def _write_files(network: Network, labels: int, directory: Path, report: Report)
 def _eager_answers(network: Network, labels: int) -> list[torch.Tensor]:
     import torch
 
-    with torch.inference_mode():
-        answers = [network.module(script.probe(network.shape, seed)) for seed in range(_PROBES)]
+    try:
+        with torch.inference_mode():
+            answers = [network.module(script.probe(network.shape, seed)) for seed in range(_PROBES)]
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = printable(str(error), 300)
+        raise ModelError(
+            f"{network.architecture.name} cannot run on {network.shape[1]} x {network.shape[2]} pixels with"
+            f" these weights: {reason}"
+        ) from error
     for answer in answers:
         if not isinstance(answer, torch.Tensor) or answer.shape != (1, labels):
             shape = tuple(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
@@ -210,7 +220,7 @@ def _sidecar(
         created=created.strftime("%Y-%m-%dT%H:%M:%SZ"),
         torch_version=str(torch.__version__),
         weights=network.origin,
-        preprocessing=network.architecture.preprocessing,
+        preprocessing=network.preprocessing,
         labels=labels,
         files=files,
         not_lowered=printable(not_lowered, LONGEST_TEXT),

@@ -22,6 +22,7 @@ from edge_agent.sources.picture import read_picture
 from edge_agent.sources.picture_files import pictures_in
 from edge_agent.tools import Report
 from edge_agent.tools.builder.eager import Network, load_network
+from edge_agent.tools.builder.input_options import InputOptions
 
 Logits = NDArray[np.float32]
 _TOP = 3
@@ -160,7 +161,8 @@ def _pictures(images: Path) -> list[Path]:
 
 def _reference(artifact: Artifact, weights: Path | None, report: Report) -> Network:
     built_from = artifact.sidecar.weights
-    network = load_network(artifact.sidecar.arch, weights, report)
+    taken = InputOptions.from_preprocessing(artifact.sidecar.preprocessing)
+    network = load_network(artifact.sidecar.arch, weights, report, taken)
     if network.origin.sha256 != built_from.sha256:
         raise ModelError(
             f"{network.origin.source}: not the weights that the model was built from, which were"

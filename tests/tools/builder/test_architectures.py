@@ -6,7 +6,7 @@ import pytest
 
 from edge_agent.errors import ModelError
 from edge_agent.model.sidecar import Preprocessing
-from edge_agent.tools.builder.architectures import class_count, find_architecture
+from edge_agent.tools.builder.architectures import find_architecture, make_blank
 from edge_agent.tools.builder.pretrained import WeightsUnavailable
 
 
@@ -46,7 +46,7 @@ def test_an_unknown_architecture_is_answered_with_a_did_you_mean() -> None:
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_large", "squeezenet1_1", "googlenet"])
 def test_the_number_of_classes_is_read_from_the_weights(name: str) -> None:
     architecture = find_architecture(name)
-    assert class_count(architecture, architecture.make(7).state_dict()) == 7
+    assert make_blank(architecture).class_count(architecture.make(7).state_dict()) == 7
 
 
 def test_efficientnet_lite0_needs_no_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +56,7 @@ def test_efficientnet_lite0_needs_no_torchvision(monkeypatch: pytest.MonkeyPatch
     assert found.preprocessing.crop == 224
     assert found.pretrained.path is not None
     assert found.pretrained.path.is_file()
-    assert class_count(found, found.make(7).state_dict()) == 7
+    assert make_blank(found).class_count(found.make(7).state_dict()) == 7
     with pytest.raises(WeightsUnavailable, match=r"--arch resnet18 needs torchvision.*edge-agent\[torch\]"):
         find_architecture("resnet18")
 
@@ -69,4 +69,4 @@ def test_the_package_that_efficientnet_lite0_needs_is_named(monkeypatch: pytest.
 
 def test_weights_of_another_network_are_recognised_by_their_missing_head() -> None:
     with pytest.raises(ModelError, match=r"not efficientnet_lite0's: they have no _fc\.weight"):
-        class_count(find_architecture("efficientnet_lite0"), {})
+        make_blank(find_architecture("efficientnet_lite0")).class_count({})
