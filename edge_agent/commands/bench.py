@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from edge_agent.tools.bench.markdown import markdown
     from edge_agent.tools.bench.rows import BenchSetup, standard_rows
     from edge_agent.tools.bench.torch_rows import weights_file
-    from edge_agent.tools.measure.pictures import measured_pictures
+    from edge_agent.tools.measure.pictures import readable_pictures
 
     if args.svg:
         chart.require_matplotlib()
@@ -54,9 +54,11 @@ def run(args: argparse.Namespace) -> int:
         _report(line)
     artifact = read_sidecar(directory)
     host = read_host()
+    pictures = readable_pictures(args.images, _report)
     setup = BenchSetup(
         artifact=artifact,
-        pictures=measured_pictures(args.images),
+        pictures=pictures.paths,
+        pictures_skipped=pictures.skipped,
         frames=args.frames,
         threads=args.threads or host.default_threads,
         weights=weights_file(artifact.sidecar, args.weights),

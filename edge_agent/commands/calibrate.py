@@ -23,6 +23,7 @@ from edge_agent.errors import EXIT_OK, BudgetError, UsageError
 from edge_agent.model.sidecar import read_sidecar
 from edge_agent.system import paths
 from edge_agent.system.privileges import become_owner_of
+from edge_agent.system.text import printable
 
 if TYPE_CHECKING:
     from edge_agent.inference.evidence import Calibration
@@ -50,18 +51,19 @@ def run(args: argparse.Namespace) -> int:
     from edge_agent.inference.host import read_host
     from edge_agent.memory.limits import BudgetLimits
     from edge_agent.tools import calibrate as calibration
-    from edge_agent.tools.measure.pictures import measured_pictures
+    from edge_agent.tools.measure.pictures import readable_pictures
 
     directory = paths.find_model(args.model, os.environ)
     _report_if_any(become_owner_of(directory))
     artifact = read_sidecar(directory)
     host = read_host()
     threads = args.threads or calibration.thread_counts(host.usable_cores, host.default_threads)
+    pictures = readable_pictures(args.images, _report)
     found = calibration.calibrate(
         artifact,
         host,
         calibration.candidates(artifact, host, threads),
-        measured_pictures(args.images),
+        pictures.paths,
         repeats=args.repeats,
         frames=args.frames,
         created=datetime.now(UTC).replace(microsecond=0),
@@ -77,9 +79,10 @@ def run(args: argparse.Namespace) -> int:
     except BudgetError as error:
         chosen = str(error)
     if args.json:
-        print(json.dumps(evidence.to_json(found) | {"choice": chosen, "stored": str(stored)}, indent=2))
+        more = {"choice": chosen, "stored": printable(stored), "pictures_skipped": pictures.skipped}
+        print(json.dumps(evidence.to_json(found) | more, indent=2))
     else:
-        print(_table(found), f"\n{chosen}\nevidence: {stored}", sep="\n")
+        print(_table(found, pictures.skipped), f"\n{chosen}\nevidence: {stored}", sep="\n")
     return EXIT_OK
 
 
@@ -99,7 +102,7 @@ def _store(found: Calibration, places: Sequence[Path]) -> Path:
     raise UsageError(f"the evidence cannot be stored ({'; '.join(problems)}): use sudo, or --output FILE")
 
 
-def _table(found: Calibration) -> str:
+def _table(found: Calibration, skipped: int) -> str:
     from edge_agent.tools.measure.table import table
 
     times, sizes = ("load s", "p50 ms", "p95 ms"), ("peak MB", "steady MB")
@@ -120,6 +123,7 @@ def _table(found: Calibration) -> str:
     ]
     failures = [f"{f.engine} {f.precision} could not be measured: {f.reason}" for f in found.failures]
     compared = f"agreement: the same first label as {found.reference}, on {found.pictures} pictures"
+    compared += f"; {skipped} skipped" if skipped else ""
     return "\n".join([table(header, rows), "", compared, *failures])
 
 

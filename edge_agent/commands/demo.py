@@ -21,6 +21,7 @@ from edge_agent.errors import EXIT_FAILURE, EXIT_OK, UsageError
 from edge_agent.model.sidecar import Artifact, read_sidecar
 from edge_agent.sources.picture_files import pictures_in
 from edge_agent.system.paths import demo_model_dir
+from edge_agent.system.text import printable
 from edge_agent.tools.demo.broker import embedded_broker
 from edge_agent.tools.demo.bundled import BUNDLED_PICTURES, PICTURES_DIR
 from edge_agent.tools.demo.demo_model import ensure_model
@@ -59,7 +60,7 @@ def _names(folder: Path) -> list[str]:
     """The pictures, in the order in which the folder source plays them."""
     if not folder.is_dir():
         raise UsageError(f"--pictures: {folder} is no folder")
-    names = [path.name for path in pictures_in(folder)]
+    names = [printable(path.name) for path in pictures_in(folder)]
     if not names:
         raise UsageError(f"--pictures: {folder} has no JPEG, PNG, WebP or BMP pictures")
     return names

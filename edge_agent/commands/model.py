@@ -280,7 +280,8 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _print_agreements(report: VerifyReport) -> None:
-    print(f"{report.model} on {report.pictures} pictures, compared with {report.reference}\n")
+    skipped = f" ({report.pictures_skipped} skipped)" if report.pictures_skipped else ""
+    print(f"{report.model} on {report.pictures} pictures{skipped}, compared with {report.reference}\n")
     print("engine       weights  arithmetic     top-1    top-3  logit error      |dp|")
     for found in report.agreements:
         print(

@@ -43,6 +43,7 @@ def run_bench(bench: Bench, host: Host, created: datetime, report: Report) -> Be
         repeats=bench.repeats,
         frames=bench.setup.frames,
         rows=tuple(_row(row, outcomes, reference) for row in bench.rows),
+        pictures_skipped=bench.setup.pictures_skipped,
     )
 
 

@@ -40,6 +40,8 @@ def _title(result: BenchResult) -> str:
         f" {', '.join(machine.libraries)}; {result.created:%Y-%m-%d}.\n"
         f"Each row in fresh processes, {result.repeats} rounds of {result.frames} frames, rows interleaved:"
         " median of the rounds (lowest-highest)."
+        + f" {result.pictures_skipped} pictures could not be read."
+        * bool(result.pictures_skipped)
     )
 
 

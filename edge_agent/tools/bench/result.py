@@ -56,6 +56,8 @@ class BenchResult:
     repeats: int
     frames: int
     rows: tuple[RowResult, ...]
+    pictures_skipped: int = 0
+    """How many more could not be read."""
 
     @property
     def measured(self) -> tuple[tuple[RowResult, Summary], ...]:

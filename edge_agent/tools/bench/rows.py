@@ -47,6 +47,8 @@ class BenchSetup:
     threads: int
     weights: Path | None = None
     """The file that the model was built from; None where it is not here."""
+    pictures_skipped: int = 0
+    """How many more could not be read."""
 
 
 def standard_rows(host: Host, setup: BenchSetup) -> tuple[RowSpec, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.errors import EngineError, ModelError
+from edge_agent.errors import EngineError, ModelError, SourceError
 from edge_agent.inference import Engine, EngineInfo
 from edge_agent.inference.choice import load_engine
 from edge_agent.inference.classifier import probabilities
@@ -62,6 +62,8 @@ class VerifyReport:
     pictures: int
     agreements: tuple[LogitAgreement, ...]
     not_run: tuple[NotRun, ...]
+    pictures_skipped: int = 0
+    """How many more could not be read."""
 
     def worst_agreement(self) -> float:
         """The smallest top-1 agreement, 0 to 1."""
@@ -80,8 +82,9 @@ def verify(
 
     All of them see the same input tensors, so that the differences are the engines'. The eager network is
     made from `weights`, or from the architecture's own; they must be the ones that the model was built from.
-    Raises ModelError when they are not, there are no pictures, or no engine runs; SourceError for a picture
-    that cannot be read; ArtifactError for a damaged file.
+    A picture that cannot be read is reported, counted and left out. Raises ModelError when the weights are
+    others, there are no pictures, or no engine runs; SourceError when no picture can be read; ArtifactError
+    for a damaged file.
     """
     pictures = _pictures(images)
     network = _reference(artifact, weights, report)
@@ -91,7 +94,9 @@ def verify(
         if not engines:
             raise ModelError(f"{artifact.directory}: none of the model's engines runs here")
         comparisons = [_Comparison(engine, artifact.sidecar.activation) for engine in engines]
-        for tensor in _tensors(artifact, pictures):
+        read = 0
+        for tensor in _tensors(artifact, pictures, report):
+            read += 1
             expected = _eager_logits(network, tensor)
             for comparison in comparisons:
                 comparison.add(tensor, expected)
@@ -100,9 +105,10 @@ def verify(
         model=artifact.sidecar.name,
         sha256=artifact.sidecar.sha256,
         reference=f"eager FP32 {network.architecture.name}, {network.origin.source}",
-        pictures=len(pictures),
+        pictures=read,
         agreements=agreements,
         not_run=not_run,
+        pictures_skipped=len(pictures) - read,
     )
 
 
@@ -195,10 +201,20 @@ def _missing_reason(artifact: Artifact) -> str:
     return artifact.sidecar.not_lowered or "the model has no files for it"
 
 
-def _tensors(artifact: Artifact, pictures: Iterable[Path]) -> Iterator[NDArray[np.float32]]:
+def _tensors(artifact: Artifact, pictures: Sequence[Path], report: Report) -> Iterator[NDArray[np.float32]]:
+    """The pictures as the network sees them. Raises SourceError when not one of them can be read."""
     preprocess = Preprocessor(artifact.sidecar.preprocessing)
+    skipped: list[SourceError] = []
     for picture in pictures:
-        yield preprocess(read_picture(picture))
+        try:
+            pixels = read_picture(picture)
+        except SourceError as error:
+            skipped.append(error)
+            report(f"skipped: {error}")
+            continue
+        yield preprocess(pixels)
+    if len(skipped) == len(pictures):
+        raise SourceError(f"none of the {len(pictures)} pictures can be read; the last one: {skipped[-1]}")
 
 
 def _eager_logits(network: Network, tensor: NDArray[np.float32]) -> Logits:

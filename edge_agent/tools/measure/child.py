@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from edge_agent.inference import Engine
 from edge_agent.inference.classifier import probabilities
@@ -24,6 +23,7 @@ from edge_agent.inference.preprocess import Preprocessor
 from edge_agent.memory.procfs import read_memory
 from edge_agent.memory.trim import Libc, SystemLibc, Trimmer, tune_allocator
 from edge_agent.model.sidecar import read_sidecar
+from edge_agent.sources.picture import read_picture
 from edge_agent.tools.measure.task import Reading, Task
 
 _FRAMES_AFTER_TRIM = 10
@@ -81,9 +81,7 @@ def _loader(name: str) -> Callable[[Task], Engine]:
 def _tensors(task: Task) -> Iterator[Tensor]:
     preprocessor = Preprocessor(read_sidecar(Path(task.model)).sidecar.preprocessing)
     for path in task.pictures:
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture.convert("RGB"))
-        yield preprocessor(pixels).copy()
+        yield preprocessor(read_picture(Path(path))).copy()
 
 
 def _repeat(engine: Engine, tensor: Tensor, times: int) -> None:

@@ -139,7 +139,19 @@ def test_a_folder_without_pictures_is_refused(lite0: Artifact, tmp_path: Path) -
         verify(lite0, tmp_path / "absent", silent)
 
 
-def test_a_picture_that_cannot_be_read_is_named(lite0: Artifact, tmp_path: Path) -> None:
+def test_a_picture_that_cannot_be_read_is_skipped_and_counted(
+    lite0: Artifact, pictures: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(pictures, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "torn.jpg").write_bytes(b"\xff\xd8\xff")
+    lines: list[str] = []
+    report = verify(lite0, tmp_path, lines.append)
+    assert (report.pictures, report.pictures_skipped) == (len(PICTURES), 1)
+    assert all(row.pictures == len(PICTURES) for row in report.agreements)
+    assert [line for line in lines if "skipped" in line and "torn.jpg: it ends too early" in line]
+
+
+def test_where_no_picture_can_be_read_one_is_named(lite0: Artifact, tmp_path: Path) -> None:
     (tmp_path / "torn.jpg").write_bytes(b"\xff\xd8\xff")
     with pytest.raises(SourceError, match=r"torn\.jpg"):
         verify(lite0, tmp_path, silent)
