@@ -1,4 +1,4 @@
-"""`edge-agent classify` with odd names, files that are no pictures, and pictures that take too much memory."""
+"""`edge-agent classify` with odd names, files that are no pictures, and pictures that take too much."""
 
 from __future__ import annotations
 
