@@ -15,7 +15,8 @@ EdgeAgentError              1, where nothing else is said
     XnnpackError            in inference/xnnpack/library.py
   EvidenceError             in inference/evidence.py
   SourceError
-    LoginRefusedError       in sources/login.py
+    LastingError            in sources/__init__.py
+      LoginRefusedError     in sources/login.py
     PictureError            in sources/picture_header.py
   BudgetError               2
   BrokerError

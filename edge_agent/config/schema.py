@@ -122,6 +122,26 @@ class SourceConfig:
     reopen_max_s: float = setting(
         60.0, "The longest pause between attempts.", apply=Apply.LIVE, at_least=1, at_most=3600
     )
+    rotate: Literal["0", "90", "180", "270"] = setting(
+        "0", "Turn the picture clockwise, by so many degrees.", apply=Apply.LIVE
+    )
+    hflip: bool = setting(False, "Mirror the picture, after turning it.", apply=Apply.LIVE)
+    vflip: bool = setting(False, "Turn the picture upside down, after turning it.", apply=Apply.LIVE)
+    warmup_s: float = setting(
+        0.0,
+        "After each opening of a camera, no frame is taken for so long: some begin black or green.",
+        apply=Apply.LIVE,
+        at_least=0,
+        at_most=60,
+    )
+    frozen_after_s: float = setting(
+        60.0,
+        "A camera whose picture stays the same to the last byte for so long has failed: it is reopened. A"
+        " picture of a single colour is not classified, and fails after 10 s. 0: any picture is fine.",
+        apply=Apply.LIVE,
+        at_least=0,
+        at_most=86400,
+    )
     picamera2: Picamera2Config = section(Picamera2Config, "A Raspberry Pi camera.")
     v4l2: V4l2Config = section(V4l2Config, "A USB camera.")
     rtsp: RtspConfig = section(RtspConfig, "A network camera.")

@@ -144,6 +144,7 @@ def camera_health(status: CaptureStatus, source_type: str) -> CameraHealth:
         dropped=status.dropped,
         reopened=status.reopened,
         last_error=status.last_error,
+        unusable=status.unusable,
     )
 
 

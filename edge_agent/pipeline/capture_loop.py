@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -14,13 +15,16 @@ from edge_agent.errors import SourceError
 from edge_agent.frame import Frame
 from edge_agent.pipeline.latest import LatestFrame
 from edge_agent.pipeline.pace import Pacer
-from edge_agent.sources import Source, Streaming
+from edge_agent.pipeline.standstill import Standstill
+from edge_agent.pipeline.turn import UPRIGHT, Turn
+from edge_agent.sources import Damageable, LastingError, Source, Streaming
 from edge_agent.system.backoff import Backoff
 from edge_agent.system.log import RepeatedError, say
 
 _LOG = logging.getLogger(__name__)
 _IDLE_ROUND_S = 1.0
 _HANDOVER_ROUND_S = 0.25
+_LASTING_PAUSE_S = 600.0
 _TROUBLE = "source"
 
 CaptureState = Literal["starting", "running", "reopening", "paused", "ended"]
@@ -41,20 +45,35 @@ class CaptureStatus:
     """How often a source that had failed delivered again."""
     last_error: str = ""
     consecutive_failures: int = 0
+    unusable: int = 0
+    """Received, but not handed over: damaged, or of a single colour."""
 
 
 @dataclass(frozen=True, slots=True)
 class CapturePolicy:
-    """How fast to capture, and how long to pause before reopening."""
+    """How fast to capture, which frames to hand over, and how long to pause before reopening."""
 
     fps: float
     """Frames a second; 0 for as many as possible."""
     reopen_min_s: float
     reopen_max_s: float
+    warmup_s: float = 0.0
+    """No frame is taken for so long after each opening."""
+    frozen_after_s: float = 0.0
+    """A picture may stay the same for so long; 0 for any time."""
+    turn: Turn = UPRIGHT
 
     @classmethod
     def from_config(cls, config: SourceConfig) -> Self:
-        return cls(config.fps, config.reopen_min_s, config.reopen_max_s)
+        is_camera = config.type not in ("file", "folder")
+        return cls(
+            config.fps,
+            config.reopen_min_s,
+            config.reopen_max_s,
+            config.warmup_s if is_camera else 0.0,
+            config.frozen_after_s if is_camera else 0.0,
+            Turn.from_config(config),
+        )
 
 
 class CaptureObserver(Protocol):
@@ -101,7 +120,13 @@ class CaptureLoop:
         self._pacer = Pacer(policy.fps)
         self._backoff = Backoff(policy.reopen_min_s, policy.reopen_max_s)
         self._errors = RepeatedError(_LOG, clock)
+        self._standstill = Standstill()
         self._is_open = False
+        self._opened_s = -math.inf
+        self._reopen_s = -math.inf
+        self._lasting_failures = 0
+        self._passed_over = 0
+        self._damaged_before = 0
         self._pending: Frame | None = None
         # Replaced as a whole, and by the capture thread only.
         self._status = CaptureStatus("starting", source.description)
@@ -115,7 +140,8 @@ class CaptureLoop:
 
     @property
     def status(self) -> CaptureStatus:
-        return replace(self._status, dropped=self._frames.dropped)
+        unusable = self._passed_over + self._damaged_before + _damaged(self._source)
+        return replace(self._status, dropped=self._frames.dropped, unusable=unusable)
 
     def stop(self) -> None:
         """End `run` soon: at the latest when the read under way has timed out."""
@@ -198,8 +224,12 @@ class CaptureLoop:
     def _change_source(self, source: Source) -> None:
         self._close_source()
         self._pending = None
+        self._damaged_before += _damaged(self._source)
         self._source = source
         self._backoff.reset()
+        self._standstill.reset()
+        self._reopen_s = -math.inf
+        self._lasting_failures = 0
         say(_LOG, logging.INFO, f"the source is now {source.description}")
         self._errors.recovered(_TROUBLE, "the source that failed was replaced")
         self._status = replace(
@@ -209,6 +239,7 @@ class CaptureLoop:
     def _rest_paused(self) -> None:
         if self._source.live:
             self._close_source()
+            self._standstill.reset()
             if self._frames.discard():
                 self._observer.discarded()
         self._status = replace(self._status, state="paused")
@@ -217,8 +248,12 @@ class CaptureLoop:
     def _capture(self) -> bool:
         """Read one frame if none of the commands interrupts; False at the end of the source."""
         if not self._is_open:
+            if (pause_s := self._reopen_s - self._clock()) > 0:
+                self._rest(pause_s)
+                return True
             self._source.open()
             self._is_open = True
+            self._opened_s = self._clock()
             self._status = replace(self._status, description=self._source.description)
         if not self._wait_until_due():
             return True
@@ -229,13 +264,26 @@ class CaptureLoop:
             say(_LOG, logging.INFO, f"{self._source.description} has ended", frames=self._status.frames)
             return False
         self._pacer.taken(self._clock())
+        if not self._is_usable(frame):
+            self._passed_over += 1
+            self._observer.idle()
+            return True
         self._count_frame()
-        self._hand_over(frame)
+        self._hand_over(replace(frame, pixels=self._policy.turn(frame.pixels)))
         return True
+
+    def _is_usable(self, frame: Frame) -> bool:
+        """Whether a frame shows anything. Raises SourceError where the camera stands still."""
+        limit_s = self._policy.frozen_after_s
+        return limit_s <= 0 or not self._standstill.is_blank(frame.pixels, self._clock(), limit_s)
+
+    def _due_in_s(self) -> float:
+        now_s = self._clock()
+        return max(self._pacer.due_in_s(now_s), self._opened_s + self._policy.warmup_s - now_s)
 
     def _wait_until_due(self) -> bool:
         """Wait for the time of the next frame, letting those before it pass; False when interrupted."""
-        while not self._commanded.is_set() and (wait_s := self._pacer.due_in_s(self._clock())) > 0:
+        while not self._commanded.is_set() and (wait_s := self._due_in_s()) > 0:
             if isinstance(self._source, Streaming):
                 self._observer.idle()
                 if self._source.skip():
@@ -247,6 +295,7 @@ class CaptureLoop:
         failures = self._status.consecutive_failures
         if failures:
             self._backoff.reset()
+            self._lasting_failures = 0
             self._errors.recovered(_TROUBLE, f"{self._source.description} delivers again")
         self._status = replace(
             self._status,
@@ -269,12 +318,20 @@ class CaptureLoop:
     def _recover_from(self, error: SourceError) -> None:
         self._close_source()
         failures = self._status.consecutive_failures + 1
-        pause_s = self._backoff.next_s()
+        pause_s = self._pause_after(error)
         self._errors.report(_TROUBLE, str(error), reopening_in_s=pause_s)
         self._status = replace(
             self._status, state="reopening", last_error=str(error), consecutive_failures=failures
         )
-        self._rest(pause_s)
+        self._reopen_s = self._clock() + pause_s
+
+    def _pause_after(self, error: SourceError) -> float:
+        pause_s = self._backoff.next_s()
+        if not isinstance(error, LastingError):
+            self._lasting_failures = 0
+            return pause_s
+        self._lasting_failures += 1
+        return max(pause_s, _LASTING_PAUSE_S) if self._lasting_failures >= error.attempts else pause_s
 
     def _close_source(self) -> None:
         self._source.close()
@@ -286,3 +343,7 @@ class CaptureLoop:
         while not self._commanded.is_set() and (left_s := end_s - self._clock()) > 0:
             self._observer.idle()
             self._sleep(self._commanded, min(left_s, _IDLE_ROUND_S))
+
+
+def _damaged(source: Source) -> int:
+    return source.damaged if isinstance(source, Damageable) else 0

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
+from edge_agent.errors import SourceError
 from edge_agent.frame import Frame
+
+
+class LastingError(SourceError):
+    """A failure that trying again soon does not mend, or makes worse."""
+
+    attempts: ClassVar[int] = 1
+    """After so many in a row the pause is a long one."""
 
 
 class Source(Protocol):
@@ -45,4 +53,14 @@ class Streaming(Protocol):
 
         False where nothing piles up just now, and so nothing had to pass.
         """
+        ...
+
+
+@runtime_checkable
+class Damageable(Protocol):
+    """A source that knows which of its pictures are damaged, and passes them over."""
+
+    @property
+    def damaged(self) -> int:
+        """How many there were since the start."""
         ...

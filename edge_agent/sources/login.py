@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_agent.config.address import NetworkAddress
-from edge_agent.errors import SourceError
+from edge_agent.sources import LastingError
 
 _HASHES: dict[str, Callable[..., Any]] = {"SHA-256": hashlib.sha256, "MD5": hashlib.md5}
 """The best first."""
@@ -19,7 +19,7 @@ _SCHEME = re.compile(r"(?:^|,)\s*(Basic|Digest)(?=\s|,|$)", re.IGNORECASE)
 _PARAMETER = re.compile(r'([a-zA-Z]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 
 
-class LoginRefusedError(SourceError):
+class LoginRefusedError(LastingError):
     """The camera refuses the user or the password. Cameras lock out those who go on trying."""
 
     attempts = 3

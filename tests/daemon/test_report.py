@@ -41,7 +41,7 @@ def test_memory_is_what_proc_says() -> None:
 
 
 def test_the_camera_section_is_the_capture_thread_s_status() -> None:
-    status = CaptureStatus("reopening", "v4l2 /dev/video0", 100, 3, 2, "the camera is gone", 4)
+    status = CaptureStatus("reopening", "v4l2 /dev/video0", 100, 3, 2, "the camera is gone", 4, 5)
     health = camera_health(status, "v4l2")
     assert dataclasses.asdict(health) == {
         "state": "reopening",
@@ -50,6 +50,7 @@ def test_the_camera_section_is_the_capture_thread_s_status() -> None:
         "dropped": 3,
         "reopened": 2,
         "last_error": "the camera is gone",
+        "unusable": 5,
     }
 
 

@@ -8,14 +8,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_agent.config.schema import SourceConfig
 from edge_agent.errors import SourceError
 from edge_agent.frame import Frame
 from edge_agent.pipeline.capture_loop import CaptureLoop, CapturePolicy
 from edge_agent.pipeline.latest import LatestFrame
+from edge_agent.pipeline.turn import Turn
+from edge_agent.sources import LastingError
 from edge_agent.sources.folder import FolderSource
 from tests.clock import FakeClock
 from tests.sources.helpers import ScriptedSource, Step, frame, frames, plain_picture
@@ -331,3 +335,175 @@ def test_whatever_happens_the_loop_ends_cleanly(script: list[str], commands: lis
     assert len(ready.take_all()) + status.dropped == status.frames
     assert ready.slot.closed
     assert ready.log.heard.count("captured") == status.frames
+
+
+# Cameras that deliver, but nothing to look at.
+
+
+def noise(number: int) -> Frame:
+    pixels = np.random.default_rng(number).integers(0, 256, (6, 8, 3), np.uint8)
+    return Frame(number, 0.0, 1.0, pixels)
+
+
+def same(scene: int, count: int) -> list[Frame]:
+    return [noise(scene)] * count
+
+
+WATCHED = CapturePolicy(fps=1, reopen_min_s=1, reopen_max_s=60, frozen_after_s=60)
+
+
+def test_a_camera_that_stands_still_is_reopened_with_pauses_that_grow_until_it_moves(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = ScriptedSource([*same(1, 64), noise(2), noise(3)], clock)
+    ready = bench(source, clock, WATCHED)
+    seen: list[str] = []
+    clock.while_asleep = lambda: seen.append(ready.loop.status.state)
+    with caplog.at_level(logging.INFO, "edge_agent"):
+        ready.loop.run()
+    status = ready.loop.status
+    # Frame 61 is a minute after the first one; the same comes again after three reopenings.
+    assert (status.frames, status.reopened, source.opened) == (60 + 2, 1, 5)
+    assert status.last_error.startswith("the camera stands still")
+    assert seen.count("reopening") == 1 + 2 + 4 + 8
+    messages = [record.getMessage() for record in caplog.records]
+    assert [message.partition(":")[0] for message in messages] == [
+        "the camera stands still",
+        "scripted delivers again",
+        "scripted has ended",
+    ]
+
+
+def test_a_camera_that_moves_a_little_now_and_then_is_fine(clock: FakeClock) -> None:
+    ready = played([*same(1, 50), *same(2, 50), *same(1, 50)], clock, WATCHED)
+    assert (ready.loop.status.frames, ready.loop.status.last_error) == (150, "")
+
+
+def test_a_test_picture_may_stand_still_where_the_settings_say_so(clock: FakeClock) -> None:
+    ready = played(same(1, 500), clock, CapturePolicy(1, 1, 60, frozen_after_s=0))
+    assert (ready.loop.status.frames, ready.loop.status.last_error) == (500, "")
+
+
+def test_a_single_frame_that_comes_late_is_no_standstill(clock: FakeClock) -> None:
+    ready = played([noise(1), noise(1), noise(2)], clock, CapturePolicy(0.01, 1, 60, frozen_after_s=60))
+    assert (ready.loop.status.frames, ready.loop.status.last_error) == (3, "")
+
+
+def test_a_picture_of_a_single_colour_is_not_classified_and_soon_an_error(clock: FakeClock) -> None:
+    ready = played([noise(1), *frames(2, 12), noise(13)], clock, WATCHED)
+    status = ready.loop.status
+    assert (status.frames, status.unusable) == (2, 10)
+    assert ready.log.heard.count("captured") == 2
+    assert "a picture of a single colour" in status.last_error
+    assert status.reopened == 1
+
+
+def test_the_scene_before_a_pause_is_not_held_against_the_camera(clock: FakeClock) -> None:
+    source = ScriptedSource([*same(1, 4), noise(2)], clock)
+    ready = bench(source, clock, WATCHED)
+
+    def pause_for_minutes() -> None:
+        if clock.now_s == 1003:
+            ready.loop.pause()
+        elif clock.now_s > 1300:
+            ready.loop.resume()
+
+    clock.while_asleep = pause_for_minutes
+    ready.loop.run()
+    assert (ready.loop.status.frames, ready.loop.status.last_error) == (5, "")
+
+
+def test_pictures_of_a_folder_or_file_may_be_the_same() -> None:
+    for kind, frozen_after_s in (("rtsp", 60), ("http", 60), ("folder", 0), ("file", 0)):
+        config = SourceConfig(type=kind, warmup_s=2)  # type: ignore[arg-type]
+        policy = CapturePolicy.from_config(config)
+        assert (policy.frozen_after_s, policy.warmup_s) == (frozen_after_s, 2 if frozen_after_s else 0)
+
+
+@given(st.lists(st.integers(0, 3), max_size=60), st.sampled_from([0.0, 3.0, 5.0]))
+def test_no_scene_that_stands_still_is_handed_over_for_longer_than_said(
+    scenes: list[int], limit_s: float
+) -> None:
+    clock = FakeClock()
+    taken: list[tuple[float, int]] = []
+    source = ScriptedSource([noise(scene) for scene in scenes], clock)
+    ready = bench(source, clock, CapturePolicy(1, 1, 60, frozen_after_s=limit_s))
+    ready.slot.put = lambda frame: taken.append((clock.now_s, frame.id))  # type: ignore[method-assign]
+    ready.loop.run()
+    if limit_s == 0:
+        assert [scene for _, scene in taken] == scenes
+    since_s, last = 0.0, -1
+    for now_s, scene in taken:
+        since_s, last = (since_s, last) if scene == last else (now_s, scene)
+        assert limit_s == 0 or now_s - since_s < max(limit_s, 2)
+
+
+@pytest.mark.parametrize("live", [StreamingSource, ScriptedSource])
+def test_no_frame_is_taken_while_a_camera_warms_up_after_each_opening(
+    live: type[ScriptedSource], clock: FakeClock
+) -> None:
+    taken_s: list[float] = []
+
+    class Timed(live):  # type: ignore[misc,valid-type]
+        def read(self) -> Frame | None:
+            taken_s.append(clock.now_s)
+            return super().read()  # type: ignore[no-any-return]
+
+    source = Timed([frame(1), GONE, frame(2)], clock)
+    bench(source, clock, CapturePolicy(0, 1, 60, warmup_s=1.5)).loop.run()
+    first_s, failed_s, second_s, _ = taken_s
+    assert first_s - 1000 == pytest.approx(1.5, abs=0.05)
+    assert second_s - failed_s == pytest.approx(1 + 1.5, abs=0.1)
+
+
+# Failures that trying again makes worse.
+
+
+class RefusedError(LastingError):
+    attempts = 3
+
+
+REFUSED = RefusedError("the camera refuses the password")
+
+
+def test_after_a_few_refusals_the_pause_is_long(clock: FakeClock) -> None:
+    source = ScriptedSource([frame(1)], clock, open_errors=[REFUSED] * 5)
+    bench(source, clock).loop.run()
+    assert sum(clock.slept_s) == 1 + 2 + 600 + 600 + 600
+
+
+def test_refusals_with_other_failures_between_them_are_not_in_a_row(clock: FakeClock) -> None:
+    source = ScriptedSource([frame(1)], clock, open_errors=[REFUSED, REFUSED, GONE, REFUSED, REFUSED])
+    bench(source, clock).loop.run()
+    assert sum(clock.slept_s) == 1 + 2 + 4 + 8 + 16
+
+
+def test_an_edited_address_is_tried_at_once_and_an_edited_pace_is_not(clock: FakeClock) -> None:
+    ready = bench(ScriptedSource([], clock, open_errors=[REFUSED] * 9), clock)
+    opened_s: list[float] = []
+
+    def edit() -> None:
+        if clock.now_s == 1010:
+            ready.loop.use_policy(CapturePolicy(2, 1, 60))
+        if clock.now_s == 1100:
+            opened_s.append(clock.now_s)
+            ready.loop.use_source(ScriptedSource([frame(1)], clock, name="another"))
+
+    clock.while_asleep = edit
+    ready.loop.run()
+    assert (ready.loop.status.frames, ready.loop.status.description) == (1, "another")
+    assert clock.now_s < 1102
+
+
+# Cameras that are mounted sideways.
+
+
+def test_the_picture_is_turned_as_the_settings_say(clock: FakeClock) -> None:
+    slot_frame = noise(1)
+    ready = played([slot_frame], clock, CapturePolicy(0, 1, 60, turn=Turn(90, hflip=True)))
+    got = ready.slot.take(0)
+    assert got is not None
+    assert got.pixels.shape == (8, 6, 3)
+    # Clockwise, the lower left corner becomes the upper left one; mirrored, the upper right one.
+    np.testing.assert_array_equal(got.pixels[0, -1], slot_frame.pixels[-1, 0])
+    assert got.pixels.flags.c_contiguous

@@ -139,6 +139,8 @@ class CameraHealth:
     reopened: int
     last_error: str
     """Empty when there was none."""
+    unusable: int = 0
+    """Received, but not classified: damaged, or of a single colour."""
 
 
 @dataclass(frozen=True, slots=True)
