@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from edge_agent.config.address import rtsp_address
 from edge_agent.config.schema import RtspConfig
 from edge_agent.errors import SourceError
 from edge_agent.sources.opencv import LiveCapture, import_cv2
+from edge_agent.sources.rtsp_probe import require_stream
 
 _FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 
@@ -30,7 +30,7 @@ def rtsp_source(
     address = f"{host}:{port}"
 
     def connect() -> Any:
-        _require_reachable(host, port, timeout_s)
+        require_stream(parts, timeout_s, clock)
         cv2 = import_cv2()
         limit_ms = math.ceil(timeout_s * 1000)
         limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit_ms]
@@ -38,8 +38,8 @@ def rtsp_source(
             capture = cv2.VideoCapture(str(config.url), cv2.CAP_FFMPEG, limits)
         if not capture.isOpened():
             raise SourceError(
-                f"the RTSP server at {address} does not give the stream; check the path, the user and the"
-                " password in source.rtsp.url"
+                f"the RTSP server at {address} does not give the stream; check the path in source.rtsp.url,"
+                " and that the camera sends H.264, H.265 or MJPEG"
             )
         return capture
 
@@ -57,14 +57,3 @@ def _ffmpeg_options(options: str) -> Iterator[None]:
         yield
     finally:
         del os.environ[_FFMPEG_OPTIONS]
-
-
-def _require_reachable(host: str, port: int, timeout_s: float) -> None:
-    """Raise SourceError for a server that cannot be reached; OpenCV would report it like a refusal."""
-    try:
-        socket.create_connection((host, port), timeout_s).close()
-    except OSError as error:
-        raise SourceError(
-            f"cannot reach the RTSP server at {host}:{port}: {error.strerror or error}; check the network,"
-            " the camera and source.rtsp.url"
-        ) from error

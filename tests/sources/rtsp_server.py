@@ -75,6 +75,7 @@ class RtspServer:
         self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
         self.sent = 0
+        self.refused = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def url(self, path: str = "cam", credentials: str = "") -> str:
@@ -131,6 +132,7 @@ class RtspServer:
         if method == "OPTIONS":
             extra = "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN\r\n"
         elif self._password and headers.get("authorization") != f"Basic {token}":
+            self.refused += 1
             status, extra = "401 Unauthorized", 'WWW-Authenticate: Basic realm="test"\r\n'
         elif not url.rstrip("/").endswith(("/cam", "/track0")):
             status = "404 Not Found"

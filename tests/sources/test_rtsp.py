@@ -16,13 +16,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edge_agent.config.address import rtsp_address
 from edge_agent.config.schema import RtspConfig
 from edge_agent.errors import ConfigError, SourceError
 from edge_agent.pipeline.capture_loop import CaptureLoop, CapturePolicy, CaptureStatus
 from edge_agent.pipeline.latest import LatestFrame
 from edge_agent.sources import Source, Streaming
+from edge_agent.sources.login import LoginRefusedError
 from edge_agent.sources.opencv import LiveCapture
 from edge_agent.sources.rtsp import rtsp_source
+from edge_agent.sources.rtsp_probe import require_stream
 from edge_agent.system.secret import SecretUrl
 from tests.sources.helpers import BLUE, Deaf, open_files
 from tests.sources.rtsp_server import RtspServer
@@ -104,22 +107,46 @@ def test_the_user_and_password_of_the_url_are_used(guarded: RtspServer) -> None:
     source.close()
 
 
-@pytest.mark.parametrize("credentials", ["", "admin:wrong"])
+@pytest.mark.parametrize(
+    ("credentials", "message"),
+    [
+        ("", r"asks for a user and a password \(401\)"),
+        ("admin:wrong", r"refuses the user or the password \(401\); check both in source\.rtsp\.url"),
+    ],
+)
 def test_a_refused_password_is_not_confused_with_a_server_that_is_away(
-    guarded: RtspServer, credentials: str
+    guarded: RtspServer, credentials: str, message: str
 ) -> None:
-    with pytest.raises(
-        SourceError, match="does not give the stream; check the path, the user and the password"
-    ):
+    with pytest.raises(LoginRefusedError, match=message):
         source_of(guarded.url(credentials=credentials)).open()
+    assert guarded.refused <= 2, "a camera counts refusals"
     guarded.stop()
     with pytest.raises(SourceError, match=r"cannot reach the RTSP server at 127\.0\.0\.1:.*refused"):
         source_of(guarded.url(credentials=credentials)).open()
 
 
-def test_a_wrong_path_is_refused(server: RtspServer) -> None:
-    with pytest.raises(SourceError, match="does not give the stream; check the path"):
+def test_a_wrong_path_is_told_from_a_wrong_password(server: RtspServer) -> None:
+    with pytest.raises(SourceError, match=r"has nothing at this path \(404\)") as failed:
         source_of(server.url("nothing")).open()
+    assert not isinstance(failed.value, LoginRefusedError)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"HTTP/1.0 400 Bad\r\n\r\n", b"RTSP/1.0 500 x\r\n\r\n", b"\xff" * 99999, b"RTSP/1.0 200 OK\r\n"],
+)
+def test_a_server_that_answers_otherwise_is_left_to_ffmpeg(answer: bytes, in_thread: InThread) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as strange:
+
+        def serve() -> None:
+            client, _ = strange.accept()
+            with client:
+                client.recv(4096)
+                client.sendall(answer)
+
+        in_thread(serve)
+        port = strange.getsockname()[1]
+        require_stream(rtsp_address(f"rtsp://127.0.0.1:{port}/cam"), TIMEOUT_S)
 
 
 def test_a_server_that_accepts_and_says_nothing_is_given_up() -> None:

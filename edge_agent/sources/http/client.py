@@ -5,14 +5,13 @@ from __future__ import annotations
 import http.client
 import io
 import socket
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urldefrag, urljoin, urlsplit
 
 from edge_agent.config.address import HTTP_PORTS, NetworkAddress, http_address
 from edge_agent.errors import ConfigError, SourceError
+from edge_agent.sources.deadline import Deadline, Incoming, connect
 from edge_agent.sources.login import Credentials, Login, LoginRefusedError
 from edge_agent.system.lean_imports import import_ssl
 from edge_agent.system.text import printable
@@ -22,20 +21,6 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _LONGEST_REASON = 60
 _AS_IT_IS = "%/?:@!$&'()*+,;=[]|"
 _MOST_DISCARDED = 1 << 16
-
-
-class Deadline:
-    """When something that is under way has taken too long."""
-
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._end_s = clock() + seconds
-
-    def left_s(self) -> float:
-        """Return the seconds that are left. Raises TimeoutError where there are none."""
-        if (left_s := self._end_s - self._clock()) <= 0:
-            raise TimeoutError
-        return left_s
 
 
 def server_of(address: NetworkAddress) -> str:
@@ -81,6 +66,10 @@ class Client:
             f"the camera at {server_of(self.place)} sends from one address to the next, more than"
             f" {MOST_REDIRECTS} times; write the last one into source.http.url"
         )
+
+    def left_s(self) -> float:
+        """Return the seconds that are left. Raises TimeoutError where there are none."""
+        return self.deadline.left_s()
 
     def close(self) -> None:
         if self._connection is not None:
@@ -178,7 +167,7 @@ class _Connection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         self._close_wire()
-        self._wire = _connect(self.host, self.port, self._client.deadline)
+        self._wire = connect(self.host, self.port, self._client.deadline)
         if self._context is not None:
             self._wire = self._context.wrap_socket(self._wire, server_hostname=self.host)
         self.sock = _DeadlineSocket(self._wire, self._client)
@@ -202,45 +191,14 @@ class _DeadlineSocket:
         self._client = client
 
     def sendall(self, data: bytes) -> None:
-        self._socket.settimeout(self._client.deadline.left_s())
+        self._socket.settimeout(self._client.left_s())
         self._socket.sendall(data)
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Incoming(self._socket, self._client))
+        return io.BufferedReader(Incoming(self._socket, self._client.left_s))
 
     def close(self) -> None:
         pass
-
-
-class _Incoming(io.RawIOBase):
-    """What the server sends, each piece awaited no longer than the client's deadline."""
-
-    def __init__(self, wrapped: socket.socket, client: Client) -> None:
-        self._socket = wrapped
-        self._client = client
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._socket.settimeout(self._client.deadline.left_s())
-        return self._socket.recv_into(buffer)
-
-
-def _connect(host: str, port: int, deadline: Deadline) -> socket.socket:
-    """Connect to the first of the host's addresses that answers. Raises OSError."""
-    failure = OSError(f"{host} has no address")
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        connecting = socket.socket(family, kind, protocol)
-        try:
-            connecting.settimeout(deadline.left_s())
-            connecting.connect(address)
-        except OSError as error:
-            connecting.close()
-            failure = error
-        else:
-            return connecting
-    raise failure
 
 
 def _tls_context(ca_file: Path | None) -> Any:

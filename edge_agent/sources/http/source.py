@@ -15,7 +15,8 @@ from edge_agent.config.schema import HttpConfig
 from edge_agent.errors import SourceError
 from edge_agent.frame import Frame
 from edge_agent.memory.room import Room
-from edge_agent.sources.http.client import Client, Deadline, server_of
+from edge_agent.sources.deadline import Deadline
+from edge_agent.sources.http.client import Client, server_of
 from edge_agent.sources.http.multipart import Parts, StreamError, boundary_of
 from edge_agent.sources.picture import decode_picture
 from edge_agent.system.log import RepeatedError

@@ -1,0 +1,112 @@
+"""Asks an RTSP server for its stream before FFmpeg does, which does not say why a server refuses."""
+
+from __future__ import annotations
+
+import io
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from edge_agent.config.address import NetworkAddress
+from edge_agent.errors import SourceError
+from edge_agent.sources.deadline import Deadline, Incoming, connect
+from edge_agent.sources.login import Credentials, Login, LoginRefusedError
+from edge_agent.system.text import printable
+
+_LONGEST_LINE = 8192
+_MOST_HEADERS = 100
+_LONGEST_BODY = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    status: int
+    """0 for an answer that is not RTSP."""
+    challenges: tuple[str, ...]
+
+
+def require_stream(
+    address: NetworkAddress, timeout_s: float, clock: Callable[[], float] = time.monotonic
+) -> None:
+    """Raise SourceError for a server that cannot be reached, does not answer, or refuses the stream.
+
+    Whatever else it answers is left to FFmpeg, and so is one that encrypts (rtsps).
+    """
+    server = f"the RTSP server at {address.host}:{address.port}"
+    deadline = Deadline(timeout_s, clock)
+    try:
+        connection = connect(address.host, address.port, deadline)
+    except OSError as error:
+        reason = printable(error.strerror or str(error) or "it does not answer")
+        raise SourceError(
+            f"cannot reach {server}: {reason}; check the network, the camera and source.rtsp.url"
+        ) from error
+    if address.scheme == "rtsps":
+        connection.close()
+        return
+    try:
+        with connection:
+            status = _describe(connection, address, deadline)
+    except TimeoutError as error:
+        raise SourceError(
+            f"{server} does not give the stream: it accepts the connection, and gives no answer within"
+            f" {timeout_s:g} s; restart the camera"
+        ) from error
+    except OSError:
+        return
+    _refuse(status, server, has_credentials=Credentials.from_address(address) is not None)
+
+
+def _describe(connection: socket.socket, address: NetworkAddress, deadline: Deadline) -> int:
+    """Return the status of the answer, after the login that the server may ask for."""
+    login = Login(Credentials.from_address(address))
+    incoming = io.BufferedReader(Incoming(connection, deadline.left_s))
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    uri = f"rtsp://{host}:{address.port}{address.target}".encode().decode("latin-1")
+    for number in range(1, 4):
+        lines = [f"DESCRIBE {uri} RTSP/1.0", f"CSeq: {number}", "Accept: application/sdp"]
+        if (authorization := login.answer("DESCRIBE", uri)) is not None:
+            lines.append(f"Authorization: {authorization}")
+        connection.settimeout(deadline.left_s())
+        connection.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        reply = _reply(incoming)
+        if reply.status != 401 or not login.challenged(reply.challenges):
+            break
+    return reply.status
+
+
+def _reply(incoming: BinaryIO) -> _Reply:
+    first = incoming.readline(_LONGEST_LINE).decode("latin-1").split(maxsplit=2)
+    if len(first) < 2 or not first[0].startswith("RTSP/") or not first[1].isdecimal():
+        return _Reply(0, ())
+    challenges, length = [], 0
+    for _ in range(_MOST_HEADERS):
+        line = incoming.readline(_LONGEST_LINE).decode("latin-1").strip()
+        if not line:
+            break
+        name, _, value = line.partition(":")
+        if name.lower() == "www-authenticate":
+            challenges.append(value.strip())
+        if name.lower() == "content-length" and value.strip().isdecimal():
+            length = int(value)
+    incoming.read(min(length, _LONGEST_BODY))
+    return _Reply(int(first[1]), tuple(challenges))
+
+
+def _refuse(status: int, server: str, *, has_credentials: bool) -> None:
+    if status == 401 and not has_credentials:
+        raise LoginRefusedError(
+            f"{server} asks for a user and a password (401); write rtsp://user:password@... in"
+            " source.rtsp.url"
+        )
+    if status in (401, 403):
+        raise LoginRefusedError(
+            f"{server} refuses the user or the password ({status}); check both in source.rtsp.url"
+        )
+    if status == 404:
+        raise SourceError(
+            f"{server} does not give the stream: it has nothing at this path (404); check the path in"
+            " source.rtsp.url"
+        )
