@@ -15,6 +15,10 @@ from edge_agent.errors import SourceError
 from edge_agent.frame import Frame
 from edge_agent.sources.opencv import import_cv2, to_rgb
 
+_USUAL_FRAME_S = 1 / 25
+_MOST_FPS = 480
+_ROUNDING_S = 0.001
+
 
 class VideoFileSource:
     """A video file, played once or in a loop: all of its frames, or `fps` for each of its seconds."""
@@ -29,7 +33,10 @@ class VideoFileSource:
         self._clock = clock
         self._capture: Any = None
         self._image: NDArray[np.uint8] | None = None
-        self._passed_over = 0
+        self._position_property: int = 0
+        self._frame_s = _USUAL_FRAME_S
+        self._position_s = -math.inf
+        self._due_s = -math.inf
         self._read_in_round = 0
         self._frames = 0
 
@@ -49,7 +56,9 @@ class VideoFileSource:
         self._capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise SourceError(f"{self._path} is no video that OpenCV can decode; check source.file.path")
-        self._passed_over = _frames_between(self._capture.get(cv2.CAP_PROP_FPS), self._fps)
+        self._position_property = cv2.CAP_PROP_POS_MSEC
+        self._frame_s = _frame_s(self._capture.get(cv2.CAP_PROP_FPS))
+        self._position_s = self._due_s = -math.inf
         self._read_in_round = 0
 
     def read(self) -> Frame | None:
@@ -80,11 +89,31 @@ class VideoFileSource:
             self._image = None
 
     def _decode(self) -> NDArray[np.uint8] | None:
-        if self._read_in_round:
-            for _ in range(self._passed_over):
-                self._capture.grab()
-        delivered, self._image = self._capture.read(self._image)
-        return self._image if delivered else None
+        """Decode the next frame that is due by its own time; None at the end."""
+        while self._capture.grab():
+            self._position_s = self._next_position_s()
+            if self._fps > 0 and self._position_s < self._due_s - _ROUNDING_S:
+                continue
+            delivered, self._image = self._capture.retrieve(self._image)
+            if not delivered:
+                return None
+            if self._fps > 0:
+                period_s = 1 / self._fps
+                # A frame that came a little late does not delay the next one, so that the rate holds.
+                in_step = self._position_s - self._due_s < period_s
+                self._due_s = (self._due_s if in_step else self._position_s) + period_s
+            return self._image
+        return None
+
+    def _next_position_s(self) -> float:
+        """When the frame just grabbed is shown: by its own time, which many files do not space evenly.
+
+        Where that does not grow, the file gives none, and its frames are taken to be evenly spaced.
+        """
+        position_s = float(self._capture.get(self._position_property)) / 1000
+        if math.isfinite(position_s) and position_s > self._position_s:
+            return position_s
+        return max(0.0, self._position_s + self._frame_s)
 
     def _require_readable(self) -> None:
         try:
@@ -96,8 +125,8 @@ class VideoFileSource:
             ) from error
 
 
-def _frames_between(file_fps: float, wanted_fps: float) -> int:
-    """How many frames to pass over after each one taken, so that the file plays at its own speed."""
-    if wanted_fps <= 0 or not math.isfinite(file_fps):
-        return 0
-    return max(0, round(file_fps / wanted_fps) - 1)
+def _frame_s(file_fps: float) -> float:
+    """How long a frame lasts, by what the file says; no shorter than is plausible."""
+    if not math.isfinite(file_fps) or not 0 < file_fps <= _MOST_FPS:
+        return _USUAL_FRAME_S
+    return 1 / file_fps

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from edge_agent.frame import Frame
 from edge_agent.sources.opencv import to_rgb
 from edge_agent.sources.video import VideoFileSource
 from tests.sources.helpers import BLUE, GREEN, RED, open_files, pixels_of
+from tests.sources.http_camera import jpeg
+from tests.sources.matroska import write_matroska
 
 cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
 
@@ -71,6 +74,50 @@ def test_played_at_a_rate_it_keeps_its_own_speed(video: Path) -> None:
 def test_a_rate_above_the_videos_own_takes_every_frame(video: Path) -> None:
     source = opened(video, fps=60)
     assert [colour_of(read(source)) for _ in range(6)] == [0, 0, 0, 0, 1, 1]
+    source.close()
+
+
+def browser_video(path: Path, times_ms: list[int]) -> None:
+    jpegs = [jpeg(COLOURS[time_ms // 2000 % len(COLOURS)]) for time_ms in times_ms]
+    write_matroska(path, jpegs, times_ms, (64, 48))
+
+
+def test_frames_that_a_browser_spaced_unevenly_are_taken_by_their_own_times(tmp_path: Path) -> None:
+    """Ten seconds, at 25 to 60 frames a second; a nominal rate would be 1000."""
+    times_ms, time_ms = [], 0
+    while time_ms < 10_000:
+        times_ms.append(time_ms)
+        time_ms += (16, 17, 33, 41, 1, 24)[len(times_ms) % 6]
+    browser_video(tmp_path / "recorded.webm", times_ms)
+    source = opened(tmp_path / "recorded.webm", fps=2)
+    frames = list(iter(source.read, None))
+    assert [colour_of(frame) for frame in frames] == [number // 4 for number in range(20)]
+    source.close()
+
+
+def test_a_video_with_a_gap_goes_on_at_its_rate(tmp_path: Path) -> None:
+    browser_video(tmp_path / "gap.mkv", [*range(0, 1000, 40), *range(8000, 9000, 40)])
+    source = opened(tmp_path / "gap.mkv", fps=2)
+    assert [colour_of(frame) for frame in iter(source.read, None)] == [0, 0, 4, 4]
+    source.close()
+
+
+def test_a_file_that_gives_no_times_is_taken_to_be_evenly_spaced(video: Path) -> None:
+    class Timeless:
+        """The video, as a file would be read that has no times in it."""
+
+        def __init__(self, capture: Any) -> None:
+            self._capture = capture
+
+        def get(self, _: int) -> float:
+            return 0.0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._capture, name)
+
+    source = opened(video, fps=2.5)
+    source._capture = Timeless(source._capture)
+    assert [colour_of(read(source)) for _ in range(5)] == [0, 1, 2, 3, 4]
     source.close()
 
 
