@@ -103,10 +103,11 @@ def png(header: bytes, data: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
 
 
-def _deep(path: Path, width: int, height: int) -> None:
+def _deep(path: Path, width: int, height: int, *, channels: int) -> None:
     """16 bits a colour."""
-    rows = zlib.compress(bytes((1 + 6 * width) * height), 1)
-    path.write_bytes(png(struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0), rows))
+    rows = zlib.compress(bytes((1 + 2 * channels * width) * height), 1)
+    kind = {1: 0, 3: 2}[channels]
+    path.write_bytes(png(struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0), rows))
 
 
 def _with_texts(path: Path, width: int, height: int, *, is_international: bool) -> None:
@@ -154,8 +155,8 @@ MAKERS: Mapping[str, Maker] = {
     "PNG grey and alpha": partial(_save, mode="LA", form="PNG", compress_level=1),
     "PNG palette": partial(_save, mode="P", form="PNG", compress_level=1),
     "PNG black and white": partial(_save, mode="1", form="PNG", compress_level=1),
-    "PNG 16 bits": _deep,
-    "PNG 16 bits, grey": partial(_save, mode="I;16", form="PNG", compress_level=1),
+    "PNG 16 bits": partial(_deep, channels=3),
+    "PNG 16 bits, grey": partial(_deep, channels=1),
     "PNG interlaced": _interlaced,
     "PNG texts": partial(_with_texts, is_international=False),
     "PNG international texts": partial(_with_texts, is_international=True),
