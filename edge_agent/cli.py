@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 
 from edge_agent import __version__
 from edge_agent.errors import EXIT_FAILURE, EdgeAgentError
+from edge_agent.system.text import printable
 
 _EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
@@ -110,7 +111,8 @@ def _run(words: Sequence[str]) -> int:
     try:
         return int(args.run(args))
     except EdgeAgentError as error:
-        print(f"edge-agent {args.command}: {error}", file=sys.stderr)
+        lines = map(printable, str(error).split("\n"))
+        print(f"edge-agent {args.command}: " + "\n".join(lines), file=sys.stderr)
         return error.exit_code
 
 

@@ -144,3 +144,10 @@ def test_too_little_memory_is_no_traceback(limit_mb: int, lite0: Artifact) -> No
     code, said = ended(words, subprocess.DEVNULL, limit_bytes=limit_mb * 2**20)
     assert "Traceback" not in said
     assert (code == EXIT_OK) == (said == "")  # OpenBLAS says it in words of its own
+
+
+def test_an_error_is_shown_without_controls_whatever_it_repeats(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["classify", "--model", "no\x1b[2Jmodel\x9b", "cat.jpg"]) == 1
+    shown = capsys.readouterr().err
+    assert "no\\x1b[2Jmodel\\x9b" in shown
+    assert shown.strip().isprintable()

@@ -20,6 +20,7 @@ from edge_agent.mqtt.contract.message import Incoming
 from edge_agent.mqtt.contract.topics import Topics
 from edge_agent.mqtt.wire.dialer import Dialer
 from edge_agent.system.clock import Clock, SystemClock
+from edge_agent.system.text import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the label, and where it came from. Raises ConfigError or BrokerError."""
     state = wait_for_label(load(args.config), SystemClock(), args.timeout)
-    print(f"{state.label} ({state.score:.2f}) on {state.topic} at {state.broker}")
+    print(f"{printable(state.label)} ({state.score:.2f}) on {state.topic} at {state.broker}")
     return EXIT_OK
 
 

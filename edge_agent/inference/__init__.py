@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+Admit = Callable[[float], None]
+"""Is given the MB that a model will take, before it is loaded; raises BudgetError where that is too much."""
+
+
+def anything(_needed_mb: float) -> None:
+    """Let every model in."""
 
 
 @dataclass(frozen=True, slots=True)

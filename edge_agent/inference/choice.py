@@ -10,7 +10,7 @@ from typing import Literal
 
 from edge_agent.config.schema import MemoryConfig, ModelConfig
 from edge_agent.errors import EngineError
-from edge_agent.inference import Engine, evidence
+from edge_agent.inference import Admit, Engine, anything, evidence
 from edge_agent.inference.evidence import Calibration, Evidence, EvidenceKey
 from edge_agent.inference.fit import refusal
 from edge_agent.inference.host import Host, read_host
@@ -140,17 +140,20 @@ def load_engine(
     *,
     threads: int,
     affinity: tuple[int, ...] = (),
+    admit: Admit = anything,
 ) -> Engine:
     """Load the model, importing only that engine. `affinity` are the cores to run on; empty for all.
 
-    Raises ArtifactError when a file is missing or damaged, EngineError when the library cannot run it.
+    Raises ArtifactError when a file is missing or damaged, EngineError when the library cannot run it, and
+    what `admit` raises when it is given the MB that the model will take at the least.
     """
     if engine == "xnnpack":
         from edge_agent.inference.xnnpack.engine import XnnpackEngine
 
-        return XnnpackEngine.load(artifact, precision, threads=threads, affinity=affinity)
+        return XnnpackEngine.load(artifact, precision, threads=threads, affinity=affinity, admit=admit)
     from edge_agent.inference.torchscript import TorchScriptEngine
 
+    admit(sum(file.bytes for file in artifact.sidecar.files.get(role_of(engine, precision), ())) / 1e6)
     return TorchScriptEngine.load(artifact, precision, threads=threads, affinity=affinity)
 
 

@@ -19,6 +19,20 @@ def refusal(limits: BudgetLimits, floors: Sequence[Evidence]) -> BudgetError:
     )
 
 
+def check_beforehand(name: str, limits: BudgetLimits, now_mb: float, needed_mb: float) -> None:
+    """Check what an engine will need, at the least, against what the budget leaves.
+
+    `now_mb` is the agent's memory without it. Raises BudgetError, which says what would fit.
+    """
+    total_mb = now_mb + needed_mb
+    if total_mb > limits.budget_mb:
+        raise BudgetError(
+            f"memory.budget_mb is {limits.budget_mb:g}, and the agent with {name} would need"
+            f" {total_mb:.0f} MB or more ({now_mb:.0f} MB, and {needed_mb:.0f} MB for the model): set it to"
+            f" {limits.advised_budget_mb(total_mb)} or more, or use a smaller model"
+        )
+
+
 def check_floor(name: str, limits: BudgetLimits, steady_mb: float, measured: Sequence[Evidence] = ()) -> None:
     """Check a freshly warmed-up, trimmed agent against its budget.
 

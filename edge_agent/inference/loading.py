@@ -8,10 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_agent.config.schema import LabelsConfig, MemoryConfig, ModelConfig
-from edge_agent.inference import Engine
+from edge_agent.inference import Admit, Engine, anything
 from edge_agent.inference.choice import Choice, choose_here, load_engine
 from edge_agent.inference.classifier import Classifier
+from edge_agent.inference.fit import check_beforehand
 from edge_agent.inference.labels import LabelMap
+from edge_agent.memory.limits import BudgetLimits
+from edge_agent.memory.procfs import read_memory
 from edge_agent.model.plan import Precision
 from edge_agent.model.sidecar import Artifact, read_sidecar
 
@@ -43,12 +46,20 @@ def load_model(
     """Load and warm up the configured model.
 
     Raises ArtifactError for a damaged model, EngineError when nothing here can run it, BudgetError when
-    evidence says that nothing that runs here fits the budget, ConfigError for a label that it does not have.
+    nothing that runs here fits the budget, by evidence or by its size, ConfigError for a label that it does
+    not have.
     """
     artifact = read_sidecar(model.path)
     published = label_map(artifact, labels)
     choice = choose_here(artifact, model, memory, environment)
-    return _load(artifact, choice, published, model.affinity or choice.affinity)
+    limits, now_mb = BudgetLimits.from_config(memory), read_memory().rss_mb
+    return _load(
+        artifact,
+        choice,
+        published,
+        model.affinity or choice.affinity,
+        lambda needed_mb: check_beforehand(choice.name, limits, now_mb, needed_mb),
+    )
 
 
 def reload_as(
@@ -66,8 +77,16 @@ def reload_as(
     return _load(model.artifact, choice, labels, affinity)
 
 
-def _load(artifact: Artifact, choice: Choice, labels: LabelMap, affinity: tuple[int, ...]) -> LoadedModel:
-    engine = load_engine(artifact, choice.engine, choice.precision, threads=choice.threads, affinity=affinity)
+def _load(
+    artifact: Artifact,
+    choice: Choice,
+    labels: LabelMap,
+    affinity: tuple[int, ...],
+    admit: Admit = anything,
+) -> LoadedModel:
+    engine = load_engine(
+        artifact, choice.engine, choice.precision, threads=choice.threads, affinity=affinity, admit=admit
+    )
     model = LoadedModel(artifact, choice, engine, Classifier.from_artifact(artifact, engine, labels))
     warm_up(model)
     return model

@@ -113,11 +113,8 @@ def _activations_only(operation: Operation, tensors: Sequence[Tensor]) -> Ids:
 
 
 def _check_cost(plan: Plan) -> None:
-    memory = sum(4 * tensor.elements for tensor in plan.tensors if tensor.offset is None)
-    work = 0
-    for operation in plan.operations:
-        memory += _packed_bytes(operation, plan.tensors)
-        work += multiplications(operation, plan.tensors)
+    memory = most_bytes(plan)
+    work = sum(multiplications(operation, plan.tensors) for operation in plan.operations)
     require(
         memory <= MAX_MEMORY_BYTES, f"it could need {memory >> 20} MiB, the limit is {MAX_MEMORY_BYTES >> 20}"
     )
@@ -125,6 +122,12 @@ def _check_cost(plan: Plan) -> None:
         work <= MAX_MULTIPLICATIONS,
         f"it needs {work:.3g} multiplications, the limit is {MAX_MULTIPLICATIONS:.3g}",
     )
+
+
+def most_bytes(plan: Plan) -> int:
+    """Return what a verified plan takes of memory at the most, if nothing of it is shared."""
+    activations = sum(4 * tensor.elements for tensor in plan.tensors if tensor.offset is None)
+    return activations + sum(_packed_bytes(operation, plan.tensors) for operation in plan.operations)
 
 
 def _packed_bytes(operation: Operation, tensors: Sequence[Tensor]) -> int:

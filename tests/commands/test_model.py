@@ -123,3 +123,48 @@ def test_verify_refuses_invalid_options(
 ) -> None:
     assert main(["model", "verify", str(lite0.directory), "--images", str(pictures), *option]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_what_a_model_says_of_itself_is_escaped_on_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = {"format": 1, "name": "a\x1b]0;pwned\x07", "labels": ["c\x1b[2Jat", "dog"]}
+    (tmp_path / "model.json").write_text(json.dumps(hostile))
+    assert main(["model", "info", str(tmp_path)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.isprintable()
+
+
+def test_build_keeps_what_was_said_of_the_pictures_and_says_what_it_assumes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    package = pytest.importorskip("efficientnet_lite_pytorch")
+    torch.manual_seed(1)
+    torch.save(
+        package.EfficientNet.from_name("efficientnet-lite0", num_classes=2).state_dict(), tmp_path / "w.pth"
+    )
+    (tmp_path / "labels.csv").write_text("index,label\n1,good\n0,bad\n")
+    output = str(tmp_path / "model")
+    command = ["model", "build", "--arch", "efficientnet_lite0", "--weights", str(tmp_path / "w.pth")]
+    options = [
+        "--labels",
+        str(tmp_path / "labels.csv"),
+        "--output",
+        output,
+        "--size",
+        "96",
+        "--squash",
+        "--grey",
+    ]
+    assert main([*command, *options, "--std", "0.25"]) == 0
+    assert (
+        "assumed of the pictures, as for ImageNet weights: --mean 0.498 0.498 0.498\n"
+        in capsys.readouterr().err
+    )
+    assert main(["model", "info", output]) == 0
+    shown = capsys.readouterr().out
+    assert "96 x 96 pixels, cut from 96 x 96, squashed, grey" in shown
+    assert "std 0.25 0.25 0.25" in shown
+    assert "2: bad, good" in shown

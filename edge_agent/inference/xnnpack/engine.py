@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import ArtifactError, EngineError
-from edge_agent.inference import EngineInfo
+from edge_agent.inference import Admit, EngineInfo, anything
+from edge_agent.inference.xnnpack.cost import plan_cost
 from edge_agent.inference.xnnpack.library import Library, UnavailableError, open_library
 from edge_agent.inference.xnnpack.program import Program
 from edge_agent.model.plan import Plan, PlanError, Precision
@@ -52,12 +53,14 @@ class XnnpackEngine:
         threads: int,
         affinity: tuple[int, ...] = (),
         library: Path | None = None,
+        admit: Admit = anything,
     ) -> XnnpackEngine:
         """Load the model's plan of that precision.
 
         With fp16 weights the arithmetic is fp16 where the CPU has it (ARMv8.2), else fp32; see `info`.
         `threads` is 1 to 64 and counts the thread that calls `run`; `affinity` are the cores that all of them
-        may use, empty for any. `library` is the libXNNPACK to load instead of the installed one.
+        may use, empty for any. `library` is the libXNNPACK to load instead of the installed one. `admit` is
+        given the MB that the plan will take, before they are taken, and may raise.
 
         Raises ArtifactError when the model has no plan of that precision or it is damaged, EngineError when
         the library is missing, unknown, or refuses the plan.
@@ -65,6 +68,7 @@ class XnnpackEngine:
         if not 1 <= threads <= MAX_THREADS:
             raise EngineError(f"{threads} threads are asked for; the xnnpack engine takes 1 to {MAX_THREADS}")
         plan, weights = _read_plan(artifact, precision)
+        admit(plan_cost(plan, _arithmetic(plan)).total_mb)
         opened = open_library(library)
         with ExitStack() as resources:
             pool = _make_pool(opened, threads, affinity, resources)
@@ -141,12 +145,16 @@ def _on_cores(affinity: Sequence[int]) -> Iterator[None]:
 
 
 def _make_program(plan: Plan, weights: Path, library: Library, pool: int) -> tuple[Program, Precision]:
-    if plan.precision == "fp16" and _computes_in_fp16():
+    if _arithmetic(plan) == "fp16":
         try:
             return Program(plan, weights, "fp16", library, pool), "fp16"
         except UnavailableError:
             pass  # this CPU, or this release of the library, lacks an operator in fp16: compute in fp32
     return Program(plan, weights, "fp32", library, pool), "fp32"
+
+
+def _arithmetic(plan: Plan) -> Precision:
+    return "fp16" if plan.precision == "fp16" and _computes_in_fp16() else "fp32"
 
 
 def _computes_in_fp16() -> bool:

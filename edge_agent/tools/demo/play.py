@@ -20,6 +20,7 @@ from edge_agent.errors import EdgeAgentError
 from edge_agent.mqtt.contract.message import Incoming
 from edge_agent.mqtt.contract.topics import Topics
 from edge_agent.system.child import python_module
+from edge_agent.system.text import printable
 from edge_agent.tools.demo.subscriber import Subscriber
 
 BASE_TOPIC = "edge_agent"
@@ -171,9 +172,9 @@ class _Watcher:
         )
         self.engine = f"{state['model']['engine']} {state['model']['precision']}"
         self.answers.append(answer)
-        others = ", ".join(answer.top[1:])
+        others = printable(", ".join(answer.top[1:]))
         print(
-            f"  {answer.picture:<20} {answer.label:<20} {answer.score:6.1%}"
+            f"  {printable(answer.picture):<20} {printable(answer.label):<20} {answer.score:6.1%}"
             f" {answer.infer_ms:7.0f} ms   ({others})",
             file=self._out,
             flush=True,
