@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +83,7 @@ def _conv2d(operation: Conv2d, values: dict[int, Values]) -> Values:
 
 def _pool2d(operation: Pool2d, picture: Values) -> Values:
     windows = _windows(picture, operation.kernel, operation.stride, (1, 1), operation.padding, np.nan)
-    pool: Callable[..., Any] = np.nanmax if operation.kind == "max" else np.nanmean
+    pool: Any = np.nanmax if operation.kind == "max" else np.nanmean
     return np.asarray(pool(windows, axis=(2, 3)))[None]
 
 

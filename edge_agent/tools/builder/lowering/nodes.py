@@ -133,7 +133,8 @@ def _batch_norm(
 ) -> Value:  # fmt: skip
     if training:
         raise LoweringError("the model is in training mode; call eval() before it is frozen")
-    factor = _ONE / np.sqrt(_array(variance) + np.float32(epsilon))
+    deviation: Array = np.sqrt(_array(variance) + np.float32(epsilon))
+    factor = _ONE / deviation
     if weight is not None:
         factor = factor * _array(weight)
     term = -_array(mean) * factor + (_ZERO if bias is None else _array(bias))
