@@ -45,7 +45,8 @@ class OutboxLimits:
 class Outbox:
     """An EventQueue that outlasts the process (see `edge_agent.mqtt.events.queue.EventQueue`).
 
-    `put` is called by the pipeline's thread, `close` by the main thread, everything else by the publisher's.
+    `put` is called by the pipeline's thread, `tick` by one of its own, `close` by the main thread, everything
+    else by the publisher's.
     No method raises. Where a row may be, what loses it there, what moves it, and which lock protects it:
 
     ================  ===========  ==============================  ============================  =======
@@ -132,17 +133,17 @@ class Outbox:
 
     def after(self, seq: int) -> LabelChanged | None:
         """Return the oldest event whose `seq` is greater, its time corrected if the clock was set since."""
-        with self._disk_lock:
+        with self._disk_lock:  # or a row could move from the journal to the disk between the two
             oldest = self._oldest_on_disk(seq)
-        with self._journal_lock:
-            oldest += self._early(seq, 1)
+            with self._journal_lock:
+                oldest += self._early(seq, 1)
         return self._to_event(min(oldest, key=lambda row: row.seq)) if oldest else None
 
     def remove(self, seq: int) -> None:
-        with self._journal_lock:
-            found = self._forget_early([seq])
-        if not found:
-            with self._disk_lock:
+        with self._disk_lock:
+            with self._journal_lock:
+                found = self._forget_early([seq])
+            if not found:
                 self._acknowledged.add(seq)
                 if len(self._acknowledged) >= _FLUSH_AT:
                     self._flush()

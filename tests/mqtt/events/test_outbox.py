@@ -7,7 +7,8 @@ import logging
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from edge_agent.mqtt.events.outbox import SPILL_AFTER_S, Outbox, OutboxLimits, o
 from edge_agent.mqtt.events.row import Row
 from edge_agent.mqtt.events.store import SqliteStore, StoreError
 from tests.clock import FakeClock
+from tests.mqtt.brokers import wait_until
 from tests.mqtt.samples import changed
 
 WIDE = OutboxLimits(max_rows=1000, max_bytes=1_000_000)
@@ -496,3 +498,34 @@ class OutboxMachine(RuleBasedStateMachine):
 
 TestOutboxMachine = OutboxMachine.TestCase
 TestOutboxMachine.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+
+
+class LateLock:
+    """A lock that lets `meanwhile` run on another thread, if it can, before it is taken the first time."""
+
+    def __init__(self, lock: threading.Lock, meanwhile: Callable[[], None]) -> None:
+        self._lock = lock
+        self._meanwhile: threading.Thread | None = threading.Thread(target=meanwhile)
+
+    def __enter__(self) -> None:
+        meanwhile, self._meanwhile = self._meanwhile, None
+        if meanwhile is not None:
+            meanwhile.start()
+            meanwhile.join(0.3)
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def test_no_event_is_passed_over_while_others_move_to_the_disk(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`tick` moves rows on a thread of its own while the publisher looks for the next one."""
+    fill(bench, 1, 2)
+    bench.clock.advance(SPILL_AFTER_S)
+    lock = LateLock(bench.outbox._journal_lock, bench.outbox.tick)
+    monkeypatch.setattr(bench.outbox, "_journal_lock", lock)
+    assert bench.outbox.after(-1) == changed(1)
+    wait_until(lambda: bench.disk.rows == 2)
+    assert bench.waiting() == [1, 2]
