@@ -67,6 +67,7 @@ class TestBrokerKilled:
         sent: list[int] = []
         with DurableSubscriber(broker.port, TOPICS.event) as subscriber:
             broker.stop()  # in good order, once, so that the durable session is on disk
+            subscriber.wait_detached()
             broker.start()
             with publishing(broker_config(broker.port), events=outbox) as publisher:
                 stopping = threading.Event()
@@ -84,6 +85,7 @@ class TestBrokerKilled:
                     wait_until(lambda death=death: publisher.status.reconnects >= death)  # type: ignore[misc]
                     time.sleep(chance.uniform(0, 0.05))
                     broker.stop(chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]))
+                    subscriber.wait_detached()
                     time.sleep(chance.uniform(0, 0.05))
                     broker.start()
                 stopping.set()
@@ -111,6 +113,7 @@ class TestAgentKilled:
         directory.mkdir()
         with DurableSubscriber(broker.port, TOPICS.event) as subscriber:
             broker.stop()
+            subscriber.wait_detached()
             broker.start()
             for death in range(deaths):
                 subscriber.wait_attached()
@@ -120,6 +123,7 @@ class TestAgentKilled:
                     time.sleep(chance.uniform(0, 0.1))
                     if death % 3 == 2:
                         broker.stop()
+                        subscriber.wait_detached()
                         time.sleep(chance.uniform(0, 0.1))
                     agent.send_signal(signal.SIGKILL)
                     agent.wait()

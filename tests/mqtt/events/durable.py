@@ -46,6 +46,10 @@ class DurableSubscriber:
         """Wait until the broker has attached the session, and has sent what waited in it."""
         wait_until(self._attached.is_set)
 
+    def wait_detached(self) -> None:
+        """Wait until it has noticed that the broker is gone: or `wait_attached` would see the old session."""
+        wait_until(lambda: not self._attached.is_set())
+
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
