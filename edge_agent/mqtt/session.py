@@ -142,8 +142,9 @@ class Session:
             self._events.remove(sent.seq)
             self._is_refused = False
         self._topic_limit.answered(sent.message.topic)
-        if self._errors.failures(sent.message.topic):
-            self._errors.recovered(sent.message.topic, f"{sent.message.topic} can be published again")
+        key = self._key(sent.message)
+        if self._errors.failures(key):
+            self._errors.recovered(key, f"{sent.message.topic} can be published again")
 
     def _send_next(self) -> bool:
         if self._to_subscribe:
@@ -211,4 +212,9 @@ class Session:
         self._report(message, reason)
 
     def _report(self, message: Message, reason: str) -> None:
-        self._errors.report(message.topic, f"{message.topic} could not be published: {reason}")
+        self._errors.report(self._key(message), f"{message.topic} could not be published: {reason}")
+
+    def _key(self, message: Message) -> str:
+        """What the log counts troubles under; the topics that requesters choose are without number."""
+        is_own = message.retain or message.topic.startswith(f"{self._topics.root}/")
+        return message.topic if is_own else "answers"

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from edge_agent.errors import BrokerError
 from edge_agent.mqtt.contract.payloads import Lack, MqttHealth, OutboxPlace
+from edge_agent.system.text import printable
+
+_LONGEST_DETAIL = 500
 
 
 class Trouble(enum.StrEnum):
@@ -56,6 +59,7 @@ class BrokerConnectionError(BrokerError):
     """There is no connection, or no longer. `trouble` is the kind, `detail` the fact without the advice."""
 
     def __init__(self, trouble: Trouble, detail: str) -> None:
+        detail = printable(detail, _LONGEST_DETAIL)  # it may quote what a server said
         super().__init__(f"{detail}; {REMEDIES[trouble]}")
         self.trouble = trouble
         self.detail = detail
