@@ -17,6 +17,7 @@ EdgeAgentError              1, where nothing else is said
   SourceError
     LastingError            in sources/__init__.py
       LoginRefusedError     in sources/login.py
+      StreamTooLargeError   in sources/opencv.py
     PictureError            in sources/picture_header.py
   BudgetError               2
   BrokerError

@@ -27,11 +27,11 @@ def make_source(
     if config.type == "v4l2":
         from edge_agent.sources.v4l2 import v4l2_source
 
-        return v4l2_source(config.v4l2, config.timeout_s, clock)
+        return v4l2_source(config.v4l2, config.timeout_s, room, clock)
     if config.type == "rtsp":
         from edge_agent.sources.rtsp import rtsp_source
 
-        return rtsp_source(config.rtsp, config.timeout_s, clock)
+        return rtsp_source(config.rtsp, config.timeout_s, room, clock)
     if config.type == "http":
         from edge_agent.sources.http.source import HttpSource
 
@@ -40,7 +40,7 @@ def make_source(
         from edge_agent.sources.video import VideoFileSource
 
         video = _required(config.file.path, "source.file.path")
-        return VideoFileSource(video, loop=config.file.loop, fps=config.fps, clock=clock)
+        return VideoFileSource(video, loop=config.file.loop, fps=config.fps, room=room, clock=clock)
     from edge_agent.sources.folder import FolderSource
 
     folder = _required(config.folder.path, "source.folder.path")

@@ -13,7 +13,19 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import SourceError
 from edge_agent.frame import Frame
+from edge_agent.memory.room import MARGIN_MB, Room
+from edge_agent.sources import LastingError
 from edge_agent.sources.decode_cost import SHORTER_SIDE_PX
+
+_MB = 1 << 20
+
+# Measured at the peak, with MPEG-4, VP9 and Motion JPEG from 640 x 480 to 3840 x 2160 pixels.
+_PIXEL_BYTES = 15
+_FIXED_BYTES = 6 * _MB
+
+
+class StreamTooLargeError(LastingError):
+    """Decoding the stream would take more memory than the budget leaves, which no restart cures."""
 
 
 class LiveCapture:
@@ -97,6 +109,28 @@ def import_cv2(timeout_s: float = 10.0) -> Any:
         ) from error
     cv2.setNumThreads(1)  # the cores are for inference
     return cv2
+
+
+def require_room(capture: Any, room_bytes: int, description: str, advice: str) -> None:
+    """Refuse an opened VideoCapture whose pictures are too large, before they are decoded.
+
+    `room_bytes` is how much there was before it was opened. Raises StreamTooLargeError, and releases it.
+    """
+    import cv2
+
+    width, height = (int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    cost_bytes = width * height * _PIXEL_BYTES + _FIXED_BYTES
+    if cost_bytes > room_bytes:
+        capture.release()
+        raise StreamTooLargeError(
+            f"{description}: decoding {width} x {height} pixels takes about {cost_bytes / _MB:.0f} MB, and"
+            f" the memory budget leaves {room_bytes / _MB:.0f}; {advice}, or raise memory.budget_mb"
+        )
+
+
+def stream_room_bytes(room: Room) -> int:
+    """Return what a stream may take in all. OpenCV must be imported before, so that it is counted already."""
+    return room() + int(MARGIN_MB * _MB)
 
 
 def to_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

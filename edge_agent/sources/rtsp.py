@@ -12,16 +12,20 @@ from typing import Any
 from edge_agent.config.address import rtsp_address
 from edge_agent.config.schema import RtspConfig
 from edge_agent.errors import SourceError
-from edge_agent.sources.opencv import LiveCapture, import_cv2
+from edge_agent.memory.room import Room, command_room
+from edge_agent.sources.opencv import LiveCapture, import_cv2, require_room, stream_room_bytes
 from edge_agent.sources.rtsp_probe import require_stream
 
 _FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 
 
 def rtsp_source(
-    config: RtspConfig, timeout_s: float, clock: Callable[[], float] = time.monotonic
+    config: RtspConfig,
+    timeout_s: float,
+    room: Room = command_room,
+    clock: Callable[[], float] = time.monotonic,
 ) -> LiveCapture:
-    """Return the camera as a source. Raises AddressError.
+    """Return the camera as a source; `room` returns how many bytes may be taken now. Raises AddressError.
 
     Only host and port of the URL are ever shown: its user part, path and query may hold a password.
     """
@@ -32,6 +36,7 @@ def rtsp_source(
     def connect() -> Any:
         require_stream(parts, timeout_s, clock)
         cv2 = import_cv2()
+        room_bytes = stream_room_bytes(room)
         limit_ms = math.ceil(timeout_s * 1000)
         limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit_ms]
         with _ffmpeg_options(f"rtsp_transport;{config.transport}"):
@@ -41,6 +46,9 @@ def rtsp_source(
                 f"the RTSP server at {address} does not give the stream; check the path in source.rtsp.url,"
                 " and that the camera sends H.264, H.265 or MJPEG"
             )
+        require_room(
+            capture, room_bytes, f"the stream of {address}", "take the camera's second, smaller stream"
+        )
         return capture
 
     return LiveCapture(f"rtsp {address}", connect, f"check the camera at {host}", timeout_s, clock)

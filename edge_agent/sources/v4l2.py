@@ -11,13 +11,20 @@ from typing import Any
 
 from edge_agent.config.schema import V4l2Config
 from edge_agent.errors import SourceError
-from edge_agent.sources.opencv import LiveCapture, import_cv2
+from edge_agent.memory.room import Room, command_room
+from edge_agent.sources.opencv import LiveCapture, import_cv2, require_room, stream_room_bytes
 
 
 def v4l2_source(
-    config: V4l2Config, timeout_s: float, clock: Callable[[], float] = time.monotonic
+    config: V4l2Config,
+    timeout_s: float,
+    room: Room = command_room,
+    clock: Callable[[], float] = time.monotonic,
 ) -> LiveCapture:
-    """Return the camera as a source; `config.device` is a device file or its number."""
+    """Return the camera as a source; `config.device` is a device file or its number.
+
+    `room` returns how many bytes may be taken now.
+    """
     device = Path(f"/dev/video{config.device}" if config.device.isdecimal() else config.device)
     hint = (
         f"see whether another program uses it (`fuser -v {device}`) and whether it is a camera at all"
@@ -27,6 +34,7 @@ def v4l2_source(
     def connect() -> Any:
         _require_camera(device)
         cv2 = import_cv2(timeout_s)
+        room_bytes = stream_room_bytes(room)
         capture = cv2.VideoCapture(str(device), cv2.CAP_V4L2)
         if not capture.isOpened():
             raise SourceError(f"{device} cannot be opened as a camera; {hint}")
@@ -35,6 +43,7 @@ def v4l2_source(
             capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*config.fourcc))
         capture.set(cv2.CAP_PROP_FRAME_WIDTH, config.width)
         capture.set(cv2.CAP_PROP_FRAME_HEIGHT, config.height)
+        require_room(capture, room_bytes, str(device), "set a smaller source.v4l2.width and height")
         return capture
 
     return LiveCapture(f"v4l2 {device}", connect, hint, timeout_s, clock)

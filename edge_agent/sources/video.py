@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import SourceError
 from edge_agent.frame import Frame
-from edge_agent.sources.opencv import import_cv2, to_rgb
+from edge_agent.memory.room import Room, command_room
+from edge_agent.sources.opencv import import_cv2, require_room, stream_room_bytes, to_rgb
 
 _USUAL_FRAME_S = 1 / 25
 _MOST_FPS = 480
@@ -24,12 +25,22 @@ class VideoFileSource:
     """A video file, played once or in a loop: all of its frames, or `fps` for each of its seconds."""
 
     def __init__(
-        self, path: Path, *, loop: bool, fps: float, clock: Callable[[], float] = time.monotonic
+        self,
+        path: Path,
+        *,
+        loop: bool,
+        fps: float,
+        room: Room = command_room,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`fps`: frames to take of each second of the video; 0 for all of them."""
+        """`fps`: frames to take of each second of the video; 0 for all of them.
+
+        `room` returns how many bytes may be taken now.
+        """
         self._path = path
         self._loop = loop
         self._fps = fps
+        self._room = room
         self._clock = clock
         self._capture: Any = None
         self._image: NDArray[np.uint8] | None = None
@@ -53,9 +64,11 @@ class VideoFileSource:
         """Begin with the first frame. Raises SourceError where the file is missing or no video."""
         self._require_readable()
         cv2 = import_cv2()
+        room_bytes = stream_room_bytes(self._room)
         self._capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise SourceError(f"{self._path} is no video that OpenCV can decode; check source.file.path")
+        require_room(self._capture, room_bytes, f"the video {self._path}", "convert it to a smaller size")
         self._position_property = cv2.CAP_PROP_POS_MSEC
         self._frame_s = _frame_s(self._capture.get(cv2.CAP_PROP_FPS))
         self._position_s = self._due_s = -math.inf

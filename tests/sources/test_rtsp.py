@@ -23,7 +23,7 @@ from edge_agent.pipeline.capture_loop import CaptureLoop, CapturePolicy, Capture
 from edge_agent.pipeline.latest import LatestFrame
 from edge_agent.sources import Source, Streaming
 from edge_agent.sources.login import LoginRefusedError
-from edge_agent.sources.opencv import LiveCapture
+from edge_agent.sources.opencv import LiveCapture, StreamTooLargeError
 from edge_agent.sources.rtsp import rtsp_source
 from edge_agent.sources.rtsp_probe import require_stream
 from edge_agent.system.secret import SecretUrl
@@ -314,3 +314,16 @@ def test_the_options_for_ffmpeg_are_taken_back(server: RtspServer, monkeypatch: 
     source.open()
     source.close()
     assert "OPENCV_FFMPEG_CAPTURE_OPTIONS" not in os.environ
+
+
+def test_a_stream_that_the_memory_budget_has_no_room_for_is_refused_by_its_size() -> None:
+    with RtspServer(Image.new("RGB", (1920, 1088), ORANGE)) as server:
+        config = RtspConfig(url=SecretUrl(server.url()))
+        source = rtsp_source(config, TIMEOUT_S, lambda: 20 << 20)
+        with pytest.raises(StreamTooLargeError, match="1920 x 1088 pixels takes about 36 MB") as failed:
+            source.open()
+        assert "take the camera's second, smaller stream, or raise memory.budget_mb" in str(failed.value)
+        roomy = rtsp_source(config, TIMEOUT_S, lambda: 40 << 20)
+        roomy.open()
+        assert roomy.read().pixels.shape == (544, 960, 3)
+        roomy.close()

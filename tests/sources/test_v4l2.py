@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edge_agent.config.schema import V4l2Config
 from edge_agent.errors import SourceError
+from edge_agent.sources.opencv import StreamTooLargeError
 from edge_agent.sources.v4l2 import v4l2_source
 
 cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
@@ -36,6 +37,9 @@ class FakeVideoCapture:
     def set(self, key: int, value: float) -> bool:
         self.properties[key] = value
         return True
+
+    def get(self, key: int) -> float:
+        return self.properties.get(key, 0)
 
     def grab(self) -> bool:
         self.left -= 1
@@ -138,3 +142,12 @@ def test_a_camera_that_may_not_be_used_is_refused_with_the_remedy(
 def test_the_description_is_the_device() -> None:
     assert v4l2_source(V4l2Config(device="/dev/video0"), 1.0).description == "v4l2 /dev/video0"
     assert v4l2_source(V4l2Config(device="2"), 1.0).description == "v4l2 /dev/video2"
+
+
+def test_a_size_that_the_memory_budget_has_no_room_for_is_refused(
+    cameras: list[FakeVideoCapture], device: Path
+) -> None:
+    config = V4l2Config(device=str(device), width=3840, height=2160)
+    with pytest.raises(StreamTooLargeError, match=r"3840 x 2160 .*set a smaller source\.v4l2\.width"):
+        v4l2_source(config, 3.0, lambda: 40 << 20).open()
+    assert [camera.released for camera in cameras] == [True]

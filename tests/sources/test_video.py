@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -199,3 +201,40 @@ def test_frames_keep_their_own_pixels_while_the_next_are_decoded(video: Path) ->
     assert [colour_of(frame) for frame in frames] == [number // 4 for number in range(20)]
     assert not any(np.shares_memory(frames[0].pixels, later.pixels) for later in frames[1:])
     source.close()
+
+
+def test_a_video_too_large_for_the_budget_is_refused_before_it_takes_the_memory(tmp_path: Path) -> None:
+    """3840 x 2160 pixels, which take more than 70 MB to decode."""
+    path = tmp_path / "large.mkv"
+    write_matroska(path, [jpeg(BLUE, (3840, 2160))] * 5, range(0, 200, 40), (3840, 2160))
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from edge_agent.errors import SourceError\n"
+        "from edge_agent.memory.procfs import read_memory\n"
+        "from edge_agent.sources.opencv import import_cv2\n"
+        "from edge_agent.sources.video import VideoFileSource\n"
+        "import_cv2()\n"
+        "before = read_memory().rss_mb\n"
+        "room = int(sys.argv[2]) << 20\n"
+        "source = VideoFileSource(Path(sys.argv[1]), loop=False, fps=0, room=lambda: room)\n"
+        "try:\n"
+        "    source.open()\n"
+        "    source.read()\n"
+        "except SourceError as error:\n"
+        "    print(error)\n"
+        "print(round(read_memory().peak_mb - before))\n"
+    )
+
+    def play(room_mb: int) -> tuple[str, int]:
+        command = [sys.executable, "-c", script, str(path), str(room_mb)]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        *messages, peak_mb = ended.stdout.splitlines()
+        return " ".join(messages), int(peak_mb)
+
+    refused, peak_mb = play(room_mb=40)
+    assert "decoding 3840 x 2160 pixels takes about 125 MB, and the memory budget leaves 48" in refused
+    assert peak_mb < 25
+    played, decoded_mb = play(room_mb=200)
+    assert played == ""
+    assert peak_mb + 20 < decoded_mb < 125
