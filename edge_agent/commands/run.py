@@ -4,17 +4,20 @@
   edge-agent run --config here.yaml --max-frames 100
 
 SIGTERM ends it (exit code 0), SIGHUP makes it read the configuration again; it notices a saved edit itself.
-With --last-good COPY, as the service has it, it starts with the last good configuration where the file is
-unusable. Exit codes: 0 ended as requested, 1 failure, 2 unusable configuration or budget, 75 to be restarted.
+With --last-good COPY, as the service has it, it starts with the last good configuration where it cannot run
+with the file. Exit codes: 0 ended as requested, 1 failure, 2 unusable configuration or budget, 75 to be
+restarted.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_agent.errors import ArtifactError, BudgetError, ConfigError, EngineError
 from edge_agent.system import log
 
 if TYPE_CHECKING:
@@ -37,10 +40,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from edge_agent.daemon.signals import end_at_once_when_stopped
+
+    end_at_once_when_stopped()
     from edge_agent.config.last_good import LastGood
+    from edge_agent.config.watch import signature, wait_for_writer
     from edge_agent.system.lean_imports import import_paho
 
     last_good = LastGood(args.last_good, args.config) if args.last_good else None
+    wait_for_writer(args.config)
+    seen = signature(args.config)
     config, refused = _usable(args.config, last_good)
     log.setup(config.log.level, config.log.format)
     if refused:
@@ -50,29 +59,58 @@ def run(args: argparse.Namespace) -> int:
     from edge_agent.daemon.agent import run_agent
     from edge_agent.system.clock import SystemClock
 
-    return run_agent(
-        args.config,
-        config,
-        clock=SystemClock(),
-        environment=os.environ,
-        max_frames=args.max_frames,
-        refused=refused,
-        last_good=last_good,
-    )
+    def start(config: Config, refused: InvalidConfigError | None) -> int:
+        return run_agent(
+            args.config,
+            config,
+            clock=SystemClock(),
+            environment=os.environ,
+            seen=seen,
+            max_frames=args.max_frames,
+            refused=refused,
+            last_good=last_good,
+        )
+
+    try:
+        return start(config, refused)
+    except (ConfigError, ArtifactError, EngineError, BudgetError) as error:
+        copy = last_good.load() if last_good else None
+        if copy is None or copy == config or copy.mqtt.tls.enabled > config.mqtt.tls.enabled:
+            raise
+        refused = _could_not_run(args.config, copy, config, error)
+    # Outside the handler, where nothing of the first attempt is kept.
+    return start(copy, refused)
+
+
+def _could_not_run(file: Path, copy: Config, config: Config, error: Exception) -> InvalidConfigError:
+    """Log why the file's configuration is not the one to run with, without its values."""
+    from edge_agent.config.changes import diff, unusable
+
+    refused = unusable(str(file), config, diff(copy, config), str(error))
+    logger = logging.getLogger(__name__)
+    logger.error("the agent cannot run with the configuration: %s", refused.problems[0].message)
+    refused.log("starting with the last good configuration")
+    return refused
 
 
 def _usable(file: Path, last_good: LastGood | None) -> tuple[Config, InvalidConfigError | None]:
     """Return the file's configuration, or the last good one and the error in the file."""
     from edge_agent.config.loader import load
-    from edge_agent.config.problem import InvalidConfigError
+    from edge_agent.config.problem import InvalidConfigError, defect
 
     try:
         return load(file), None
     except InvalidConfigError as error:
-        copy = last_good.load() if last_good else None
-        if copy is None:
-            raise
-        return copy, error
+        refused = error
+    except Exception as error:
+        log.say_defect(
+            logging.getLogger(__name__), "reading the configuration has failed unexpectedly", error
+        )
+        refused = defect(str(file))
+    copy = last_good.load() if last_good else None
+    if copy is None:
+        raise refused
+    return copy, refused
 
 
 def _positive(text: str) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from edge_agent.config.problem import InvalidConfigError, Problem, in_public
 from edge_agent.config.render import shown
 from edge_agent.config.schema import Config
 from edge_agent.config.setting import Apply
@@ -64,6 +65,16 @@ def diff(old: Config, new: Config) -> Changes:
             if before.value != after.value
         )
     )
+
+
+def unusable(file: str, config: Config, changes: Changes, reason: str) -> InvalidConfigError:
+    """The error for a valid configuration that the agent could not run with.
+
+    In public it names the changed settings alone; the problem's message is `reason` without their values.
+    """
+    masked = without_values(reason, config, changes)
+    public = in_public(changes.describe(), "the agent could not run with that", "its log says why")
+    return InvalidConfigError(file, (Problem(0, 0, "", masked, public=public),))
 
 
 def without_values(message: str, config: Config, changes: Changes) -> str:

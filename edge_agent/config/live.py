@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_agent.config.changes import Changes, diff, without_values
+from edge_agent.config.changes import Changes, diff, unusable
 from edge_agent.config.loader import load
 from edge_agent.config.override import overridden
-from edge_agent.config.problem import InvalidConfigError, Problem, defect, in_public
+from edge_agent.config.problem import InvalidConfigError, defect
 from edge_agent.config.schema import Config
 from edge_agent.errors import EdgeAgentError
 from edge_agent.system.log import say_defect
@@ -85,7 +85,11 @@ class LiveConfig:
         try:
             self._veto(config, changes)
         except EdgeAgentError as error:
-            return self._refuse(self._vetoed(config, changes, str(error)))
+            refused = unusable(str(self._path), config, changes, str(error))
+            _LOG.error(
+                "the agent could not run with the edited configuration: %s", refused.problems[0].message
+            )
+            return self._refuse(refused)
         except Exception as error:
             return self._refuse_for_defect(error)
         self._current = config
@@ -109,13 +113,6 @@ class LiveConfig:
         """Go back to `config`, since the one in force could not be applied; returns what to say of that."""
         self._current = config
         return self._refuse_for_defect(error).error
-
-    def _vetoed(self, config: Config, changes: Changes, reason: str) -> InvalidConfigError:
-        """Log the reason, without the values that it may quote; in public, name the settings alone."""
-        masked = without_values(reason, config, changes)
-        _LOG.error("the agent could not run with the edited configuration: %s", masked)
-        public = in_public(changes.describe(), "the agent could not run with that", "its log says why")
-        return InvalidConfigError(str(self._path), (Problem(0, 0, "", masked, public=public),))
 
     def _refuse_for_defect(self, error: Exception) -> Refused:
         say_defect(_LOG, "taking over the edited configuration has failed unexpectedly", error)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+LONGEST_WRITE_S = 30.0
+"""A writer that keeps the file open for longer is not waited for any more."""
+
+_LOOK_AGAIN_S = 0.05
+_NEW_S = 2.0
 
 Signature = tuple[int, int, int, int, int]
 
@@ -101,7 +109,8 @@ class ConfigWatcher:
     within the resolution of the file's times, and it knows that a writer has not finished yet. A writer that
     keeps the file open for longer than `longest_write_s` is not waited for any more.
 
-    Make it before reading the file, so that no change falls in between. For one thread at a time.
+    Make it before reading the file, or hand in what was `seen`, so that no change falls in between. For one
+    thread at a time.
     """
 
     def __init__(
@@ -110,10 +119,12 @@ class ConfigWatcher:
         notifier: Notifier | None,
         *,
         settle_s: float = 0.5,
-        longest_write_s: float = 30.0,
+        longest_write_s: float = LONGEST_WRITE_S,
         clock: Callable[[], float] = time.monotonic,
+        seen: Signature | None = None,
     ) -> None:
-        """Without a `notifier` the status alone decides. `clock` returns seconds."""
+        """Without a `notifier` the status alone decides. `clock` returns seconds. `seen`: the file's
+        signature before it was read, where that was before this is made."""
         self._path = path.absolute()
         self._notifier = notifier
         self._settle_s = settle_s
@@ -122,7 +133,12 @@ class ConfigWatcher:
         self._changed_s: float | None = None
         self._open_since_s: float | None = None
         self._follow()
-        self._seen = signature(self._path)
+        self._seen = signature(self._path) if seen is None else seen
+
+    @property
+    def is_being_written(self) -> bool:
+        """Whether a writer was seen to have the file open, and has not closed it since."""
+        return self._open_since_s is not None
 
     def fileno(self) -> int | None:
         """For select(): readable when `changed` should be called; None where only its status is looked at."""
@@ -177,6 +193,45 @@ class ConfigWatcher:
         if self._notifier is not None:
             self._notifier.watch(target, frozenset((entry.parent, target.parent)))
         return entry, target
+
+
+def wait_for_writer(
+    path: Path,
+    *,
+    longest_s: float = LONGEST_WRITE_S,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], object] = time.sleep,
+) -> None:
+    """Return when nobody is writing the file, so far as that can be known; after `longest_s` in any case.
+
+    For the main thread, before there are others: it ignores a signal for a moment.
+    """
+    end_s = clock() + longest_s
+    while clock() < end_s and _is_being_written(path):
+        sleep(_LOOK_AGAIN_S)
+
+
+def _is_being_written(path: Path) -> bool:
+    """Whether some process has the file open for writing; where that cannot be known, whether it is new."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return False
+    # A lease is given while there is no writer, to the owner of the file. A writer that comes meanwhile
+    # waits until it is given back, and the kernel says so by SIGIO, which would end the process.
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return 0 <= time.time() - os.fstat(descriptor).st_mtime < _NEW_S
+    else:
+        return False
+    finally:
+        signal.signal(signal.SIGIO, before)
+        os.close(descriptor)
 
 
 def signature(path: Path) -> Signature | None:

@@ -14,7 +14,7 @@ from edge_agent.config.live import LiveConfig, Veto
 from edge_agent.config.problem import InvalidConfigError
 from edge_agent.config.schema import Config, MemoryConfig, SourceConfig
 from edge_agent.config.setting import Apply
-from edge_agent.config.watch import ConfigWatcher, open_inotify
+from edge_agent.config.watch import ConfigWatcher, Signature, open_inotify
 from edge_agent.daemon.cooling import Cooling
 from edge_agent.daemon.degrade import Degradation, possible_steps
 from edge_agent.daemon.reload import Reloader
@@ -65,6 +65,7 @@ def run_agent(
     *,
     clock: Clock,
     environment: Mapping[str, str] = os.environ,
+    seen: Signature | None = None,
     max_frames: int | None = None,
     refused: InvalidConfigError | None = None,
     last_good: LastGood | None = None,
@@ -74,9 +75,10 @@ def run_agent(
 ) -> int:
     """Run the daemon until a signal stops it, or its source ends; returns the exit code.
 
-    `max_frames`: end after so many classified frames; None for never. `refused`: what is wrong with the file,
-    where `config` is not from it; `last_good` keeps what works. `board`: None for the one that this runs on.
-    Raises EdgeAgentError when it cannot start, because of another agent, the model, the budget, or a label.
+    `seen`: the signature of the file before `config` was read. `max_frames`: end after so many classified
+    frames; None for never. `refused`: what is wrong with the file, where `config` is not from it; `last_good`
+    keeps what works. `board`: None for the one that this runs on. Raises EdgeAgentError when it cannot start,
+    because of another agent, the model, the budget, or a label.
     """
     board = board or Board()
     wake, gate, costs, trimmer = Wake(), WatchdogGate(), SubsystemCosts(), Trimmer()
@@ -85,10 +87,10 @@ def run_agent(
     with ExitStack() as stack:
         stack.enter_context(closing(DirectoryLock(state_dir)))
         notifier = stack.enter_context(closing(Notifier.from_environment(environment)))
-        signals = stack.enter_context(closing(Signals(wake)))
-        watcher = stack.enter_context(closing(ConfigWatcher(config_file, open_inotify())))
+        watcher = stack.enter_context(closing(ConfigWatcher(config_file, open_inotify(), seen=seen)))
         costs.record("python")
         model = _load_within_budget(config, environment, costs, trimmer)
+        signals = stack.enter_context(closing(Signals(wake)))  # not before: loading cannot be interrupted
 
         outbox = stack.enter_context(closing(open_outbox(config.outbox, clock, environment)))
         link = BrokerLink(
@@ -163,7 +165,7 @@ def run_agent(
             broker_wait_s(config.source),
         )
         report.publish_info()
-        link.start(RemoteCommands(live, loop, capture, reloader, restart, report.health_due))
+        link.start(RemoteCommands(live, loop, capture, watcher, reloader, restart, report.health_due))
         code = supervisor.run()
         service.stopping()
         return code

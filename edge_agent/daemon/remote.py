@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from edge_agent.config.live import LiveConfig
 from edge_agent.config.schema import Config
+from edge_agent.config.watch import ConfigWatcher
 from edge_agent.daemon.reload import Reloader
 from edge_agent.daemon.restart import PendingRestart
 from edge_agent.daemon.schedule import Every
-from edge_agent.errors import SourceError
+from edge_agent.errors import ConfigError, SourceError
 from edge_agent.mqtt.requests import Reloaded
 from edge_agent.pipeline.capture_loop import CaptureLoop
 from edge_agent.pipeline.inference_loop import InferenceLoop
@@ -24,6 +25,7 @@ class RemoteCommands:
     live: LiveConfig
     loop: InferenceLoop
     capture: CaptureLoop
+    watcher: ConfigWatcher
     reloader: Reloader
     pending_restart: PendingRestart
     health_due: Every
@@ -59,4 +61,6 @@ class RemoteCommands:
 
     def reload(self) -> Reloaded:
         """Take over the edited configuration. Raises ConfigError when it is refused, whole."""
+        if self.watcher.is_being_written:
+            raise ConfigError("the configuration file is being written: it is read once that is done")
         return self.reloader.reload()

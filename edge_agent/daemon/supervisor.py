@@ -81,7 +81,8 @@ class Supervisor:
         if self.memory_due.is_due(now_s) and (restart := self.guard.check()) is not None:
             self.restart.want(restart.reason)
         was_saved = self.watcher.changed()  # in each round: it empties the descriptor
-        if self.signals.take_reload() or was_saved:
+        is_asked = not self.watcher.is_being_written and self.signals.take_reload()
+        if was_saved or is_asked:
             self.reloader.reload_saved()
         self.link.carry_out_requests()
         if self._cooling_due.is_due(now_s):

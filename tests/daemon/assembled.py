@@ -237,6 +237,7 @@ class Assembled:
         self.service = Service(self.notifier, self.gate, self.report.status_line, watchdog_s)
         self.restart = PendingRestart(self.state_dir)
         self.last_good = directory / "last-good.yaml"
+        self.watcher = ConfigWatcher(self.file, None, settle_s=0.5, clock=clock)
         self.reloader = Reloader(
             self.live,
             LastGood(self.last_good, self.file),
@@ -255,7 +256,7 @@ class Assembled:
             clock,
             self.wake,
             self.signals,
-            ConfigWatcher(self.file, None, settle_s=0.5, clock=clock),
+            self.watcher,
             self.threads,
             self.loop,
             self.link,

@@ -25,7 +25,13 @@ def agent(tmp_path: Path) -> Iterator[Assembled]:
 @pytest.fixture
 def commands(agent: Assembled) -> RemoteCommands:
     return RemoteCommands(
-        agent.live, agent.loop, agent.capture, agent.reloader, agent.restart, agent.report.health_due
+        agent.live,
+        agent.loop,
+        agent.capture,
+        agent.watcher,
+        agent.reloader,
+        agent.restart,
+        agent.report.health_due,
     )
 
 
