@@ -27,8 +27,8 @@ def check_beforehand(name: str, limits: BudgetLimits, now_mb: float, needed_mb: 
     total_mb = now_mb + needed_mb
     if total_mb > limits.budget_mb:
         raise BudgetError(
-            f"memory.budget_mb is {limits.budget_mb:g}, and the agent with {name} would need"
-            f" {total_mb:.0f} MB or more ({now_mb:.0f} MB, and {needed_mb:.0f} MB for the model): set it to"
+            f"memory.budget_mb is {limits.budget_mb:g}, and the agent with {name} needs"
+            f" {total_mb:.0f} MB here, or more ({now_mb:.0f} MB, and {needed_mb:.0f} MB for the model): set it to"
             f" {limits.advised_budget_mb(total_mb)} or more, or use a smaller model"
         )
 
