@@ -28,8 +28,8 @@ def check_beforehand(name: str, limits: BudgetLimits, now_mb: float, needed_mb: 
     if total_mb > limits.budget_mb:
         raise BudgetError(
             f"memory.budget_mb is {limits.budget_mb:g}, and the agent with {name} needs"
-            f" {total_mb:.0f} MB here, or more ({now_mb:.0f} MB, and {needed_mb:.0f} MB for the model): set it to"
-            f" {limits.advised_budget_mb(total_mb)} or more, or use a smaller model"
+            f" {total_mb:.0f} MB here, or more ({now_mb:.0f} MB, and {needed_mb:.0f} MB for the model):"
+            f" set it to {limits.advised_budget_mb(total_mb)} or more, or use a smaller model"
         )
 
 
