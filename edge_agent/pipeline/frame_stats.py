@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from array import array
 from dataclasses import dataclass
 
@@ -50,7 +51,7 @@ class SteadyRate:
 
 
 class FrameStats:
-    """Counts classified frames and keeps their latencies until the next `take`; used by one thread at a time.
+    """Counts classified frames and keeps their latencies until the next `take`, by whatever thread.
 
     Memory is bounded: an interval's latest `most` latencies count.
     """
@@ -62,27 +63,31 @@ class FrameStats:
         self._skipped = 0
         self._most = most
         self._latencies_ms = array("f")
+        self._lock = threading.Lock()
 
     def add(self, latency_ms: float) -> None:
         """Count a frame that was answered `latency_ms` after its capture."""
-        if len(self._latencies_ms) < self._most:
-            self._latencies_ms.append(latency_ms)
-        else:
-            self._latencies_ms[self._frames % self._most] = latency_ms
-        self._frames += 1
-        self._classified += 1
+        with self._lock:
+            if len(self._latencies_ms) < self._most:
+                self._latencies_ms.append(latency_ms)
+            else:
+                self._latencies_ms[self._frames % self._most] = latency_ms
+            self._frames += 1
+            self._classified += 1
 
     def skip(self) -> None:
         """Count a frame that needed no answer."""
-        self._skipped += 1
+        with self._lock:
+            self._skipped += 1
 
     def take(self, now_s: float) -> FrameRate:
         """Return the interval since the last call (or the start), and begin a new one."""
-        fps = self._rate.update(now_s, self._classified)
-        rate = FrameRate(self._frames, fps, self._latency(), self._skipped)
-        self._frames = self._skipped = 0
-        del self._latencies_ms[:]
-        return rate
+        with self._lock:
+            fps = self._rate.update(now_s, self._classified)
+            rate = FrameRate(self._frames, fps, self._latency(), self._skipped)
+            self._frames = self._skipped = 0
+            del self._latencies_ms[:]
+            return rate
 
     def _latency(self) -> LatencyHealth:
         if not self._latencies_ms:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,3 +91,29 @@ def test_the_figures_are_latencies_that_split_the_rest(latencies_ms: list[float]
         assert sum(value <= found for value in latencies_ms) / len(latencies_ms) >= share - 1e-9
         assert sum(value < found for value in latencies_ms) / len(latencies_ms) < share + 1e-9
     assert latency.p50 == sorted(latencies_ms)[(len(latencies_ms) - 1) // 2]
+
+
+def test_one_thread_may_count_while_another_takes() -> None:
+    stats = FrameStats(most=50)
+    is_over = threading.Event()
+    taken = 0
+
+    def count() -> int:
+        added = 0
+        while not is_over.is_set():
+            stats.add(1.0)
+            added += 1
+        return added
+
+    usual_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            counting = pool.submit(count)
+            end_s = time.monotonic() + 0.4
+            while (now_s := time.monotonic()) < end_s:
+                taken += stats.take(now_s).frames
+            is_over.set()
+            assert counting.result() == taken + stats.take(end_s).frames
+    finally:
+        sys.setswitchinterval(usual_s)
