@@ -97,7 +97,7 @@ def read_memory(pid: int | None = None, proc: Path = PROC) -> MemoryUse:
     """
     root = read_or_empty(proc / _name(pid) / "status")
     if not root and pid is None:
-        raise EdgeAgentError(f"{proc}/self/status cannot be read, and so no use of memory: mount {proc}")
+        raise EdgeAgentError(f"{proc}/self/status cannot be read, so memory cannot be measured: mount {proc}")
     if not root:
         raise ProcessLookupError(f"there is no process {_name(pid)} in {proc}")
     uses = [parse_status(root)]
