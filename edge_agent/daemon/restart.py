@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from edge_agent.memory.budget import is_about_memory
+from edge_agent.pipeline.capture_loop import LASTING_PAUSE_S as CLOSED_S
 from edge_agent.system.files import write_atomic
 from edge_agent.system.log import say
 from edge_agent.system.text import printable
@@ -12,6 +14,7 @@ from edge_agent.system.text import printable
 _LOG = logging.getLogger(__name__)
 _NAME = "restart-reason"
 _LONGEST = 500
+_SOON_S = 900.0
 
 
 class PendingRestart:
@@ -32,6 +35,31 @@ class PendingRestart:
         say(_LOG, logging.WARNING, "restarting", reason=reason)
         leave_reason(self._directory, reason)
         self._is_wanted = True
+
+
+class MemoryRestarts:
+    """Decides whether a restart can cure too much memory, or the camera is to be closed instead.
+
+    A restart cures what grew over time. Where the process before this one ended for the same reason a short
+    time ago, something here simply takes that much: most likely the camera's pictures.
+    """
+
+    def __init__(self, last_reason: str, started_s: float) -> None:
+        """`last_reason`: why the process before this one ended; empty where it did not restart itself."""
+        self._was_in_vain = is_about_memory(last_reason)
+        self._started_s = started_s
+        self._closed_s: float | None = None
+
+    def may_help(self, now_s: float) -> bool:
+        """Whether to restart; False: close the camera for CLOSED_S."""
+        if self._closed_s is not None:
+            # Closed just now, and still too much: it was not the camera.
+            is_the_camera = now_s - self._closed_s >= CLOSED_S
+        else:
+            is_the_camera = self._was_in_vain and now_s - self._started_s < _SOON_S
+        if is_the_camera:
+            self._closed_s = now_s
+        return not is_the_camera
 
 
 def leave_reason(directory: Path, reason: str) -> bool:

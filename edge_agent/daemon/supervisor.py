@@ -11,7 +11,7 @@ from edge_agent.config.watch import ConfigWatcher
 from edge_agent.daemon.cooling import SAMPLE_S, Cooling
 from edge_agent.daemon.reload import Reloader
 from edge_agent.daemon.report import Report
-from edge_agent.daemon.restart import PendingRestart
+from edge_agent.daemon.restart import MemoryRestarts, PendingRestart
 from edge_agent.daemon.schedule import Every
 from edge_agent.daemon.service import Service
 from edge_agent.daemon.signals import Signals
@@ -21,6 +21,7 @@ from edge_agent.memory.costs import SubsystemCosts
 from edge_agent.memory.guard import MemoryGuard
 from edge_agent.mqtt.link import BrokerLink
 from edge_agent.pipeline.inference_loop import InferenceLoop
+from edge_agent.sources import LastingError
 from edge_agent.system.clock import Clock
 from edge_agent.system.log import say
 from edge_agent.system.wake import Wake
@@ -58,9 +59,12 @@ class Supervisor:
     _cooling_due: Every = field(init=False, default_factory=lambda: Every(SAMPLE_S))
     _start_by_s: float | None = field(init=False)
     _is_settled: bool = field(init=False, default=False)
+    _memory_restarts: MemoryRestarts = field(init=False)
 
     def __post_init__(self) -> None:
-        self._start_by_s = self.clock.monotonic_s() + self.broker_wait_s
+        now_s = self.clock.monotonic_s()
+        self._start_by_s = now_s + self.broker_wait_s
+        self._memory_restarts = MemoryRestarts(self.report.restart_reason, now_s)
 
     def run(self) -> int:
         """Let the threads run, and supervise them until the end; returns the exit code."""
@@ -79,7 +83,7 @@ class Supervisor:
         if (code := self.threads.exit_code()) is not None:
             return code
         if self.memory_due.is_due(now_s) and (restart := self.guard.check()) is not None:
-            self.restart.want(restart.reason)
+            self._relieve(restart.reason, now_s)
         was_saved = self.watcher.changed()  # in each round: it empties the descriptor
         is_asked = not self.watcher.is_being_written and self.signals.take_reload()
         if was_saved or is_asked:
@@ -91,6 +95,19 @@ class Supervisor:
         self.service.notify(now_s)
         self.report.publish_health_when_due(now_s)
         return EXIT_RESTART if self.restart.is_wanted else None
+
+    def _relieve(self, reason: str, now_s: float) -> None:
+        """Restart for memory, or close the camera for a while where a restart did not help."""
+        if self._memory_restarts.may_help(now_s):
+            self.restart.want(reason)
+            return
+        self.report.capture.close_for_a_while(
+            LastingError(
+                f"{reason}, and a restart did not help: the camera is closed for ten minutes; give it a"
+                " smaller picture or stream, or raise memory.budget_mb"
+            )
+        )
+        self.guard.go_on()
 
     def _start_when_connected(self, now_s: float, start_by_s: float) -> None:
         """Wait a moment for the broker: the first answers should not be lost to a connection that is late."""

@@ -45,6 +45,13 @@ class Restart:
 
 Action = Trim | Degrade | Restart
 
+_REASON = "resident memory"
+
+
+def is_about_memory(reason: str) -> bool:
+    """Whether a process that ended for `reason` did so because of its memory."""
+    return reason.startswith(_REASON)
+
 
 @dataclass(frozen=True, slots=True)
 class BudgetPolicy:
@@ -115,6 +122,12 @@ class BudgetMonitor:
         self._policy = policy
         self._soft_trim_interval_s = policy.trim_interval_s
 
+    def go_on(self, now_s: float) -> None:
+        """Begin with trimming again: something else than the restart that was asked for was done."""
+        self._restart = None
+        self._last_trim_s = None
+        self._last_measure_s = now_s
+
     def sample(self, now_s: float, rss_mb: float) -> Action | None:
         """Take note of the memory in use at `now_s` (monotonic seconds); return what to do, if anything."""
         self._state = self._state_at(rss_mb)
@@ -169,7 +182,7 @@ class BudgetMonitor:
     def _reason(self, rss_mb: float) -> str:
         tried = ", ".join(["trimming", *self._steps_taken])
         budget = f"{self._policy.budget_mb:g} MB"
-        return f"resident memory {rss_mb:.0f} MB is above the budget of {budget} after {tried}"
+        return f"{_REASON} {rss_mb:.0f} MB is above the budget of {budget} after {tried}"
 
 
 def _passed(since_s: float | None, interval_s: float, now_s: float) -> bool:

@@ -62,6 +62,10 @@ class MemoryGuard:
         self._highest_mb = max(self._highest_mb, self._use.rss_mb)
         return self._carry_out(self._monitor.sample(self._monotonic_s(), self._use.rss_mb))
 
+    def go_on(self) -> None:
+        """Carry on without the restart that `check` asked for."""
+        self._monitor.go_on(self._monotonic_s())
+
     def trim(self) -> None:
         """Give memory back to the system now; `check` does so where the budget asks for it."""
         result = self._trimmer.trim()

@@ -24,8 +24,10 @@ from edge_agent.system.log import RepeatedError, say
 _LOG = logging.getLogger(__name__)
 _IDLE_ROUND_S = 1.0
 _HANDOVER_ROUND_S = 0.25
-_LASTING_PAUSE_S = 600.0
 _TROUBLE = "source"
+
+LASTING_PAUSE_S = 600.0
+"""The pause after a LastingError."""
 
 CaptureState = Literal["starting", "running", "reopening", "paused", "ended"]
 
@@ -137,6 +139,7 @@ class CaptureLoop:
         self._paused = False
         self._next_source: Source | None = None
         self._next_policy: CapturePolicy | None = None
+        self._next_error: LastingError | None = None
 
     @property
     def status(self) -> CaptureStatus:
@@ -167,6 +170,12 @@ class CaptureLoop:
         """Follow another pace and other pauses from now on, without reopening the source."""
         with self._lock:
             self._next_policy = policy
+            self._commanded.set()
+
+    def close_for_a_while(self, error: LastingError) -> None:
+        """Close the source as if it had failed with `error`."""
+        with self._lock:
+            self._next_error = error
             self._commanded.set()
 
     def run(self) -> None:
@@ -207,11 +216,14 @@ class CaptureLoop:
             self._commanded.clear()
             source, self._next_source = self._next_source, None
             policy, self._next_policy = self._next_policy, None
+            error, self._next_error = self._next_error, None
             stopping, paused = self._stopping, self._paused
         if policy is not None:
             self._follow(policy)
         if source is not None and not stopping:
             self._change_source(source)
+        elif error is not None:
+            self._recover_from(error)
         return stopping, paused
 
     def _follow(self, policy: CapturePolicy) -> None:
@@ -331,7 +343,7 @@ class CaptureLoop:
             self._lasting_failures = 0
             return pause_s
         self._lasting_failures += 1
-        return max(pause_s, _LASTING_PAUSE_S) if self._lasting_failures >= error.attempts else pause_s
+        return max(pause_s, LASTING_PAUSE_S) if self._lasting_failures >= error.attempts else pause_s
 
     def _close_source(self) -> None:
         self._source.close()

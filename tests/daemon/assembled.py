@@ -176,7 +176,15 @@ class Cameras:
 class Assembled:
     """One agent. `clock`, `rss_mb`, `link.broker` and the configuration file are the test's to change."""
 
-    def __init__(self, directory: Path, settings: dict[str, Any], *, watchdog_s: float | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        settings: dict[str, Any],
+        *,
+        watchdog_s: float | None = None,
+        restart_reason: str = "the last one",
+    ) -> None:
+        self.restart_reason = restart_reason
         self.file = directory / "edge-agent.yaml"
         self.settings: dict[str, Any] = {}
         self.edit(settings)
@@ -232,7 +240,7 @@ class Assembled:
             self.cooling,
             Board(directory),
             clock,
-            "the last one",
+            self.restart_reason,
         )
         self.service = Service(self.notifier, self.gate, self.report.status_line, watchdog_s)
         self.restart = PendingRestart(self.state_dir)

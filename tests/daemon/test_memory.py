@@ -79,7 +79,7 @@ def test_above_the_budget_the_camera_is_opened_again_with_smaller_frames(
     camera = {"width": 1280, "height": 960, "lores_width": 640, "lores_height": 480}
     daemon = start(
         program=LEAKY,
-        source={"type": "picamera2", "fps": 20, "picamera2": camera},
+        source={"type": "picamera2", "fps": 20, "frozen_after_s": 0, "picamera2": camera},
         memory={"budget_mb": 180, "check_interval_s": 0.2},
         control={"enabled": True},
     )
@@ -107,7 +107,7 @@ def snapshot_size(ask: Ask, subscriber: Subscriber) -> tuple[int, int]:
 def test_health_reports_what_the_kernel_reports(start: StartDaemon, subscriber: Subscriber) -> None:
     daemon = start()
     receive(subscriber, "state")
-    memory = receive(subscriber, "health", lambda payload: payload["fps"] > 0)["memory"]
+    memory = receive(subscriber, "health", lambda payload: (payload["fps"] or 0) > 0)["memory"]
     kernel = read_memory(daemon.pid)
     assert memory["rss_mb"] == pytest.approx(kernel.rss_mb, rel=0.2)
     assert memory["peak_mb"] <= kernel.peak_mb + 0.1

@@ -17,6 +17,7 @@ from edge_agent.daemon.restart import take_reason
 from edge_agent.daemon.supervisor import broker_wait_s
 from edge_agent.errors import EXIT_FAILURE, EXIT_OK, EXIT_RESTART
 from edge_agent.mqtt.wire.status import BrokerStatus
+from edge_agent.sources import LastingError
 from tests.daemon.assembled import Assembled
 
 SETTINGS: dict[str, Any] = {
@@ -143,6 +144,58 @@ def test_memory_beyond_the_budget_is_acted_upon_and_ends_in_a_restart(agent: Ass
     assert agent.rounds(600) == EXIT_RESTART
     assert agent.cameras.made[-1].picamera2.width == 320
     assert "resident memory 130 MB is above the budget of 100 MB" in take_reason(agent.state_dir)
+
+
+IN_VAIN = "resident memory 187 MB is above the budget of 100 MB after trimming"
+
+
+def test_where_a_restart_did_not_help_the_camera_is_closed_instead(assemble: Assemble) -> None:
+    agent = assemble(restart_reason=IN_VAIN)
+    failed: list[str] = []
+
+    def run_camera() -> None:
+        agent.capture._take_commands()
+        if (status := agent.capture.status).state == "reopening":
+            failed.append(status.last_error)
+            agent.rss_mb = 60
+
+    agent.rounds(70)
+    agent.rss_mb = 187
+    assert agent.rounds(500, do=run_camera) is None
+    assert "resident memory 187 MB is above the budget" in failed[0]
+    assert "a restart did not help: the camera is closed for ten minutes" in failed[0]
+    assert agent.link.healths[-1].camera.state == "reopening"
+    assert agent.link.healths[-1].camera.last_error == failed[0]
+
+
+def test_the_camera_is_closed_once_more_when_it_takes_as_much_again(assemble: Assemble) -> None:
+    agent = assemble(restart_reason=IN_VAIN)
+    closed: list[LastingError] = []
+
+    def close(error: LastingError) -> None:
+        closed.append(error)
+        agent.rss_mb = 60
+
+    agent.capture.close_for_a_while = close  # type: ignore[method-assign]
+    for number in range(1, 4):
+        agent.rounds(700)
+        agent.rss_mb = 187
+        assert agent.rounds(300) is None
+        assert len(closed) == number
+
+
+def test_where_closing_the_camera_does_not_help_either_it_restarts(assemble: Assemble) -> None:
+    agent = assemble(restart_reason=IN_VAIN)
+    agent.rounds(70)
+    agent.rss_mb = 187
+    assert agent.rounds(300) == EXIT_RESTART
+
+
+def test_memory_that_grew_over_time_is_cured_by_a_restart_each_time(assemble: Assemble) -> None:
+    agent = assemble(restart_reason=IN_VAIN)
+    agent.rounds(2000)
+    agent.rss_mb = 130
+    assert agent.rounds(300) == EXIT_RESTART
 
 
 def test_a_saved_configuration_is_taken_over_after_it_has_settled(agent: Assembled) -> None:

@@ -495,6 +495,24 @@ def test_an_edited_address_is_tried_at_once_and_an_edited_pace_is_not(clock: Fak
     assert clock.now_s < 1102
 
 
+def test_a_source_that_is_closed_for_a_while_fails_with_the_reason_and_comes_back(clock: FakeClock) -> None:
+    source = ScriptedSource(frames(1, 40), clock)
+    ready = bench(source, clock, CapturePolicy(1, 1, 60))
+    states: list[str] = []
+
+    def close() -> None:
+        states.append(ready.loop.status.state)
+        if clock.now_s == 1010:
+            ready.loop.close_for_a_while(LastingError("it takes too much memory"))
+
+    clock.while_asleep = close
+    ready.loop.run()
+    status = ready.loop.status
+    assert (status.frames, status.reopened, status.last_error) == (40, 1, "it takes too much memory")
+    assert states.count("reopening") == 600
+    assert source.closed == 2
+
+
 # Cameras that are mounted sideways.
 
 
