@@ -24,11 +24,13 @@ PICTURES = HERE.parents[1] / "edge_agent" / "tools" / "demo" / "pictures"
 RIBBON = """\
   type: picamera2
   fps: 2
+  frozen_after_s: 0
   reopen_max_s: 5
 """
 USB = """\
   type: v4l2
   fps: 2
+  frozen_after_s: 0
   reopen_max_s: 5
   v4l2:
     device: /dev/video0
