@@ -8,12 +8,13 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, NoReturn, Protocol, TextIO, cast
 
 from edge_agent import __version__
-from edge_agent.errors import EXIT_FAILURE, EdgeAgentError
-from edge_agent.system.text import printable
+from edge_agent.errors import EXIT_FAILURE, ConfigError, EdgeAgentError
+from edge_agent.system.text import EscapedStream, printable
 
 _EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
@@ -54,7 +55,10 @@ COMMANDS = (
 
 
 class _Parser(argparse.ArgumentParser):
-    """Its own keeps silent where help cannot be written."""
+    """Its own keeps silent where help cannot be written, and repeats arguments as they are."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
 
     def _print_message(self, message: str, file: Any = None) -> None:
         print(message, end="", file=file or sys.stderr)
@@ -88,6 +92,16 @@ def parser_for(argv: Sequence[str]) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the process's exit code (see `edge_agent.errors`)."""
     words = sys.argv[1:] if argv is None else argv
+    with ExitStack() as stack:
+        # Standard output and error are None where the caller closed them.
+        if sys.stdout is not None:
+            stack.enter_context(redirect_stdout(cast(TextIO, EscapedStream(sys.stdout))))
+        if sys.stderr is not None:
+            stack.enter_context(redirect_stderr(cast(TextIO, EscapedStream(sys.stderr))))
+        return _guarded(words)
+
+
+def _guarded(words: Sequence[str]) -> int:
     try:
         try:
             return _run(words)
@@ -100,7 +114,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         reason = str(error) if isinstance(error, EdgeAgentError) else _shortage(error)
         if not reason:
-            raise
+            sys.excepthook(type(error), error, error.__traceback__)
+            return EXIT_FAILURE
         print(f"edge-agent: {reason}", file=sys.stderr)
     _drop_output()
     return EXIT_FAILURE
@@ -111,8 +126,9 @@ def _run(words: Sequence[str]) -> int:
     try:
         return int(args.run(args))
     except EdgeAgentError as error:
-        lines = map(printable, str(error).split("\n"))
-        print(f"edge-agent {args.command}: " + "\n".join(lines), file=sys.stderr)
+        # Only what is wrong with a configuration takes more than one line.
+        reason = str(error) if isinstance(error, ConfigError) else printable(str(error))
+        print(f"edge-agent {args.command}: {reason}", file=sys.stderr)
         return error.exit_code
 
 

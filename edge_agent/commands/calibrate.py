@@ -23,7 +23,7 @@ from edge_agent.errors import EXIT_OK, BudgetError, UsageError
 from edge_agent.model.sidecar import read_sidecar
 from edge_agent.system import paths
 from edge_agent.system.privileges import become_owner_of
-from edge_agent.system.text import printable
+from edge_agent.system.text import plain_json, printable
 
 if TYPE_CHECKING:
     from edge_agent.inference.evidence import Calibration
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         chosen = str(error)
     if args.json:
         more = {"choice": chosen, "stored": printable(stored), "pictures_skipped": pictures.skipped}
-        print(json.dumps(evidence.to_json(found) | more, indent=2))
+        print(json.dumps(plain_json(evidence.to_json(found) | more), indent=2))
     else:
         print(_table(found, pictures.skipped), f"\n{chosen}\nevidence: {stored}", sep="\n")
     return EXIT_OK

@@ -18,6 +18,7 @@ from edge_agent.config.problem import InvalidConfigError, Problem
 from edge_agent.config.render import commented_yaml, masked
 from edge_agent.config.schema import Config
 from edge_agent.errors import EXIT_OK, EXIT_USAGE, UsageError
+from edge_agent.system.text import plain_json, printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +47,7 @@ def _check(file: Path, *, as_json: bool) -> int:
     except InvalidConfigError as error:
         print(_report(file, error.problems, None) if as_json else _listing(error))
         return EXIT_USAGE
-    print(_report(file, (), config) if as_json else f"{file}: no problems found")
+    print(_report(file, (), config) if as_json else f"{printable(file)}: no problems found")
     return EXIT_OK
 
 
@@ -72,4 +73,4 @@ def _report(file: Path, problems: tuple[Problem, ...], config: Config | None) ->
         ],
         "config": masked(config) if config else None,
     }
-    return json.dumps(report, indent=2)
+    return json.dumps(plain_json(report), indent=2)

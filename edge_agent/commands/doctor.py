@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from edge_agent.errors import EXIT_FAILURE, EXIT_OK, ConfigError
 from edge_agent.system import paths
+from edge_agent.system.text import plain_json
 
 if TYPE_CHECKING:
     from edge_agent.config.schema import Config
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     given = args.config or (_INSTALLED_CONFIG if _INSTALLED_CONFIG.exists() else None)
     checks = tuple(examine(given, os.environ))
     if args.json:
-        print(json.dumps([asdict(check) for check in checks], indent=2))
+        print(json.dumps(plain_json([asdict(check) for check in checks]), indent=2))
     else:
         print(text(checks))
     return EXIT_FAILURE if any(check.verdict == "fail" for check in checks) else EXIT_OK

@@ -29,7 +29,7 @@ from edge_agent.model.sidecar import (
     read_sidecar,
 )
 from edge_agent.system.privileges import become_owner_of
-from edge_agent.system.text import printable
+from edge_agent.system.text import plain_json, printable
 
 if TYPE_CHECKING:
     from edge_agent.tools.builder.verify import VerifyReport
@@ -199,7 +199,7 @@ def _info(args: argparse.Namespace) -> int:
     damage = _damage(artifact)
     if args.json:
         document = asdict(artifact.sidecar) | {"damage": damage}
-        print(json.dumps(document, indent=2))
+        print(json.dumps(plain_json(document), indent=2))
     else:
         _print_info(artifact)
         for problem in damage:
@@ -268,7 +268,7 @@ def _verify(args: argparse.Namespace) -> int:
     artifact = read_sidecar(args.directory)
     report = verify(artifact, args.images, _report, weights=args.weights, threads=args.threads)
     if args.json:
-        print(json.dumps(asdict(report), indent=2))
+        print(json.dumps(plain_json(asdict(report)), indent=2))
     else:
         _print_agreements(report)
     if report.worst_agreement() < args.min_agreement:

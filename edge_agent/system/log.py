@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -82,7 +83,7 @@ class PlainFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
         head = f"{when} {record.levelname.lower()} {_short_name(record)}: {_text(record)}"
-        return "\n".join([head, *_traceback(self, record)])
+        return "\n".join([head, *_traceback(record)])
 
 
 class JournalFormatter(logging.Formatter):
@@ -90,7 +91,7 @@ class JournalFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         prefix = f"<{_syslog_priority(record.levelno)}>"
-        lines = [f"{_short_name(record)}: {_text(record)}", *_traceback(self, record)]
+        lines = [f"{_short_name(record)}: {_text(record)}", *_traceback(record)]
         return "\n".join(prefix + line for line in lines)
 
 
@@ -107,7 +108,7 @@ class JsonFormatter(logging.Formatter):
         }
         if fields := _fields(record):
             entry["fields"] = {name: _json_value(value) for name, value in fields.items()}
-        if lines := _traceback(self, record):
+        if lines := _traceback(record):
             entry["exception"] = "\n".join(lines)
         return json.dumps(entry)
 
@@ -216,10 +217,16 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     return dict(getattr(record, "fields", {}))
 
 
-def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> list[str]:
+def _traceback(record: logging.LogRecord) -> list[str]:
+    """The lines of the traceback. The text of an error may hold line breaks: what follows is indented, so
+    that none of its lines can pass for another entry."""
     if not record.exc_info:
         return []
-    return [printable(line) for line in formatter.formatException(record.exc_info).splitlines()]
+    lines: list[str] = []
+    for part in traceback.format_exception(*record.exc_info):
+        first, *more = part.splitlines() or [""]
+        lines += [first, *(line if line.startswith(" ") else f"  {line}" for line in more)]
+    return [printable(line) for line in lines]
 
 
 def _plain_value(value: object) -> str:

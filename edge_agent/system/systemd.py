@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Self
 
+from edge_agent.system.text import printable
+
 _SEND_TIMEOUT_S = 1.0  # the manager's queue can be full for a moment; the agent must not wait on it for long
 
 
@@ -75,7 +77,7 @@ class Notifier:
     @staticmethod
     def _status_line(text: str) -> list[str]:
         # A newline would begin another assignment.
-        return [f"STATUS={' '.join(text.split())}"] if text else []
+        return [f"STATUS={printable(' '.join(text.split()))}"] if text else []
 
     def _send(self, assignments: list[str]) -> None:
         if self._socket is not None and assignments:

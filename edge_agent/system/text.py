@@ -6,7 +6,10 @@ and only has to be valid UTF-8 on the way, goes through `encodable`.
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Iterable
+from typing import Any, TextIO
 
 _CUT = "..."
 
@@ -30,6 +33,52 @@ def printable(text: str | os.PathLike[str], longest: int | None = None) -> str:
 def encodable(text: str) -> str:
     r"""Return `text`, with those characters escaped as `\udcff` that UTF-8 does not know: halves of pairs."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def printable_json(text: str) -> str:
+    """Return the JSON `text` with every character in its strings that is not printable as `\\uXXXX`.
+
+    It means the same: a reader of JSON finds the character itself.
+    """
+    if text.isprintable():
+        return text
+    # A line break can only stand between values here: in a string, JSON escapes it.
+    return "".join(char if char.isprintable() or char == "\n" else _as_json(char) for char in text)
+
+
+def plain_json(value: object) -> object:
+    """Return plain values, of which JSON is made, with every text in them `encodable`."""
+    if isinstance(value, str):
+        return encodable(value)
+    if isinstance(value, dict):
+        return {plain_json(name): plain_json(item) for name, item in value.items()}
+    return [plain_json(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+class EscapedStream:
+    """A stream for text whose every write is `printable`, line by line: no text from outside can move the
+    cursor, colour the terminal, or pass for another line than its own."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        # A bar of progress begins with a carriage return; in the middle of a text there is no honest one.
+        bar = text[: text.startswith("\r")]
+        cells = ("\t".join(map(printable, line.split("\t"))) for line in text[len(bar) :].split("\n"))
+        self._stream.write(bar + "\n".join(cells))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _as_json(char: str) -> str:
+    return char if "\ud800" <= char <= "\udfff" else json.dumps(char)[1:-1]
 
 
 def _escaped(char: str) -> str:

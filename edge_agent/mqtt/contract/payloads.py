@@ -12,6 +12,7 @@ from typing import Any, Literal
 from edge_agent.config.render import masked
 from edge_agent.config.schema import Config
 from edge_agent.inference import EngineInfo, Score
+from edge_agent.system.text import printable_json
 
 SCHEMA = 1
 """The version of the payloads; a change that could break a subscriber raises it."""
@@ -273,9 +274,10 @@ def encode(payload: Payload) -> bytes:
 
 
 def dump(value: Mapping[str, Any]) -> bytes:
-    """Compact JSON of plain values; what UTF-8 cannot carry (bytes of a file's name) becomes `?`."""
+    """Compact JSON of plain values, with what cannot be seen as `\\uXXXX`; what UTF-8 cannot carry (bytes of
+    a file's name) becomes `?`."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode("utf-8", "replace")
+    return printable_json(text).encode("utf-8", "replace")
 
 
 def plain(value: Any) -> Any:

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from edge_agent.system.text import printable
+
 Verdict = Literal["ok", "warn", "fail"]
 
 
@@ -37,7 +39,7 @@ def text(checks: Iterable[Check]) -> str:
     """A line for each check, its advice on a line of its own."""
     lines: list[str] = []
     for check in checks:
-        lines.append(f"{check.verdict:<4}  {check.name}: {check.found}")
+        lines.append(f"{check.verdict:<4}  {check.name}: {printable(check.found)}")
         if check.advice:
             lines.append(f"      -> {check.advice}")
     return "\n".join(lines)
