@@ -173,8 +173,10 @@ class Board(Installation):
     ) -> subprocess.Popen[str]:
         """Begin a run; `changes` are shell functions in the place of install.sh's own."""
         arguments = ["--root", self.root, "--lean", self.model, "--wait", "30", *options]
+        # A run of the tests that ignores signals (nohup, a job in the background) would hand that on.
+        heeding = ["/usr/bin/env", "--default-signal=HUP,INT,TERM"]
         return subprocess.Popen(
-            ["/bin/bash", "-p", "-c", self._filled(_DRIVER, changes), "install.sh", *arguments],
+            [*heeding, "/bin/bash", "-p", "-c", self._filled(_DRIVER, changes), "install.sh", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
