@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -164,7 +165,7 @@ class Board(Installation):
             checkout=self.checkout,
             root=self.root,
             stand_ins=self.stand_ins,
-            python=sys.executable,
+            python=shlex.quote(sys.executable),
             changes=changes,
         )
 

@@ -60,8 +60,9 @@ def open_weights(path: Path, plan: Plan, computed: Precision) -> Iterator[Mapped
             mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
-    with mapped:
-        yield MappedWeights(mapped, plan.precision, computed)
+    yield MappedWeights(mapped, plan.precision, computed)
+    # Only here: after an error, its traceback still holds views of the mapping, which goes away with them.
+    mapped.close()
 
 
 def _converted(views: Sequence[NDArray[Any]], dtype: np.dtype[Any]) -> list[NDArray[Any]]:
