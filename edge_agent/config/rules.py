@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from edge_agent.config.address import AddressError, host_problem, http_address, 
 from edge_agent.config.schema import Config
 
 UNKNOWN = "unknown"
+_LONGEST_FILE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +177,7 @@ def _required_path(
 
 def _readable(key: str, path: Path, *, is_shown: bool = True) -> Iterator[Violation]:
     try:
-        with path.open("rb"):
-            pass
+        _beginning(path)
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
         yield Violation((key,), f"{path} {problem}" if is_shown else problem, public=problem)
@@ -190,6 +192,14 @@ def _is_there(path: Path, exists: Callable[[Path], bool]) -> bool:
 
 def _holds_key(path: Path) -> bool:
     try:
-        return b"PRIVATE KEY-----" in path.read_bytes()
+        return b"PRIVATE KEY-----" in _beginning(path)
     except OSError:
         return True  # reported as unreadable
+
+
+def _beginning(path: Path) -> bytes:
+    """As much of a regular file as any key or password takes; a pipe would block, a device never end."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
+    with path.open("rb") as file:
+        return file.read(_LONGEST_FILE_BYTES)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from edge_agent.config.loader import load
+from edge_agent.config.loader import load, parse
 from edge_agent.config.problem import InvalidConfigError, Problem
 from edge_agent.config.schema import Config
 from tests.config.conftest import only
@@ -236,3 +237,12 @@ def test_the_authority_of_a_camera_must_be_readable(write: Write) -> None:
     found = only(problems(write("source:\n  http:\n    ca_file: gone.crt\n")))
     assert (found.line, found.key) == (3, "source.http.ca_file")
     assert found.message.endswith("gone.crt cannot be read: No such file or directory")
+
+
+def test_a_device_or_a_pipe_is_no_password_file(tmp_path: Path) -> None:
+    """A device would be read without end, and a pipe would keep the agent waiting for its writer."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (Path("/dev/zero"), pipe):
+        with pytest.raises(InvalidConfigError, match=r"mqtt\.password_file: .*no regular file"):
+            parse(f"mqtt: {{password_file: {path}}}", "edge-agent.yaml", hostname="pi")
