@@ -15,11 +15,12 @@ from edge_agent.model.sidecar import Artifact, EngineName
 from edge_agent.sources.picture import read_picture
 from edge_agent.tools.demo.bundled import BUNDLED_PICTURES
 from tests.daemon.assembled import FakeEngine, fake_model
+from tests.installed import needs_xnnpack
 
 CAT = next(picture for picture in BUNDLED_PICTURES if picture.name == "cat.jpg")
 
 
-@pytest.mark.parametrize("engine", ["xnnpack", "torchscript"])
+@pytest.mark.parametrize("engine", [pytest.param("xnnpack", marks=needs_xnnpack), "torchscript"])
 def test_a_model_is_freed_and_loaded_again_in_another_precision(lite0: Artifact, engine: EngineName) -> None:
     if engine == "torchscript":
         pytest.importorskip("torch")
