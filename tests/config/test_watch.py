@@ -9,12 +9,21 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import inotify_simple
 import pytest
 
-from edge_agent.config.watch import ConfigWatcher, FileEvent, Inotify, Notifier, open_inotify
+from edge_agent.config.watch import (
+    ConfigWatcher,
+    FileEvent,
+    Inotify,
+    Notifier,
+    open_inotify,
+    signature,
+    wait_for_writer,
+)
 from tests.installed import program
 
 SETTLE_S = 0.05
@@ -423,3 +432,67 @@ def test_the_file_and_the_directories_of_the_link_and_of_the_file_are_watched(
     link = tmp_path / "link.yaml"
     link.symlink_to(path)
     assert Script(link).watched == (path, frozenset((tmp_path, path.parent)))
+
+
+def test_a_file_that_nobody_writes_is_not_waited_for(path: Path) -> None:
+    wait_for_writer(path, sleep=unexpected_sleep)
+    wait_for_writer(path.with_name("gone"), sleep=unexpected_sleep)
+
+
+def unexpected_sleep(_seconds: float) -> None:
+    raise AssertionError("nobody writes the file")
+
+
+def test_a_writer_is_waited_for_until_it_has_closed_the_file(path: Path) -> None:
+    with ExitStack() as stack:
+        writing = stack.enter_context(path.open("w"))
+        sleeps: list[float] = []
+
+        def sleep(seconds: float) -> None:
+            sleeps.append(seconds)
+            if len(sleeps) == 3:
+                writing.close()
+
+        wait_for_writer(path, sleep=sleep)
+    assert len(sleeps) == 3
+
+
+def test_a_writer_that_never_closes_the_file_is_waited_for_no_longer_than_the_limit(path: Path) -> None:
+    now_s = [0.0]
+    with path.open("w"):
+        wait_for_writer(
+            path,
+            longest_s=30.0,
+            clock=lambda: now_s[0],
+            sleep=lambda seconds: now_s.__setitem__(0, now_s[0] + seconds),
+        )
+    assert now_s[0] == pytest.approx(30.0, abs=0.1)
+
+
+@pytest.mark.parametrize(("age_s", "waits"), [(0.0, True), (60.0, False), (-3600.0, False)])
+def test_where_writers_cannot_be_known_only_a_new_file_is_waited_for(
+    path: Path, monkeypatch: pytest.MonkeyPatch, *, age_s: float, waits: bool
+) -> None:
+    def not_the_owner(*_: object) -> int:
+        raise PermissionError
+
+    monkeypatch.setattr("fcntl.fcntl", not_the_owner)
+    written_s = time.time() - age_s
+    os.utime(path, (written_s, written_s))
+    sleeps: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        sleeps.append(seconds)
+        os.utime(path, (0, 0))
+
+    wait_for_writer(path, sleep=sleep)
+    assert bool(sleeps) is waits
+
+
+@pytest.mark.parametrize("notifier", NOTIFIERS)
+def test_a_change_since_the_file_was_read_is_noticed(path: Path, notifier: str) -> None:
+    seen = signature(path)
+    path.write_text("device_id: two\n")
+    watcher = ConfigWatcher(path, NOTIFIERS[notifier](), settle_s=SETTLE_S, seen=seen)
+    assert wait(watcher, SOON_S)
+    watcher.close()
