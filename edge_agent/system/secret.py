@@ -32,8 +32,8 @@ class SecretUrl(Secret):
         host where an `@` comes later than it should: it may well belong to a password.
         """
         scheme, separator, rest = self.partition("://")
-        if not separator:
-            return super().shown()
+        if not separator or not re.fullmatch("[A-Za-z][A-Za-z0-9+.-]*", scheme):
+            return super().shown()  # `user:pass://word@camera` has no scheme, but begins with a login
         authority = re.split("[/?#]", rest, maxsplit=1)[0]
         behind = rest[len(authority) :]
         if "@" in behind:

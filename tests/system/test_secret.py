@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 
 from edge_agent.system.secret import Secret, SecretUrl
 from tests.config.samples import secret_texts
@@ -16,6 +16,7 @@ def test_nothing_of_a_password_is_shown(secret: Secret, shown: str) -> None:
 
 
 @given(secret_texts(), secret_texts())
+@example(user="admin", password="pa://ss")
 def test_no_part_of_a_url_but_its_host_is_shown(user: str, password: str) -> None:
     for url in (
         f"rtsp://{user}:{password}@camera/{password}",
