@@ -19,7 +19,7 @@ class Worker:
 
     def __init__(self, name: str, target: Callable[[], None], on_end: Callable[[], None]) -> None:
         """`on_end` is called on the thread, as the last thing."""
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self._target = target
         self._on_end = on_end
         # A daemon thread: one that is stuck in a camera driver must not keep the process from ending.
@@ -45,7 +45,7 @@ class Worker:
         except EdgeAgentError as error:
             self.error = error
             _LOG.error("%s", error)
-        except Exception as error:
+        except BaseException as error:  # a library that calls sys.exit() on a thread has failed too
             self.error = error
             _LOG.exception("unexpected error ended the thread %s", self._thread.name)
         finally:

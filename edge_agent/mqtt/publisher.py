@@ -35,7 +35,7 @@ from edge_agent.mqtt.wire.status import BrokerConnectionError, BrokerStatus, Tro
 from edge_agent.mqtt.wire.topic_limit import TopicLimit
 from edge_agent.system.backoff import Backoff
 from edge_agent.system.clock import Clock
-from edge_agent.system.log import RepeatedError, say
+from edge_agent.system.log import RepeatedError, kind_of, place_of, say, say_defect
 from edge_agent.system.token_bucket import TokenBucket
 from edge_agent.system.wake import Wake
 
@@ -286,7 +286,16 @@ class Publisher:
     def _deliver(self, message: Incoming) -> None:
         for subscription, bucket in self._subscriptions:
             if _matches(subscription.topic, message.topic) and bucket.take():
-                subscription.handler(message)
+                self._hand_over(message, subscription)
+
+    def _hand_over(self, message: Incoming, subscription: Subscription) -> None:
+        """Let a message be handled; whatever is wrong with it, it costs no connection."""
+        try:
+            subscription.handler(message)
+        except Exception as error:
+            failure = f"a message for {subscription.topic} has failed unexpectedly, with {kind_of(error)}"
+            if self._errors.report("messages", f"{failure} at {place_of(error)}"):
+                say_defect(_LOG, "this is where it has", error)
 
     def _finish(self, connection: Connection, session: Session) -> None:
         """Send what waits, in half of the time left, then `offline`; wait for the broker's answers."""

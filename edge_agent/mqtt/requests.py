@@ -17,7 +17,7 @@ from edge_agent.mqtt.contract.message import Incoming, Message
 from edge_agent.mqtt.contract.payloads import SCHEMA, dump, plain
 from edge_agent.mqtt.contract.topics import Topics
 from edge_agent.system.clock import Clock
-from edge_agent.system.log import say
+from edge_agent.system.log import say, say_defect
 from edge_agent.system.token_bucket import TokenBucket
 
 ErrorCode = Literal["malformed", "unknown_verb", "too_many_requests", "failed"]
@@ -40,6 +40,7 @@ _CONTRACT = {
 }
 """No answer goes to a topic with such a level: it may be a device's own, or another's request."""
 
+_UNEXPECTED = "it has failed unexpectedly: the agent's log says where; please report this"
 _VERB = re.compile(r"[a-z0-9_-]{1,32}(/[a-z0-9_-]{1,32})?")
 _LOG = logging.getLogger(__name__)
 
@@ -55,7 +56,10 @@ class Reloaded:
 
 
 class Commands(Protocol):
-    """What the agent can be asked to do; each may raise EdgeAgentError, whose message is the answer."""
+    """What the agent can be asked to do; each may raise EdgeAgentError, whose message is the answer.
+
+    Any other error is answered too, but without its text, which may hold a secret.
+    """
 
     def pause(self) -> None:
         """Stop taking frames."""
@@ -190,6 +194,9 @@ class Control:
             data = self._actions[request.verb](request)
         except EdgeAgentError as error:
             self._refuse(request, "failed", str(error))
+        except Exception as error:
+            say_defect(_LOG, f"the request {request.verb} has failed unexpectedly", error)
+            self._refuse(request, "failed", _UNEXPECTED)
         else:
             self._answer(request, {"status": "ok", "data": data})
 

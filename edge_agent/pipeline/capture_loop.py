@@ -19,12 +19,12 @@ from edge_agent.pipeline.standstill import Standstill
 from edge_agent.pipeline.turn import UPRIGHT, Turn
 from edge_agent.sources import Damageable, LastingError, Source, Streaming
 from edge_agent.system.backoff import Backoff
-from edge_agent.system.log import RepeatedError, say
+from edge_agent.system.log import RepeatedError, kind_of, place_of, say, say_defect
 
 _LOG = logging.getLogger(__name__)
 _IDLE_ROUND_S = 1.0
 _HANDOVER_ROUND_S = 0.25
-_TROUBLE = "source"
+_TROUBLE, _CLOSING = "source", "closing the source"
 
 LASTING_PAUSE_S = 600.0
 """The pause after a LastingError."""
@@ -98,8 +98,9 @@ class CaptureLoop:
     """Puts the newest frame of a source into the slot, until `stop` or the source's end.
 
     `run` belongs to the capture thread; everything else may be called from any thread. A source that fails
-    is closed and reopened, with pauses that double; the log has its error once. Frames of a live source
-    that nobody takes in time are replaced by newer ones; any other source waits.
+    is closed and reopened, with pauses that double; the log has its error once. So is one that raises what no
+    source should: camera libraries and hostile data know no other way to fail. Frames of a live source that
+    nobody takes in time are replaced by newer ones; any other source waits.
     """
 
     def __init__(
@@ -179,12 +180,12 @@ class CaptureLoop:
             self._commanded.set()
 
     def run(self) -> None:
-        """Capture until there is nothing more to do. Never raises SourceError."""
+        """Capture until there is nothing more to do. Raises nothing that a source does."""
         try:
             while self._round():
                 pass
         finally:
-            self._source.close()
+            self._close_source()
             self._frames.close()
 
     def _set_paused(self, paused: bool) -> None:
@@ -209,7 +210,19 @@ class CaptureLoop:
             return self._capture()
         except SourceError as error:
             self._recover_from(error)
-            return True
+        except Exception as error:
+            self._recover_from(self._unexpected(error), error)
+        return True
+
+    def _unexpected(self, error: Exception) -> SourceError:
+        """What an error counts as that no source should raise. Its text may hold a secret."""
+        if isinstance(error, MemoryError):
+            # The guard measures what is left, and decides.
+            return SourceError(f"{self._source.description}: there is not enough memory for its pictures")
+        return SourceError(
+            f"{self._source.description} has failed unexpectedly, with {kind_of(error)} at {place_of(error)};"
+            " please report this, with the agent's log"
+        )
 
     def _take_commands(self) -> tuple[bool, bool]:
         with self._lock:
@@ -327,11 +340,14 @@ class CaptureLoop:
         else:
             self._pending = frame
 
-    def _recover_from(self, error: SourceError) -> None:
+    def _recover_from(self, error: SourceError, defect: Exception | None = None) -> None:
+        """Close the source until its pause is over. `defect` is what `error` stands for, if for anything."""
         self._close_source()
         failures = self._status.consecutive_failures + 1
         pause_s = self._pause_after(error)
-        self._errors.report(_TROUBLE, str(error), reopening_in_s=pause_s)
+        is_new = self._errors.report(_TROUBLE, str(error), reopening_in_s=pause_s)
+        if is_new and defect is not None:
+            say_defect(_LOG, "this is where the source has failed unexpectedly", defect)
         self._status = replace(
             self._status, state="reopening", last_error=str(error), consecutive_failures=failures
         )
@@ -346,8 +362,11 @@ class CaptureLoop:
         return max(pause_s, LASTING_PAUSE_S) if self._lasting_failures >= error.attempts else pause_s
 
     def _close_source(self) -> None:
-        self._source.close()
         self._is_open = False
+        try:
+            self._source.close()
+        except Exception as error:
+            self._errors.report(_CLOSING, f"closing the source has failed, with {kind_of(error)}")
 
     def _rest(self, seconds: float) -> None:
         """Do nothing for so long, or until there is a command."""

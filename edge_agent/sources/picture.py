@@ -88,7 +88,10 @@ def _open_file(path: Path) -> BinaryIO:
 
 
 def _read(file: BinaryIO, room_bytes: int | None) -> Pixels:
-    plan = DecodePlan.for_room(read_header(file), command_room() if room_bytes is None else room_bytes)
+    try:
+        plan = DecodePlan.for_room(read_header(file), command_room() if room_bytes is None else room_bytes)
+    except Exception as error:
+        raise _trouble(error) from None
     try:
         return _decode(file, plan)
     except Exception as error:

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TextIO
 
 from edge_agent.system.secret import Secret
@@ -21,6 +22,7 @@ from edge_agent.system.text import encodable, printable
 ROOT = "edge_agent"
 """The logger that the agent's own loggers hang under; other libraries log only from WARNING up."""
 
+_PACKAGE = str(Path(__file__).parents[1]) + os.sep
 _SYSLOG_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 _SYSLOG_DEBUG = 7
 _PLAIN_WORD_BREAKERS = frozenset(' "=\\')
@@ -38,8 +40,21 @@ def say_defect(logger: logging.Logger, message: str, error: Exception) -> None:
 
     The text of the error is left out, since it may repeat what was being read: a password, for instance.
     """
-    shown = RuntimeError(f"{type(error).__name__}, whose text is not shown here: it may hold a secret")
+    shown = RuntimeError(f"{kind_of(error)}, whose text is not shown here: it may hold a secret")
     logger.error("%s", message, exc_info=(RuntimeError, shown, error.__traceback__))
+
+
+def kind_of(error: BaseException) -> str:
+    """The name of an error's class, with its module where that is not Python itself: `cv2.error`."""
+    kind = type(error)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def place_of(error: BaseException) -> str:
+    """Where in this package an error was raised, or came in from a library: `rtsp.py:52`."""
+    raised = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    places = [place for place in raised if place[0].startswith(_PACKAGE)] or raised
+    return f"{Path(places[-1][0]).name}:{places[-1][1]}" if places else "an unknown place"
 
 
 def setup(
@@ -140,8 +155,11 @@ class RepeatedError:
         self._troubles: dict[str, _Lasting] = {}
         self._lock = threading.Lock()
 
-    def report(self, key: str, message: str, level: int = logging.WARNING, **fields: object) -> None:
-        """Say that `key` failed with `message`; logged when new, or as a summary when one is due."""
+    def report(self, key: str, message: str, level: int = logging.WARNING, **fields: object) -> bool:
+        """Say that `key` failed with `message`; logged when new, or as a summary when one is due.
+
+        Returns whether it was new.
+        """
         with self._lock:
             now_s = self._clock()
             trouble = self._troubles.setdefault(key, _Lasting(since_s=now_s, summarised_s=now_s))
@@ -155,6 +173,7 @@ class RepeatedError:
                 fields |= {"failures": trouble.count, "for_s": round(now_s - trouble.since_s)}
         if is_new or is_due:
             say(self._logger, level, message, **fields)
+        return is_new
 
     def recovered(self, key: str, message: str, level: int = logging.INFO, **fields: object) -> None:
         """Say that `key` works (again). Logged, with failures and duration, only after trouble."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import pytest
@@ -42,6 +43,14 @@ def test_an_unexpected_error_is_logged_with_its_traceback(caplog: pytest.LogCapt
     assert isinstance(worker.error, KeyError)
     assert "the thread inference" in caplog.text
     assert "Traceback" in caplog.text
+
+
+def test_a_library_that_wants_to_end_the_process_has_failed(caplog: pytest.LogCaptureFixture) -> None:
+    worker = Worker("capture", sys.exit, lambda: None)
+    worker.start()
+    assert worker.join(5)
+    assert isinstance(worker.error, SystemExit)
+    assert "the thread capture" in caplog.text
 
 
 def test_one_that_hangs_does_not_hold_up_the_end() -> None:

@@ -144,8 +144,8 @@ class FakeAgent:
 class Bench:
     """Requests to a FakeAgent without a broker; each answer is checked against its schema."""
 
-    def __init__(self, max_per_minute: int = 60) -> None:
-        self.agent = FakeAgent()
+    def __init__(self, max_per_minute: int = 60, agent: FakeAgent | None = None) -> None:
+        self.agent = agent or FakeAgent()
         self.clock = FakeClock()
         self.sent: list[Message] = []
         self.control = Control(

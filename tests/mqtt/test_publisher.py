@@ -321,18 +321,24 @@ def test_subscriptions_are_made_on_each_connection(broker: Mosquitto, protocol: 
     assert [message.topic for message in heard] == [TOPICS.request("config/get"), "x/status"] * 2
 
 
-def test_a_defect_in_a_handler_does_not_end_publishing(
+def test_a_message_that_cannot_be_handled_costs_no_connection(
     broker: Mosquitto, caplog: pytest.LogCaptureFixture
 ) -> None:
+    heard: list[bytes] = []
+
     def broken(message: Incoming) -> None:
-        raise RuntimeError(f"cannot handle {message.topic}")
+        heard.append(message.payload)
+        raise RuntimeError(message.payload)
 
     config = broker_config(broker.port)
     other = Connection(config, "other", "5", environment={})
     other.open(SystemClock())
     with publishing(config, subscriptions=[Subscription("x/status", broken)]) as publisher:
-        other.send(Message("x/status", b"online"))
-        wait_until(lambda: publisher.status.reconnects == 1)
-        wait_until(lambda: publisher.status.connected)
+        for _ in range(3):
+            other.send(Message("x/status", b"hunter2"))
+        wait_until(lambda: len(heard) == 3)
+        assert publisher.status.connected
+        assert publisher.status.reconnects == 0
     other.close(goodbye=True)
-    assert "unexpected error" in caplog.text
+    assert caplog.text.count("with RuntimeError at publisher.py:") == 1
+    assert "hunter2" not in caplog.text

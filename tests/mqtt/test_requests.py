@@ -26,6 +26,8 @@ from tests.mqtt.brokers import HOST, Mosquitto, wait_until
 from tests.mqtt.helpers import Bench, FakeAgent, make_publisher, wait_connected
 from tests.mqtt.samples import TOPICS, broker_config
 
+SECRET = "hunter2"
+
 
 @pytest.fixture
 def bench() -> Bench:
@@ -70,6 +72,25 @@ def test_a_failure_is_answered_with_its_message(bench: Bench) -> None:
     assert error["transaction"] == 1
     bench.agent.problem = ConfigError("edge-agent.yaml:3: fps: 200 is above 120")
     assert "edge-agent.yaml:3" in bench.answer("reload")["error"]["message"]
+
+
+@pytest.mark.parametrize("error", [KeyError, MemoryError, OSError, RecursionError])
+@pytest.mark.parametrize(
+    "verb", ["pause", "resume", "snapshot", "reload", "restart", "config/get", "config/set"]
+)
+def test_an_unexpected_failure_is_answered_and_logged_without_its_text(
+    verb: str, error: type[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(FakeAgent):
+        def __getattribute__(self, name: str) -> Any:
+            raise error(SECRET)
+
+    bench = Bench(agent=Broken())
+    answer = bench.answer(verb, b'{"transaction": 1}')
+    assert (answer["status"], answer["transaction"]) == ("error", 1)
+    assert answer["error"]["message"].startswith("it has failed unexpectedly")
+    assert error.__name__ in caplog.text
+    assert SECRET not in caplog.text + json.dumps(answer)
 
 
 def test_reloading_answers_with_what_has_changed(bench: Bench) -> None:

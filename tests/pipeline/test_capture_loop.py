@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
+import struct
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -269,14 +272,86 @@ def test_the_rate_can_be_changed_without_reopening(clock: FakeClock) -> None:
     assert (source.opened, ready.loop.status.frames) == (1, 3)
 
 
-def test_an_unexpected_error_still_closes_the_source_and_the_slot(clock: FakeClock) -> None:
-    class Broken(ScriptedSource):
-        def read(self) -> Frame | None:
-            raise ZeroDivisionError
+SECRET = "Hunter2-Zq77"
 
-    source = Broken([], clock)
+
+class LibraryError(Exception):
+    """What a library raises, whose text may hold anything."""
+
+
+def unexpected() -> list[Exception]:
+    """What a library, hostile data or a bug may raise."""
+    kinds = (ValueError, KeyError, struct.error, cv2.error, ZeroDivisionError, RuntimeError, LibraryError)
+    return [*(kind(SECRET) for kind in kinds), RecursionError(), StopIteration(), MemoryError()]
+
+
+def test_an_error_that_no_source_should_raise_is_one_of_the_source(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = ScriptedSource([frame(1), *[LibraryError(f"{SECRET}\x1b[2J")] * 5, frame(2)], clock)
     ready = bench(source, clock)
-    with pytest.raises(ZeroDivisionError):
+    ready.loop.run()
+    status = ready.loop.status
+    assert (status.state, status.frames, status.reopened, source.opened) == ("ended", 2, 1, 6)
+    assert sum(clock.slept_s) == 1 + 2 + 4 + 8 + 16
+    assert re.match(
+        r"scripted has failed unexpectedly, with tests\.\S+\.LibraryError at capture_loop\.py:\d+;",
+        status.last_error,
+    )
+    assert SECRET not in caplog.text + status.last_error
+    assert caplog.text.count("Traceback") == 1  # it is said once where that is
+
+
+@pytest.mark.parametrize("where", ["open", "read", "skip", "close"])
+@pytest.mark.parametrize("error", unexpected(), ids=lambda error: type(error).__name__)
+def test_no_error_of_a_source_ends_the_loop(
+    clock: FakeClock, where: str, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing(StreamingSource):
+        failures = 0
+
+        def _fail(self, here: str) -> None:
+            if here == where and self.failures < 3:
+                self.failures += 1
+                raise error
+
+        def open(self) -> None:
+            super().open()
+            self._fail("open")
+
+        def read(self) -> Frame | None:
+            self._fail("read")
+            return super().read()
+
+        def skip(self) -> bool:
+            self._fail("skip")
+            return super().skip()
+
+        def close(self) -> None:
+            super().close()
+            self._fail("close")
+
+    source = Failing([frame(1), GONE, frame(2), GONE, frame(3), frame(4)], clock)
+    ready = bench(source, clock, CapturePolicy(5, 1, 60))
+    ready.loop.run()
+    assert (ready.loop.status.frames, source.failures, source.is_open) == (4, 3, False)
+    assert SECRET not in caplog.text
+
+
+def test_a_source_without_enough_memory_is_tried_again_and_says_so(clock: FakeClock) -> None:
+    ready = played([MemoryError(), frame(1)], clock)
+    assert ready.loop.status.frames == 1
+    assert "not enough memory" in ready.loop.status.last_error
+
+
+def test_the_end_of_the_process_is_no_error_of_a_source(clock: FakeClock) -> None:
+    class Ending(ScriptedSource):
+        def read(self) -> Frame | None:
+            raise SystemExit
+
+    source = Ending([], clock)
+    ready = bench(source, clock)
+    with pytest.raises(SystemExit):
         ready.loop.run()
     assert not source.is_open
     assert ready.slot.closed
@@ -298,7 +373,7 @@ def test_a_slow_taker_of_a_live_folder_gets_the_newest_picture_and_the_rest_is_c
 
 
 steps = st.lists(
-    st.sampled_from(["frame", "error", "pause", "resume", "replace", "rate", "stop"]), max_size=25
+    st.sampled_from(["frame", "error", "defect", "pause", "resume", "replace", "rate", "stop"]), max_size=25
 )
 
 
@@ -309,7 +384,8 @@ def test_whatever_happens_the_loop_ends_cleanly(script: list[str], commands: lis
     opened: list[ScriptedSource] = []
 
     def source() -> ScriptedSource:
-        steps_of_source: list[Step] = [GONE if step == "error" else frame(1) for step in script]
+        errors = {"error": GONE, "defect": ValueError(SECRET)}
+        steps_of_source: list[Step] = [errors.get(step, frame(1)) for step in script]
         opened.append(ScriptedSource(steps_of_source, clock))
         return opened[-1]
 

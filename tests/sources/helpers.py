@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_agent.errors import SourceError
 from edge_agent.frame import Frame
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -25,7 +24,7 @@ def pixels_of(colour: tuple[int, int, int], width: int = 8, height: int = 6) -> 
     return np.full((height, width, 3), colour, np.uint8)
 
 
-Step = Frame | SourceError | None
+Step = Frame | Exception | None
 
 
 class ScriptedSource:
@@ -37,7 +36,7 @@ class ScriptedSource:
         clock: Callable[[], float],
         *,
         live: bool = True,
-        open_errors: Sequence[SourceError | None] = (),
+        open_errors: Sequence[Exception | None] = (),
         name: str = "scripted",
     ) -> None:
         self._script = iter(script)
@@ -67,7 +66,7 @@ class ScriptedSource:
     def read(self) -> Frame | None:
         assert self.is_open, "read while closed"
         step = next(self._script, None)
-        if isinstance(step, SourceError):
+        if isinstance(step, Exception):
             raise step
         return step
 

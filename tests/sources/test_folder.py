@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from PIL import Image
@@ -15,6 +16,7 @@ from edge_agent.errors import SourceError
 from edge_agent.frame import Frame
 from edge_agent.sources import Source
 from edge_agent.sources.folder import FolderSource
+from edge_agent.sources.picture_header import PictureHeader, read_header
 from tests.sources.helpers import BLUE, GREEN, RED, open_files, plain_picture
 
 
@@ -102,6 +104,20 @@ def test_damaged_pictures_are_skipped_and_reported_once(
     assert [record.getMessage().count("b.png") for record in caplog.records] == [1]
 
 
+def test_a_picture_that_breaks_its_reader_is_skipped_like_a_damaged_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fragile(file: BinaryIO) -> PictureHeader:
+        header = read_header(file)
+        if header.format == "PNG":
+            raise OverflowError("an answer that no test of the reader has foreseen")
+        return header
+
+    monkeypatch.setattr("edge_agent.sources.picture.read_header", fragile)
+    source = opened(folder, loop=True)
+    assert [frame.name for frame in (source.read() for _ in range(4)) if frame] == ["a.jpg", "c.webp"] * 2
+
+
 def test_a_picture_that_goes_away_while_playing_is_skipped(folder: Path) -> None:
     source = opened(folder)
     (folder / "b.png").unlink()
@@ -159,7 +175,7 @@ def test_a_thousand_reopenings_leave_no_file_open(folder: Path) -> None:
         source.close()
         source.open()
         source.read()
-    assert open_files() == before
+    assert open_files() <= before  # garbage of other tests may go meanwhile
 
 
 def test_pictures_in_folders_below_are_played_where_that_is_asked_for(folder: Path) -> None:
