@@ -16,7 +16,7 @@ from edge_agent.config.schema import Config
 from edge_agent.config.setting import Setting
 from edge_agent.config.tree import Leaf, leaves, members
 from edge_agent.config.values import limits
-from edge_agent.system.secret import Secret
+from edge_agent.system.secret import MASK, Secret
 
 _COMMENT_WIDTH = 100
 _INDENT = "  "
@@ -49,10 +49,15 @@ def masked(config: Config) -> dict[str, Any]:
 
 
 def shown(leaf: Leaf) -> Any:
-    """Return a setting's value as a plain JSON value; a secret is masked."""
+    """Return a setting's value as a plain JSON value; a secret is masked.
+
+    So is the bare name of one: the secret itself may have been written there.
+    """
     value = leaf.value
     if isinstance(value, Secret):
         return value.shown()
+    if isinstance(value, Path) and leaf.setting.keeps_bare_name and len(value.parts) == 1:
+        return MASK
     if isinstance(value, Path | None):
         return str(value or "")
     return list(value) if isinstance(value, tuple) else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_MASK = "***"
+MASK = "***"
 
 
 class Secret(str):
@@ -14,7 +14,7 @@ class Secret(str):
 
     def shown(self) -> str:
         """`***`, or an empty text where there is no secret."""
-        return _MASK if self else ""
+        return MASK if self else ""
 
     def __repr__(self) -> str:
         return repr(self.shown())
@@ -37,7 +37,7 @@ class SecretUrl(Secret):
         authority = re.split("[/?#]", rest, maxsplit=1)[0]
         behind = rest[len(authority) :]
         if "@" in behind:
-            return f"{scheme}://{_MASK}"
+            return f"{scheme}://{MASK}"
         credentials, at, host = authority.rpartition("@")
-        path = f"/{_MASK}" if len(behind) > 1 else behind
-        return f"{scheme}://{_MASK + at if credentials else ''}{host}{path}"
+        path = f"/{MASK}" if len(behind) > 1 else behind
+        return f"{scheme}://{MASK + at if credentials else ''}{host}{path}"

@@ -48,6 +48,12 @@ def test_no_secret_can_be_read_in_what_is_shown(key: str, secret: Secret) -> Non
     assert str(secret) not in repr(config)
 
 
+def test_a_password_that_stands_where_its_file_should_is_not_shown() -> None:
+    for path, shown in ((Path("Hunter2"), "***"), (Path("/etc/secret"), "/etc/secret"), (None, "")):
+        config = with_value(Config(), "mqtt.password_file", path)
+        assert masked(config)["mqtt"]["password_file"] == shown
+
+
 def test_the_commented_file_is_valid_and_means_the_defaults(tmp_path: Path) -> None:
     path = tmp_path / "edge-agent.yaml"
     path.write_text(commented_yaml(Config()), encoding="utf-8")

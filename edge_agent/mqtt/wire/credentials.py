@@ -36,23 +36,23 @@ def password(config: MqttConfig, environment: Mapping[str, str]) -> str:
     """Return the password: from `password_file` if set, read again each time, else from the configuration.
 
     A bare file name is looked up in systemd's $CREDENTIALS_DIRECTORY where there is one. A newline at the end
-    of the file does not count, nor does a byte order mark. Raises BrokerConnectionError (LOCAL).
+    of the file does not count, nor does a byte order mark. Raises BrokerConnectionError (LOCAL), without the
+    bare name: it may be the password itself.
     """
     path = config.password_file
     if path is None:
         return str(config.password)
-    credentials = environment.get("CREDENTIALS_DIRECTORY")
-    if credentials and len(path.parts) == 1:
-        path = Path(credentials) / path
+    name = f"mqtt.password_file {printable(path)}"
+    if len(path.parts) == 1:
+        name = "the credential that mqtt.password_file names (a password belongs into mqtt.password)"
+        path = Path(environment.get("CREDENTIALS_DIRECTORY", "")) / path
     try:
         with path.open("rb") as file:
             content = file.read(_LONGEST_PASSWORD_BYTES + 1)
     except OSError as error:
-        raise BrokerConnectionError(
-            Trouble.LOCAL, f"mqtt.password_file {printable(path)}: {reason(error)}"
-        ) from error
+        raise BrokerConnectionError(Trouble.LOCAL, f"{name}: {reason(error)}") from error
     if (found := _not_a_password(content)) is not None:
-        raise BrokerConnectionError(Trouble.LOCAL, f"mqtt.password_file {printable(path)} {found}")
+        raise BrokerConnectionError(Trouble.LOCAL, f"{name} {found}")
     return content.decode("utf-8-sig").rstrip("\r\n")
 
 

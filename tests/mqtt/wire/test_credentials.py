@@ -57,6 +57,15 @@ class TestPassword:
             password(MqttConfig(password_file=tmp_path / "absent"), {})
         assert raised.value.trouble is Trouble.LOCAL
 
+    @pytest.mark.parametrize("environment", [{}, {"CREDENTIALS_DIRECTORY": "/nowhere"}])
+    def test_a_password_that_stands_where_its_file_should_is_not_repeated(
+        self, environment: dict[str, str]
+    ) -> None:
+        with pytest.raises(BrokerConnectionError, match="No such file") as raised:
+            password(MqttConfig(password_file=Path("Hunter2-Zq77")), environment)
+        assert "belongs into mqtt.password" in str(raised.value)
+        assert "Hunter2" not in str(raised.value) + raised.value.detail
+
     @pytest.mark.parametrize(
         "content", [b"\xef\xbb\xbfs\xc3\xa9cret\r\n", b"s\xc3\xa9cret"], ids=["byte order mark", "none"]
     )
