@@ -17,7 +17,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent.errors import ArtifactError, BudgetError, ConfigError, EngineError
+from edge_agent.errors import EdgeAgentError, InUseError
 from edge_agent.system import log
 
 if TYPE_CHECKING:
@@ -54,12 +54,13 @@ def run(args: argparse.Namespace) -> int:
     log.setup(config.log.level, config.log.format)
     if refused:
         refused.log("the configuration cannot be used, starting with the last good one")
-    import_paho(os.environ, tls=config.mqtt.tls.enabled)
-    # Import these after it: they would load all of paho.
-    from edge_agent.daemon.agent import run_agent
-    from edge_agent.system.clock import SystemClock
 
     def start(config: Config, refused: InvalidConfigError | None) -> int:
+        import_paho(os.environ, tls=config.mqtt.tls.enabled)
+        # Import these after it: they would load all of paho.
+        from edge_agent.daemon.agent import run_agent
+        from edge_agent.system.clock import SystemClock
+
         return run_agent(
             args.config,
             config,
@@ -73,21 +74,42 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         return start(config, refused)
-    except (ConfigError, ArtifactError, EngineError, BudgetError) as error:
+    except InUseError:
+        raise
+    except Exception as error:
         copy = last_good.load() if last_good else None
-        if copy is None or copy == config or copy.mqtt.tls.enabled > config.mqtt.tls.enabled:
-            raise
+        if copy is None or copy == config:
+            return _ended(config, error)
         refused = _could_not_run(args.config, copy, config, error)
     # Outside the handler, where nothing of the first attempt is kept.
     return start(copy, refused)
+
+
+def _ended(config: Config, error: Exception) -> int:
+    """Log why the agent cannot run, without what the file holds; returns the exit code.
+
+    Raises an unexpected error again.
+    """
+    from edge_agent.config.changes import diff, without_values
+    from edge_agent.config.schema import Config
+
+    if not isinstance(error, EdgeAgentError):
+        raise error
+    message = without_values(str(error), config, diff(Config(), config))
+    logging.getLogger(__name__).error("the agent cannot run with the configuration: %s", message)
+    return error.exit_code
 
 
 def _could_not_run(file: Path, copy: Config, config: Config, error: Exception) -> InvalidConfigError:
     """Log why the file's configuration is not the one to run with, without its values."""
     from edge_agent.config.changes import diff, unusable
 
-    refused = unusable(str(file), config, diff(copy, config), str(error))
     logger = logging.getLogger(__name__)
+    reason = str(error)
+    if not isinstance(error, EdgeAgentError):
+        reason = "starting has failed unexpectedly"
+        log.say_defect(logger, reason, error)
+    refused = unusable(str(file), config, diff(copy, config), reason)
     logger.error("the agent cannot run with the configuration: %s", refused.problems[0].message)
     refused.log("starting with the last good configuration")
     return refused

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import typing
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from edge_agent.config.render import shown
 from edge_agent.config.schema import Config
 from edge_agent.config.setting import Apply
 from edge_agent.config.tree import Leaf, leaves
+from edge_agent.system.secret import MASK
 from edge_agent.system.text import printable
 
 
@@ -78,24 +80,39 @@ def unusable(file: str, config: Config, changes: Changes, reason: str) -> Invali
 
 
 def without_values(message: str, config: Config, changes: Changes) -> str:
-    """Mask what `message` quotes of the changed settings of `config`: any may be a misplaced password."""
+    """Mask what `message` quotes of the changed settings of `config`: any may be a misplaced password.
+
+    Of a path, what exists on this machine is no secret, and stays.
+    """
     changed = {change.key for change in changes}
-    texts = {text for leaf in leaves(config) if leaf.key in changed for text in _texts(leaf)}
-    for text in sorted(texts, key=len, reverse=True):
+    masks = dict(mask for leaf in leaves(config) if leaf.key in changed for mask in _masks(leaf))
+    for text in sorted(masks, key=len, reverse=True):
         for written in (text, repr(text)[1:-1], printable(text)):
-            message = re.sub(rf"(?<!\w){re.escape(written)}(?!\w)", "***", message)
+            pattern = rf"(?<!\w){re.escape(written)}(?!\w)"
+            message = re.sub(pattern, lambda _, text=text: masks[text], message)  # type: ignore[misc]
     return message
 
 
-def _texts(leaf: Leaf) -> Iterator[str]:
-    """The texts of a setting that its owner chose."""
+def _masks(leaf: Leaf) -> Iterator[tuple[str, str]]:
+    """The texts of a setting that its owner chose, each with what is shown for it."""
     if typing.get_origin(leaf.kind) is Literal:
         return
     value = leaf.value
     texts = (*value, *value.values()) if isinstance(value, dict) else value
     for text in texts if isinstance(texts, tuple) else (texts,):
-        if isinstance(text, str | Path) and str(text):
-            yield str(text)
+        if isinstance(text, Path):
+            yield str(text), _existing(text)
+        elif isinstance(text, str) and text:
+            yield text, MASK
+
+
+def _existing(path: Path) -> str:
+    """A path, with a mask for the part of it that does not exist."""
+    for known in (path, *path.parents) if path.is_absolute() else ():
+        with suppress(OSError):
+            if known.exists():
+                return str(known if known == path else known / MASK)
+    return MASK
 
 
 def _apply(leaf: Leaf, used_sources: set[str]) -> Apply:

@@ -38,10 +38,13 @@ class _NoProxies(ModuleType):
 def import_paho(environment: Mapping[str, str], *, tls: bool) -> None:
     """Import paho without what this process has no use for; what is loaded already stays.
 
-    Without `tls`, `import ssl` fails from now on, as on a Python that has none. Where `environment` names no
-    proxy, paho finds none; `import urllib.request` elsewhere is as ever.
+    Without `tls`, `import ssl` fails from now on, as on a Python that has none; a later call with `tls` takes
+    that back. Where `environment` names no proxy, paho finds none; `import urllib.request` elsewhere is as
+    ever.
     """
     if _PAHO in sys.modules:
+        if tls:
+            vars(sys.modules[_PAHO])["ssl"] = import_ssl()
         return
     inside_paho: dict[str, object] = {}
     if not tls and not any(name in sys.modules for name in _ONLY_FOR_TLS):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.config.changes import Change, Changes, diff
+from edge_agent.config.changes import Change, Changes, diff, without_values
 from edge_agent.config.schema import Config
 from edge_agent.config.setting import Apply
 from edge_agent.config.tree import Leaf
@@ -70,3 +72,23 @@ def test_a_section_is_touched_by_a_setting_inside_it_only() -> None:
     assert not changes.touches("mqtt.tls.enable")
     assert not changes.touches("mqtt.t")
     assert changes.describe() == "mqtt.tls.enabled"
+
+
+def test_what_a_message_quotes_of_the_changed_settings_is_masked(tmp_path: Path) -> None:
+    new = with_value(with_value(Config(), "model.path", tmp_path / "Hunter2"), "labels.allow", ("a.b", "a"))
+    message = f"no model.json in {tmp_path}/Hunter2/; a.b is no label, nor is a, but 'axb' is"
+    assert without_values(message, new, diff(Config(), new)) == (
+        f"no model.json in {tmp_path}/***/; *** is no label, nor is ***, but 'axb' is"
+    )
+    assert without_values(message, new, diff(new, new)) == message
+
+
+def test_a_path_that_exists_is_no_secret(tmp_path: Path) -> None:
+    new = with_value(Config(), "model.path", tmp_path)
+    assert without_values(f"{tmp_path}: no model", new, diff(Config(), new)) == f"{tmp_path}: no model"
+
+
+@pytest.mark.parametrize("path", [Path("Hunter2"), Path("/" + "Hunter2" * 100)])
+def test_of_a_path_that_is_none_nothing_is_shown(path: Path) -> None:
+    new = with_value(Config(), "model.path", path)
+    assert "Hunter2" not in without_values(f"{path}: no model", new, diff(Config(), new))

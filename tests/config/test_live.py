@@ -90,5 +90,5 @@ def test_a_valid_edit_that_the_agent_could_not_run_with_is_refused(
     assert result.error.summary == (
         f"{path}: model.path: the agent could not run with that (its log says why)"
     )
-    assert "could not run with the edited configuration: ***: no model there" in caplog.text
+    assert "could not run with the edited configuration: /srv/***: no model there" in caplog.text
     assert live.config.model.path == Path("/srv/a")

@@ -18,8 +18,9 @@ from edge_agent.errors import EXIT_OK, EXIT_USAGE
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.daemon.conftest import Ask, StartDaemon
 from tests.daemon.helpers import START_S, receive
-from tests.daemon.process import Daemon
-from tests.mqtt.brokers import wait_until
+from tests.daemon.process import Daemon, merged
+from tests.mqtt.brokers import HOST, Mosquitto, free_port, wait_until
+from tests.mqtt.wire.certificates import Authority
 
 STOP_S = 2.0
 _BURNERS = 6
@@ -144,7 +145,59 @@ def test_a_configuration_that_it_cannot_run_with_is_not_the_end_where_there_is_a
         daemon.write(good)
 
 
-def test_without_a_good_one_it_ends_and_says_why(start: StartDaemon, tmp_path: Path) -> None:
+def test_without_a_good_one_it_ends_and_says_why_without_what_was_refused(
+    start: StartDaemon, tmp_path: Path
+) -> None:
     daemon = start("--last-good", str(tmp_path / "last-good.yaml"), labels={"allow": ["tabbi"]})
     assert daemon.wait() == EXIT_USAGE
-    assert "did you mean 'tabby'" in daemon.log
+    assert "labels.allow: the model has no label '***'; did you mean 'tabby'" in daemon.log
+    assert "tabbi" not in daemon.log
+
+
+DEFECT_WITH_THREE_THREADS = """
+import sys
+from edge_agent.cli import main
+from edge_agent.daemon import agent
+load_model = agent.load_model
+def fragile(config, *more):
+    if config.threads == 3:
+        raise KeyError("Hunter2")
+    return load_model(config, *more)
+agent.load_model = fragile
+sys.exit(main())
+"""
+
+
+def test_a_start_that_fails_unexpectedly_is_made_again_with_the_good_one(
+    start: StartDaemon, subscriber: Subscriber, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    copy = tmp_path / "last-good.yaml"
+    copy.write_text(yaml.safe_dump(settings))
+    program = ("-c", DEFECT_WITH_THREE_THREADS)
+    daemon = start("--last-good", str(copy), program=program, model={"threads": 3})
+    info = receive(subscriber, "info")
+    assert "model.threads: the agent could not run with that" in info["config_error"]
+    assert "RuntimeError: KeyError, whose text is not shown here" in daemon.log
+    assert "Hunter2" not in daemon.log
+
+
+def test_a_good_one_that_needs_tls_starts_where_the_file_does_not(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    authority, port = Authority(tmp_path, "home-ca"), free_port()
+    files = authority.issue("server")
+    broker = Mosquitto(
+        tmp_path, f"listener {port} {HOST}\ncertfile {files.certificate}\nkeyfile {files.key}\n", port=port
+    )
+    copy = tmp_path / "last-good.yaml"
+    cannot_run = merged(settings, {"labels": {"allow": ["no such label"]}})
+    daemon = Daemon(tmp_path / "plain", cannot_run, "--last-good", str(copy))
+    tls = {"port": port, "tls": {"enabled": True, "ca_file": str(authority.file)}}
+    copy.write_text(yaml.safe_dump(merged(settings, {"mqtt": tls})))
+    with ExitStack() as stack:
+        stack.callback(daemon.kill)
+        stack.callback(broker.kill)
+        broker.start()
+        daemon.start()
+        wait_until(lambda: "connected to the broker" in daemon.log, START_S)
+    assert "starting with the last good configuration" in daemon.log
