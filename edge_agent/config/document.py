@@ -19,7 +19,7 @@ ANCHORED, TAGGED, TAGGED_LOCALLY = "anchored", "tagged", "tagged locally"
 
 _QUOTE = "put the value into quotes"
 _HINTS = (
-    ("'\\t'", "indent with spaces, not with tabs"),
+    ("'\\t'", "write spaces instead of tabs"),
     (
         "mapping values are not allowed",
         "a value with ': ' in it needs quotes; or this line or the one above is wrong",

@@ -25,9 +25,17 @@ _WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
 _DECIMAL = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _WITH_UNIT = re.compile(r"([-+]?[0-9]+(?:\.[0-9]+)?) ?[A-Za-z%]+")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_HIDDEN_BREAK = re.compile("[\x85\u2028\u2029]")  # which YAML takes for others
 _COMMENT_WITHOUT_SPACE = re.compile(r"[ \t]+#[^\s#]")
 _LONGEST_SHOWN = 40
 _QUOTE = "put the text into quotes"
+_IN_ONE_LINE = f"{_QUOTE}, in one line"
+_CONTROL_HINTS = {
+    '"': "in double quotes, \\ begins an escape: use single quotes",
+    "|": _IN_ONE_LINE,
+    ">": _IN_ONE_LINE,
+}
+"""By how the text is written."""
 _EXTRAS = {
     TAGGED: ("tags such as !!binary are not supported", "remove the tag"),
     TAGGED_LOCALLY: ("tags such as !name are not supported", f"{_QUOTE}, or remove the tag"),
@@ -174,13 +182,16 @@ def _text(node: yaml.Node, text: str, kind: Any, setting: Setting, base: Path) -
     if not isinstance(node, yaml.ScalarNode):
         hint = _QUOTE if getattr(node, "flow_style", False) else ""
         raise BadValueError("must be a text", hint, found=found(node))
+    is_path = kind in (Path, Path | None)
+    if is_null(node) and node.value and not is_path:
+        raise BadValueError("is empty: YAML reads this word as nothing", f'{_QUOTE}, or write "" for none')
     _refuse_misread(node, text)
     # Take the text as written: `0123`, `1.10` and `on` are fine passwords and names.
     value = "" if is_null(node) else str(node.value)
     if _CONTROL.search(value):
-        hint = "in double quotes, \\ begins an escape: use single quotes" if node.style == '"' else ""
-        raise BadValueError("must not hold line breaks or control characters", hint)
-    is_path = kind in (Path, Path | None)
+        raise BadValueError(
+            "must not hold line breaks or control characters", _CONTROL_HINTS.get(node.style or "", "")
+        )
     problem, hint = doubtful(value, is_technical=is_path or setting.pattern is not None)
     if problem:
         raise BadValueError(problem, hint)
@@ -197,6 +208,8 @@ def _refuse_misread(node: yaml.ScalarNode, text: str) -> None:
     """Refuse a text that YAML reads differently from what its owner sees in the file."""
     if node.style in ("|", ">") and not node.value:
         raise BadValueError(f"is empty: YAML takes {node.style} for the beginning of a longer text", _QUOTE)
+    if _HIDDEN_BREAK.search(text, node.start_mark.index, node.end_mark.index):
+        raise BadValueError("holds an invisible line break", "type it again by hand, in one line")
     if node.style is not None:
         return
     behind = text[node.end_mark.index :].partition("\n")[0]

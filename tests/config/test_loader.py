@@ -262,7 +262,7 @@ def test_a_setting_given_twice_is_refused_at_the_second_place() -> None:
 @pytest.mark.parametrize(
     ("text", "line", "part", "hint"),
     [
-        ("log:\n\tlevel: info\n", 2, "'\\t'", "indent with spaces, not with tabs"),
+        ("log:\n\tlevel: info\n", 2, "'\\t'", "write spaces instead of tabs"),
         ("log:\n  level: info\n format: json\n", 3, "begun on line 1", "lines of one section"),
         ("mqtt:\n  username: a: b\n", 2, "mapping values are not allowed", "needs quotes"),
         ("mqtt:\n  password: @secret\n", 2, "cannot start any token", "put the value into quotes"),

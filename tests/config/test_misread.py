@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
+
 import pytest
 import yaml
 from hypothesis import given
@@ -62,6 +65,17 @@ def problems(text: str) -> tuple[Problem, ...]:
         '"s3\\qcret"',
         '"s3\\ncret"',
         "s3\n      cret",
+        "~",
+        "null",
+        "NULL  # s3cret",
+        "*s3cret*",
+        "!!binary czNjcmV0",
+        "# s3cret",
+        "|\n      s3cret",
+        ">\n      s3\n      cret",
+        "|+\n      s3cret",
+        ": s3cret",
+        "s3cret: ",
     ],
 )
 def test_a_text_that_yaml_takes_for_something_else_is_refused_with_the_remedy(
@@ -91,6 +105,17 @@ def test_a_text_that_yaml_takes_for_something_else_is_refused_with_the_remedy(
         ("0123", "0123"),
         ("12:30", "12:30"),
         ("1_000", "1_000"),
+        ("0x1F", "0x1F"),
+        ("0b11", "0b11"),
+        ("1e3", "1e3"),
+        ("+1", "+1"),
+        ("190:20:30", "190:20:30"),
+        (".inf", ".inf"),
+        ("-.NaN", "-.NaN"),
+        ("=", "="),
+        ("<<", "<<"),
+        ("'null'", "null"),
+        ('"~"', "~"),
         ("2024-01-31", "2024-01-31"),
         (">-\n    s3cret", "s3cret"),
         ("", ""),
@@ -102,6 +127,39 @@ def test_a_text_that_yaml_takes_for_something_else_is_refused_with_the_remedy(
 def test_a_text_that_can_be_read_in_one_way_only_is_taken_as_written(written: str, value: str) -> None:
     config = parse(f"mqtt:\n  username: me\n  password: {written}\n", NAME, hostname="pi")
     assert str(config.mqtt.password) == value
+
+
+@given(st.text("ab1#&*!|>'\"%@`-?:,[]{}~.=<_ ", min_size=1, max_size=8))
+def test_a_text_without_quotes_is_taken_as_it_is_seen_or_refused(written: str) -> None:
+    with suppress(InvalidConfigError):
+        config = parse(f"mqtt:\n  username: me\n  password: {written}\n", NAME, hostname="pi")
+        seen = re.split("(?:^| +)#(?: |$)", written.strip(" "))[0]
+        in_quotes = seen[:1] in ("'", '"')
+        assert str(config.mqtt.password) == (yaml.safe_load(seen) if in_quotes else seen)
+
+
+@pytest.mark.parametrize("written", ["yes", "0123", "12:30", "2024-01-31", ".inf", "null", "~", "=", "<<"])
+def test_names_of_labels_are_taken_as_written(written: str) -> None:
+    config = parse(f"labels:\n  map:\n    {written}: a\n", NAME, hostname="pi")
+    assert config.labels.map == {written: "a"}
+
+
+@pytest.mark.parametrize("setting", ["model: {path:", "mqtt: {password_file:"])
+def test_no_path_is_no_word(setting: str) -> None:
+    for written in ("~", "null"):
+        text = f"{setting} {written}}}"
+        if setting.startswith("model"):
+            assert problems(text)[0].message == "must be set"
+        else:
+            assert parse(text, NAME, hostname="pi").mqtt.password_file is None
+
+
+@pytest.mark.parametrize("hidden", ["\x85", "\u2028", "\u2029"])
+@pytest.mark.parametrize("quote", ["'", '"', ""])
+def test_a_line_break_that_cannot_be_seen_is_refused_where_yaml_takes_it_for_a_space(
+    hidden: str, quote: str
+) -> None:
+    assert problems(f"mqtt:\n  username: me\n  password: {quote}s3{hidden}cret{quote}\n")[0].line >= 3
 
 
 def test_every_misread_text_is_reported_at_once() -> None:
