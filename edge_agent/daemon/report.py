@@ -17,6 +17,7 @@ from edge_agent.memory.budget import BudgetState
 from edge_agent.memory.guard import MemoryGuard
 from edge_agent.memory.procfs import MemoryUse
 from edge_agent.mqtt.contract.payloads import (
+    BrokerLack,
     CameraHealth,
     EvidenceInfo,
     Health,
@@ -53,6 +54,7 @@ class Report:
     _started_s: float = field(init=False)
     _rate: SteadyRate = field(init=False, default_factory=SteadyRate)
     _camera: CaptureState | None = field(init=False, default=None)
+    _losses: tuple[BrokerLack, ...] = field(init=False, default=())
 
     def __post_init__(self) -> None:
         self.health_due = Every(self.live.config.publish.health_interval_s)
@@ -70,8 +72,16 @@ class Report:
                 clock=self.clock,
                 config_error=str(refused) if refused else "",
                 restart_reason=self.restart_reason,
+                broker_lacks=self._losses,
             )
         )
+
+    def follow_broker(self) -> None:
+        """Publish `info` again where the broker offers more or less than was said."""
+        broker = self.link.status
+        if broker.connected and broker.losses != self._losses:
+            self._losses = broker.losses
+            self.publish_info()
 
     def publish_health_when_due(self, now_s: float) -> None:
         """Publish how the agent is, in each interval, and when the camera's state has changed."""
@@ -183,6 +193,7 @@ def info_payload(
     clock: Clock,
     config_error: str = "",
     restart_reason: str = "",
+    broker_lacks: tuple[BrokerLack, ...] = (),
 ) -> Info:
     """Return `info`; `config` is the one in force, `config_error` why the file's is not."""
     sidecar = model.artifact.sidecar
@@ -199,6 +210,7 @@ def info_payload(
         config=config,
         config_error=config_error,
         restart_reason=restart_reason,
+        broker_lacks=broker_lacks,
     )
 
 

@@ -89,6 +89,7 @@ class Supervisor:
         if was_saved or is_asked:
             self.reloader.reload_saved()
         self.link.carry_out_requests()
+        self.report.follow_broker()
         if self._cooling_due.is_due(now_s):
             self.cooling.sample(now_s, self.loop.classified + self.loop.skipped)
         self._follow_start()

@@ -43,10 +43,6 @@ _STEP_S = 1.0
 _STABLE_S = 5.0  # a connection must last this long to count as recovered
 _DEAF_S = 3600.0  # for so long nothing is subscribed to, after a message that was too large
 _BROKER = "broker"
-_LOST_BY: dict[Lack, str] = {
-    "retained messages": "whoever subscribes later has to wait for the next state, health and info",
-    "QoS 1": "an event that is on its way when the connection breaks is lost",
-}
 _LOG = logging.getLogger(__name__)
 
 
@@ -316,10 +312,10 @@ class Publisher:
 
     def _came(self, connection: Connection) -> None:
         self._connections += 1
-        lacks = lacking(connection.limits)
-        self._change(BrokerStatus(connected=True, protocol=connection.protocol, lacks=lacks))
-        for lack in lacks:
-            self._errors.report(lack, f"the broker takes no {lack}: {_LOST_BY[lack]}")
+        status = BrokerStatus(connected=True, protocol=connection.protocol, lacks=lacking(connection.limits))
+        self._change(status)
+        for loss in status.losses:
+            self._errors.report(loss.lacks, f"the broker takes no {loss.lacks}: {loss.lost}")
         if not self._errors.failures(_BROKER):
             say(
                 _LOG,

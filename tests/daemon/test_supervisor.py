@@ -207,6 +207,23 @@ def test_a_saved_configuration_is_taken_over_after_it_has_settled(agent: Assembl
     assert agent.live.config.memory.budget_mb == 200
 
 
+def test_what_the_broker_lacks_is_in_info_with_what_is_lost_by_it_once_for_each_broker(
+    agent: Assembled,
+) -> None:
+    lesser = BrokerStatus(connected=True, protocol="5", lacks=("retained messages", "QoS 1"))
+    agent.rounds(1)
+    assert agent.link.infos == []
+    for broker in (lesser, BrokerStatus(), lesser):
+        agent.link.broker = broker
+        agent.rounds(1)
+    (info,) = agent.link.infos
+    assert [loss.lacks for loss in info.broker_lacks] == ["retained messages", "QoS 1"]
+    assert "an event that is on its way" in info.broker_lacks[1].lost
+    agent.link.broker = BrokerStatus(connected=True, protocol="5")
+    agent.rounds(1)
+    assert agent.link.infos[-1].broker_lacks == ()
+
+
 def test_a_signal_has_the_configuration_read_again_at_once(agent: Assembled) -> None:
     agent.edit({"memory": {"budget_mb": 200}})
     os.kill(os.getpid(), signal.SIGHUP)

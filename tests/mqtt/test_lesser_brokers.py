@@ -50,6 +50,7 @@ def test_a_broker_without_retained_messages_or_qos_1_is_used_as_it_is(
         assert {message.topic for message in received} >= {TOPICS.state, TOPICS.event, TOPICS.health}
         assert publisher.status.lacks == lacks
         assert publisher.status.health().lacks == lacks
+        assert tuple(loss.lacks for loss in publisher.status.losses) == lacks
         wait_until(lambda: publisher.status.queued_events == 0)
         assert publisher.status.reconnects == 0
     for lack in lacks:

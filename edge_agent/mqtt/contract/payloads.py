@@ -233,6 +233,15 @@ class EvidenceInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class BrokerLack:
+    """Something that the connected broker does not offer."""
+
+    lacks: Lack
+    lost: str
+    """What subscribers lose by it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Info:
     """Topic `info`: what is running, and how it is configured. Secrets are masked by their type."""
 
@@ -250,6 +259,7 @@ class Info:
     """Why the file on the device is not the one in force; empty when it is."""
     restart_reason: str = ""
     """Why the agent restarted itself last; empty when it did not."""
+    broker_lacks: tuple[BrokerLack, ...] = ()
 
 
 Payload = State | LabelChanged | EventImageInfo | RawPrediction | Health | Info

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from edge_agent.errors import BrokerError
-from edge_agent.mqtt.contract.payloads import Lack, MqttHealth, OutboxPlace
+from edge_agent.mqtt.contract.payloads import BrokerLack, Lack, MqttHealth, OutboxPlace
 from edge_agent.system.text import printable
 
 _LONGEST_DETAIL = 500
@@ -55,6 +55,13 @@ REMEDIES = {
 }
 
 
+_LOST_BY: dict[Lack, str] = {
+    "retained messages": "whoever subscribes later has to wait for the next state, health and info, and does"
+    " not see availability before it changes",
+    "QoS 1": "an event that is on its way when the connection breaks is lost",
+}
+
+
 class BrokerConnectionError(BrokerError):
     """There is no connection, or no longer. `trouble` is the kind, `detail` the fact without the advice."""
 
@@ -97,6 +104,11 @@ class BrokerStatus:
         if self.connected:
             return "connected"
         return str(self.trouble) if self.trouble else "connecting"
+
+    @property
+    def losses(self) -> tuple[BrokerLack, ...]:
+        """What the broker does not offer, each with what is lost by it."""
+        return tuple(BrokerLack(lack, _LOST_BY[lack]) for lack in self.lacks)
 
     def health(self) -> MqttHealth:
         """Return the same for topic `health`."""

@@ -19,6 +19,7 @@ from edge_agent.inference import EngineInfo, Score
 from edge_agent.mqtt.contract import payloads
 from edge_agent.mqtt.contract.payloads import (
     BoardHealth,
+    BrokerLack,
     CameraHealth,
     EventImageInfo,
     EvidenceInfo,
@@ -26,6 +27,7 @@ from edge_agent.mqtt.contract.payloads import (
     Health,
     Info,
     LabelChanged,
+    Lack,
     LatencyHealth,
     MemoryHealth,
     ModelInfo,
@@ -154,6 +156,9 @@ _infos = st.builds(
     config=st.just(Config()),
     config_error=st.text(),
     restart_reason=st.text(),
+    broker_lacks=st.lists(st.builds(BrokerLack, st.sampled_from(get_args(Lack)), st.text()), max_size=2).map(
+        tuple
+    ),
 )
 
 
