@@ -36,6 +36,7 @@ from edge_agent.mqtt.wire.topic_limit import TopicLimit
 from edge_agent.system.backoff import Backoff
 from edge_agent.system.clock import Clock
 from edge_agent.system.log import RepeatedError, kind_of, place_of, say, say_defect
+from edge_agent.system.lookup import Lookup
 from edge_agent.system.token_bucket import TokenBucket
 from edge_agent.system.wake import Wake
 
@@ -90,9 +91,11 @@ class Publisher:
         on_status: Callable[[BrokerStatus], None] = lambda _: None,
         timing: Timing = Timing(),
         environment: Mapping[str, str] = os.environ,
+        lookup: Lookup | None = None,
     ) -> None:
         """`events` is where events wait; `announcements` are sent first on each connection. `on_status` is
-        called, on the publisher's thread, when the connection comes or goes.
+        called, on the publisher's thread, when the connection comes or goes. `lookup` finds the broker's
+        addresses; None asks the system.
         """
         self._topics = topics
         self._clock = clock
@@ -111,6 +114,7 @@ class Publisher:
             will=Message(topics.availability, OFFLINE, retain=True),
             environment=environment,
             answer_timeout_s=timing.answer_timeout_s,
+            lookup=lookup,
         )
         self._session_state = SessionState(
             topics,

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from edge_agent.system.lookup import Lookup
+
 
 class Deadline:
     """When something that is under way has taken too long."""
@@ -38,10 +40,10 @@ class Incoming(io.RawIOBase):
         return self._connection.recv_into(buffer)
 
 
-def connect(host: str, port: int, deadline: Deadline) -> socket.socket:
+def connect(host: str, port: int, deadline: Deadline, lookup: Lookup) -> socket.socket:
     """Connect to the first of the host's addresses that answers. Raises OSError."""
     failure = OSError(f"{host} has no address")
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    for family, kind, protocol, _, address in lookup.addresses(host, port, deadline.left_s):
         connecting = socket.socket(family, kind, protocol)
         try:
             connecting.settimeout(deadline.left_s())

@@ -15,6 +15,7 @@ from edge_agent.errors import SourceError
 from edge_agent.memory.room import Room, command_room
 from edge_agent.sources.opencv import LiveCapture, import_cv2, require_room, stream_room_bytes
 from edge_agent.sources.rtsp_probe import require_stream
+from edge_agent.system.lookup import Lookup
 
 _FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 
@@ -32,9 +33,10 @@ def rtsp_source(
     parts = rtsp_address(config.url)
     host, port = parts.host, parts.port
     address = f"{host}:{port}"
+    lookup = Lookup()
 
     def connect() -> Any:
-        require_stream(parts, timeout_s, clock)
+        require_stream(parts, timeout_s, clock, lookup)
         cv2 = import_cv2()
         room_bytes = stream_room_bytes(room)
         limit_ms = math.ceil(timeout_s * 1000)

@@ -13,6 +13,7 @@ from edge_agent.config.address import NetworkAddress
 from edge_agent.errors import SourceError
 from edge_agent.sources.deadline import Deadline, Incoming, connect
 from edge_agent.sources.login import Credentials, Login, LoginRefusedError
+from edge_agent.system.lookup import Lookup
 from edge_agent.system.text import printable
 
 _LONGEST_LINE = 8192
@@ -28,7 +29,10 @@ class _Reply:
 
 
 def require_stream(
-    address: NetworkAddress, timeout_s: float, clock: Callable[[], float] = time.monotonic
+    address: NetworkAddress,
+    timeout_s: float,
+    clock: Callable[[], float] = time.monotonic,
+    lookup: Lookup | None = None,
 ) -> None:
     """Raise SourceError for a server that cannot be reached, does not answer, or refuses the stream.
 
@@ -37,7 +41,7 @@ def require_stream(
     server = f"the RTSP server at {address.host}:{address.port}"
     deadline = Deadline(timeout_s, clock)
     try:
-        connection = connect(address.host, address.port, deadline)
+        connection = connect(address.host, address.port, deadline, lookup or Lookup())
     except OSError as error:
         reason = printable(error.strerror or str(error) or "it does not answer")
         raise SourceError(

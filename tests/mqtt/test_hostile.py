@@ -18,17 +18,19 @@ from edge_agent.config.schema import Config, ControlConfig, HomeAssistantConfig,
 from edge_agent.mqtt.contract.message import Incoming, Message
 from edge_agent.mqtt.events.outbox import open_outbox
 from edge_agent.mqtt.link import BrokerLink
-from edge_agent.mqtt.publisher import Subscription
+from edge_agent.mqtt.publisher import Subscription, Timing
 from edge_agent.mqtt.wire.connection import Connection, MqttVersion
 from edge_agent.mqtt.wire.guarded import MAX_PACKET_BYTES
 from edge_agent.mqtt.wire.status import BrokerConnectionError, Trouble
 from edge_agent.system.clock import SystemClock
+from edge_agent.system.lookup import Lookup
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.mqtt import hostile
 from tests.mqtt.brokers import HOST, Mosquitto, collect, wait_until
-from tests.mqtt.helpers import Bench, FakeAgent, MemoryEvents, is_, publishing, wait_connected
+from tests.mqtt.helpers import Bench, FakeAgent, MemoryEvents, is_, make_publisher, publishing, wait_connected
 from tests.mqtt.hostile import MEGABYTE, Behaviour, serve
 from tests.mqtt.samples import TOPICS, broker_config, changed
+from tests.resolver import HangingResolver
 
 IN_THE_KERNEL = 16 * MEGABYTE  # what its buffers take of what nobody reads
 
@@ -141,6 +143,20 @@ def test_there_is_one_deadline_for_all_of_connecting(behaviour: Behaviour, chang
     error, _, took_s = trouble_with(behaviour, timeout_s=1.0, **changes)
     assert error.trouble is Trouble.SILENT
     assert 0.9 < took_s < 2.0
+
+
+def test_a_name_server_that_hangs_is_waited_for_no_longer_than_the_broker() -> None:
+    config = broker_config(1883, host="broker.home", reconnect_min_s=0.1, reconnect_max_s=0.1)
+    with HangingResolver() as resolver:
+        publisher = make_publisher(config, lookup=Lookup(resolver), timing=Timing(answer_timeout_s=0.2))
+        publisher.start()
+        wait_until(lambda: publisher.status.trouble is Trouble.DNS, timeout_s=2)
+        assert publisher.status.detail == "broker.home:1883: the name server does not answer"
+        time.sleep(0.5)
+        started_s = time.monotonic()
+        publisher.stop(1.0)
+        assert time.monotonic() - started_s < 0.5
+        assert resolver.asked == ["broker.home"]
 
 
 @pytest.mark.parametrize(

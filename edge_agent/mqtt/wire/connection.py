@@ -25,6 +25,7 @@ from edge_agent.mqtt.wire.credentials import address, password, port, tls_contex
 from edge_agent.mqtt.wire.guarded import MAX_PACKET_BYTES, GuardedClient
 from edge_agent.mqtt.wire.status import BrokerConnectionError, Trouble, reason
 from edge_agent.system.clock import Clock
+from edge_agent.system.lookup import Lookup
 from edge_agent.system.text import printable
 from edge_agent.system.wake import Wake
 
@@ -107,14 +108,18 @@ class Connection:
         will: Message | None = None,
         limits: BrokerLimits = BrokerLimits(),
         environment: Mapping[str, str] = os.environ,
+        lookup: Lookup | None = None,
     ) -> None:
         """The broker publishes `will` if this client vanishes. `limits` is what is known of the broker.
+
+        `lookup` finds its addresses; whoever connects again and again hands in the same one.
 
         Raises BrokerConnectionError (LOCAL) when a file of the configuration cannot be read.
         """
         self.protocol = protocol
         self.limits = limits
         self._config = config
+        self._lookup = lookup or Lookup()
         self._subscribing: dict[int | None, str] = {}
         self._arrived: list[Arrival] = []
         self._connack: ReasonCode | None = None
@@ -139,9 +144,8 @@ class Connection:
     ) -> None:
         """Connect, and wait until the broker has accepted the connection.
 
-        Takes at most `answer_timeout_s`, whatever is under way; only the host's name may take longer to look
-        up. Ends early when the broker's answer is awaited, `wake` is rung and `cancelled` returns true.
-        Raises BrokerConnectionError.
+        Takes at most `answer_timeout_s`, whatever is under way. Ends early when the broker's answer is
+        awaited, `wake` is rung and `cancelled` returns true. Raises BrokerConnectionError.
         """
         deadline_s = clock.monotonic_s() + answer_timeout_s
 
@@ -153,7 +157,7 @@ class Connection:
 
         try:
             self._client.connect_in_time(
-                self._config.host, port(self._config), self._config.keepalive_s, left_s
+                self._config.host, port(self._config), self._config.keepalive_s, left_s, self._lookup
             )
             while not self._accepted:
                 remaining_s = left_s()

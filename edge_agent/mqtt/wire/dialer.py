@@ -11,6 +11,7 @@ from edge_agent.mqtt.contract.message import Message
 from edge_agent.mqtt.wire.connection import BrokerLimits, Connection, MqttVersion
 from edge_agent.mqtt.wire.status import BrokerConnectionError, Trouble
 from edge_agent.system.clock import Clock
+from edge_agent.system.lookup import Lookup
 from edge_agent.system.wake import Wake
 
 # How brokers that know only MQTT 3.1.1 react to an MQTT 5 greeting: some say so, some hang up, some wait.
@@ -39,7 +40,9 @@ class Dialer:
         will: Message | None = None,
         environment: Mapping[str, str] = os.environ,
         answer_timeout_s: float = 10.0,
+        lookup: Lookup | None = None,
     ) -> None:
+        self._lookup = lookup or Lookup()
         self._config = config
         self._client_id = client_id
         self._clock = clock
@@ -116,6 +119,7 @@ class Dialer:
             will=self._will,
             limits=limits,
             environment=self._environment,
+            lookup=self._lookup,
         )
         connection.open(self._clock, answer_timeout_s=self._answer_timeout_s, wake=wake, cancelled=cancelled)
         return connection

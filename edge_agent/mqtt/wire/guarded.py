@@ -15,6 +15,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from edge_agent.system.lookup import Lookup
 from edge_agent.system.text import printable
 
 MAX_PACKET_BYTES = 256 * 1024
@@ -75,6 +76,7 @@ class GuardedClient(Client):
     is_reached = False
     """Whether the other side has accepted the TCP connection."""
     _guarded: GuardedSocket | None = None
+    _lookup: Lookup
     _left_s: Callable[[], float] = staticmethod(lambda: _TCP_TIMEOUT_S)
 
     @property
@@ -88,9 +90,15 @@ class GuardedClient(Client):
         found = _HTTP_STATUS.match(self._guarded.handshake) if self._guarded else None
         return printable(found[1].decode("utf-8", "backslashreplace").strip()) if found else ""
 
-    def connect_in_time(self, host: str, port: int, keepalive_s: int, left_s: Callable[[], float]) -> None:
-        """Connect and send the greeting; `left_s` as above. Raises OSError or ValueError."""
+    def connect_in_time(
+        self, host: str, port: int, keepalive_s: int, left_s: Callable[[], float], lookup: Lookup
+    ) -> None:
+        """Look the host up, connect and send the greeting; `left_s` as above.
+
+        Raises OSError or ValueError.
+        """
         self._left_s = left_s
+        self._lookup = lookup
         properties = None
         if self.protocol == 5:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
@@ -105,9 +113,8 @@ class GuardedClient(Client):
     def _reach(self) -> socket.socket:
         """Try each address of the host."""
         failure: OSError | None = None
-        for family, kind, protocol, _, address in socket.getaddrinfo(
-            self.host, self.port, type=socket.SOCK_STREAM
-        ):
+        found = self._lookup.addresses(self.host, self.port, self._left_s)
+        for family, kind, protocol, _, address in found:
             reaching = socket.socket(family, kind, protocol)
             try:
                 reaching.settimeout(min(self._left_s(), _TCP_TIMEOUT_S))

@@ -14,6 +14,7 @@ from edge_agent.errors import ConfigError, SourceError
 from edge_agent.sources.deadline import Deadline, Incoming, connect
 from edge_agent.sources.login import Credentials, Login, LoginRefusedError
 from edge_agent.system.lean_imports import import_ssl
+from edge_agent.system.lookup import Lookup
 from edge_agent.system.text import printable
 
 MOST_REDIRECTS = 3
@@ -38,12 +39,14 @@ def _may_be_trusted(there: NetworkAddress, origin: NetworkAddress) -> bool:
 class Client:
     """Gets pictures from one address, over a connection that is kept where the server keeps it."""
 
-    def __init__(self, url: str, ca_file: Path | None = None) -> None:
-        """`ca_file`: the authority for https; None for the system's own list. Raises ConfigError."""
+    def __init__(self, url: str, ca_file: Path | None = None, lookup: Lookup | None = None) -> None:
+        """`ca_file`: the authority for https; None for the system's own list. `lookup` finds addresses; None
+        asks the system. Raises ConfigError."""
         self.place = http_address(url)
         self.deadline = Deadline(0)
         """For whatever is sent or read from now on."""
         self.ca_file = ca_file
+        self.lookup = lookup or Lookup()
         self._login = Login(Credentials.from_address(self.place))
         self._connection: _Connection | None = None
 
@@ -167,8 +170,9 @@ class _Connection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         self._close_wire()
-        self._wire = connect(self.host, self.port, self._client.deadline)
+        self._wire = connect(self.host, self.port, self._client.deadline, self._client.lookup)
         if self._context is not None:
+            self._wire.settimeout(self._client.left_s())
             self._wire = self._context.wrap_socket(self._wire, server_hostname=self.host)
         self.sock = _DeadlineSocket(self._wire, self._client)
 
