@@ -48,7 +48,7 @@ class CaptureStatus:
     last_error: str = ""
     consecutive_failures: int = 0
     unusable: int = 0
-    """Received, but not handed over: damaged, or of a single colour."""
+    """Received, but not handed over: damaged, too large, or of a single colour."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ class Streaming(Protocol):
 
 @runtime_checkable
 class Damageable(Protocol):
-    """A source that knows which of its pictures are damaged, and passes them over."""
+    """A source that knows which of its pictures cannot be used, and passes them over."""
 
     @property
     def damaged(self) -> int:

@@ -73,6 +73,7 @@ class FolderSource:
         self._clock = clock
         self._sleep = sleep
         self._frames = 0
+        self._damaged = 0
         self._round: _Round | None = None
         self._versions_before: dict[Path, _Version] = {}
         self._reported: set[Path] = set()
@@ -86,6 +87,11 @@ class FolderSource:
     @property
     def description(self) -> str:
         return f"folder {printable(self._path)}"
+
+    @property
+    def damaged(self) -> int:
+        """How often a picture was skipped that could not be read, or was too large, since the start."""
+        return self._damaged
 
     def open(self) -> None:
         """Begin with the first picture. Raises SourceError where the folder is missing or has no pictures."""
@@ -172,6 +178,7 @@ class FolderSource:
         if len(now.versions) < _MOST_REMEMBERED:
             now.versions[path] = version
         if not is_unfinished or self._versions_before.get(path) == version:
+            self._damaged += 1
             self._report_once(path, self._reported, f"skipped: {error}")
 
     @staticmethod

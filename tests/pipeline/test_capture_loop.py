@@ -362,6 +362,7 @@ def test_a_slow_taker_of_a_live_folder_gets_the_newest_picture_and_the_rest_is_c
 ) -> None:
     for number in range(30):
         plain_picture(tmp_path / f"{number:02}.jpg")
+    (tmp_path / "15b.jpg").write_bytes(b"no picture")
     slot = LatestFrame()
     loop = CaptureLoop(FolderSource(tmp_path, loop=False, live=True), slot, UNPACED, Log())
     thread = in_thread(loop.run)
@@ -369,7 +370,7 @@ def test_a_slow_taker_of_a_live_folder_gets_the_newest_picture_and_the_rest_is_c
     last = slot.take(0)
     assert last is not None
     assert last.name == "29.jpg"
-    assert (loop.status.frames, loop.status.dropped) == (30, 29)
+    assert (loop.status.frames, loop.status.dropped, loop.status.unusable) == (30, 29, 1)
 
 
 steps = st.lists(

@@ -102,6 +102,7 @@ def test_damaged_pictures_are_skipped_and_reported_once(
         names = [frame.name for frame in (source.read() for _ in range(6)) if frame]
     assert names == ["a.jpg", "c.webp"] * 3
     assert [record.getMessage().count("b.png") for record in caplog.records] == [1]
+    assert source.damaged == 2  # not in the first round, where it might have been unfinished
 
 
 def test_a_picture_that_breaks_its_reader_is_skipped_like_a_damaged_one(
@@ -266,6 +267,7 @@ def test_a_picture_that_takes_more_memory_than_there_is_room_for_is_skipped_name
     assert len([text for text in texts if "bomb.png: decoding its 4000 x 4000 pixels" in text]) == 1
     (count,) = (record for record in caplog.records if record.getMessage() == "pictures skipped")
     assert count.__dict__["fields"] == {"skipped": 1, "read": 3}
+    assert source.damaged == 2
 
 
 def test_the_room_is_measured_before_each_picture(folder: Path) -> None:

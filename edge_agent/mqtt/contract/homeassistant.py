@@ -256,6 +256,7 @@ class Discovery:
         yield _measurement(health, "pace", "Pace", "board.pace_percent", "%", None, True)
         yield _measurement(health, "saved", "Inference saved", "skipped_percent", "%", None, True)
         yield _count(health, "frames_dropped", "Frames dropped", "camera.dropped")
+        yield _count(health, "pictures_unusable", "Pictures unusable", "camera.unusable")
         yield _count(health, "flaps", "Flaps", "flaps")
         yield _count(health, "events_lost", "Events lost", "mqtt.dropped_events")
         yield _count(health, "reconnects", "Reconnects", "mqtt.reconnects")
