@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import re
 import socket
 import ssl
 import threading
@@ -13,6 +15,7 @@ from dataclasses import dataclass, field
 from PIL import Image
 
 Answer = Callable[["Request"], None]
+PASSWORD = "s3cret-pw"
 
 
 def jpeg(colour: tuple[int, int, int] = (250, 120, 10), size: tuple[int, int] = (64, 48)) -> bytes:
@@ -40,6 +43,15 @@ class Request:
         self.send("\r\n".join([*lines, *headers, "", ""]).encode() + body)
 
 
+def part(data: bytes, *headers: str) -> bytes:
+    return "".join(f"{header}\r\n" for header in headers).encode() + b"\r\n" + data + b"\r\n"
+
+
+def stream(request: Request, *parts: bytes, boundary: str = "cut", declared: str = "cut") -> None:
+    head = f"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace;boundary={declared}\r\n\r\n"
+    request.send(head.encode() + b"".join(b"--" + boundary.encode() + b"\r\n" + data for data in parts))
+
+
 @dataclass
 class HttpCamera:
     """Listens on a port of its own; `requests` has all that were asked."""
@@ -54,9 +66,12 @@ class HttpCamera:
 
 
 @contextmanager
-def http_camera(answer: Answer, context: ssl.SSLContext | None = None) -> Iterator[HttpCamera]:
-    """Serve `answer`, which may be called many times for one connection, until the end of the block."""
-    listener = socket.create_server(("127.0.0.1", 0))
+def http_camera(answer: Answer, context: ssl.SSLContext | None = None, port: int = 0) -> Iterator[HttpCamera]:
+    """Serve `answer`, which may be called many times for one connection, until the end of the block.
+
+    `port`: 0 for one that is free.
+    """
+    listener = socket.create_server(("127.0.0.1", port))
     camera = HttpCamera(listener.getsockname()[1], scheme="https" if context else "http")
     connections: list[socket.socket] = []
 
@@ -91,3 +106,38 @@ def http_camera(answer: Answer, context: ssl.SSLContext | None = None) -> Iterat
                 open_socket.shutdown(socket.SHUT_RDWR)
             open_socket.close()
         accepting.join(5)
+
+
+def digest(algorithm: str, qop: str = ', qop="auth"', picture: bytes = jpeg()) -> Answer:
+    """A server that checks a Digest as RFC 7616 has it, with a nonce that is stale after two answers.
+
+    The user is `me`, the password PASSWORD.
+    """
+    make_hash = {"": hashlib.md5, "MD5": hashlib.md5, "SHA-256": hashlib.sha256}[algorithm]
+    served: list[str] = []
+
+    def hashed(*parts: str) -> str:
+        return make_hash(":".join(parts).encode()).hexdigest()
+
+    def answer(request: Request) -> None:
+        nonce = f"n{len(served) // 2}"
+        got = dict(re.findall(r'(\w+)="?([^",]*)"?', request.headers.get("authorization", "")))
+        secret, asked = hashed("me", "cam", PASSWORD), hashed("GET", request.target)
+        middle = [got.get("nc", ""), got.get("cnonce", ""), "auth"] if qop else []
+        is_right = got.get("response") == hashed(secret, got.get("nonce", ""), *middle, asked)
+        if is_right and got["nonce"] == nonce:
+            assert got["uri"] == request.target
+            served.append(got.get("nc", ""))
+            request.answer(picture)
+            return
+        named = f", algorithm={algorithm}" if algorithm else ""
+        stale = ", stale=true" if is_right else ""
+        request.answer(
+            b"no",
+            "text/plain",
+            "401 No",
+            'WWW-Authenticate: Basic realm="cam"' if algorithm == "SHA-256" else "X-Nothing: 1",
+            f'WWW-Authenticate: Digest realm="cam", nonce="{nonce}", opaque="o"{qop}{named}{stale}',
+        )
+
+    return answer

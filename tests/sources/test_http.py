@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import re
 import ssl
 import subprocess
 import sys
@@ -32,10 +31,9 @@ from edge_agent.sources.login import Credentials, Login, LoginRefusedError
 from edge_agent.system.secret import SecretUrl
 from tests.mqtt.wire.certificates import Authority, Files
 from tests.sources.helpers import Deaf, open_files
-from tests.sources.http_camera import Answer, Request, http_camera, jpeg
+from tests.sources.http_camera import PASSWORD, Answer, Request, digest, http_camera, jpeg, part, stream
 
 ORANGE, BLUE = (250, 120, 10), (10, 20, 240)
-PASSWORD = "s3cret-pw"
 TIMEOUT_S = 20.0
 """Long enough for a busy machine; tests of the timeout itself take a shorter one."""
 
@@ -76,15 +74,6 @@ def failure(answer: Answer, timeout_s: float = TIMEOUT_S) -> str:
             first_frame(source)
         source.close()
     return str(failed.value)
-
-
-def part(data: bytes, *headers: str) -> bytes:
-    return "".join(f"{header}\r\n" for header in headers).encode() + b"\r\n" + data + b"\r\n"
-
-
-def stream(request: Request, *parts: bytes, boundary: str = "cut", declared: str = "cut") -> None:
-    head = f"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace;boundary={declared}\r\n\r\n"
-    request.send(head.encode() + b"".join(b"--" + boundary.encode() + b"\r\n" + data for data in parts))
 
 
 def test_a_snapshot_address_is_asked_for_each_frame_over_one_connection() -> None:
@@ -208,38 +197,6 @@ def basic(request: Request) -> None:
         request.answer(jpeg())
     else:
         request.answer(b"no", "text/plain", "401 No", 'WWW-Authenticate: Basic realm="cam"')
-
-
-def digest(algorithm: str, qop: str = ', qop="auth"') -> Answer:
-    """A server that checks a Digest as RFC 7616 has it, with a nonce that is stale after two answers."""
-    make_hash = {"": hashlib.md5, "MD5": hashlib.md5, "SHA-256": hashlib.sha256}[algorithm]
-    served: list[str] = []
-
-    def hashed(*parts: str) -> str:
-        return make_hash(":".join(parts).encode()).hexdigest()
-
-    def answer(request: Request) -> None:
-        nonce = f"n{len(served) // 2}"
-        got = dict(re.findall(r'(\w+)="?([^",]*)"?', request.headers.get("authorization", "")))
-        secret, asked = hashed("me", "cam", PASSWORD), hashed("GET", request.target)
-        middle = [got.get("nc", ""), got.get("cnonce", ""), "auth"] if qop else []
-        is_right = got.get("response") == hashed(secret, got.get("nonce", ""), *middle, asked)
-        if is_right and got["nonce"] == nonce:
-            assert got["uri"] == request.target
-            served.append(got.get("nc", ""))
-            request.answer(jpeg())
-            return
-        named = f", algorithm={algorithm}" if algorithm else ""
-        stale = ", stale=true" if is_right else ""
-        request.answer(
-            b"no",
-            "text/plain",
-            "401 No",
-            'WWW-Authenticate: Basic realm="cam"' if algorithm == "SHA-256" else "X-Nothing: 1",
-            f'WWW-Authenticate: Digest realm="cam", nonce="{nonce}", opaque="o"{qop}{named}{stale}',
-        )
-
-    return answer
 
 
 @pytest.mark.parametrize("answer", [basic, digest("MD5"), digest("SHA-256"), digest(""), digest("", "")])
