@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", metavar="DIR", type=Path, help="a model directory (default: the installed one)"
     )
-    parser.add_argument("--engine", choices=("auto", "xnnpack", "torchscript"), default="auto")
+    parser.add_argument("--engine", choices=("auto", "native", "xnnpack", "torchscript"), default="auto")
     parser.add_argument("--precision", choices=("auto", "fp16", "fp32"), default="auto")
     parser.add_argument(
         "--threads", type=int, default=0, help="threads for inference (default: one per core)"

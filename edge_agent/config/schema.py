@@ -156,7 +156,7 @@ class ModelConfig:
 
     APPLY: ClassVar = Apply.RESTART
     path: Path = setting(Path("/var/lib/edge-agent/model"), "A directory made by `edge-agent model build`.")
-    engine: Literal["auto", "xnnpack", "torchscript"] = setting(
+    engine: Literal["auto", "native", "xnnpack", "torchscript"] = setting(
         "auto",
         "What runs the model: xnnpack (lean, NEON) or torchscript (the reference). auto: what"
         " `edge-agent calibrate` measured to be best on this board, or the leanest that is there.",

@@ -22,7 +22,7 @@ class EngineInfo:
     """The engine and how it computes; published in `info` and in each `state`."""
 
     engine: str
-    """`xnnpack` or `torchscript`."""
+    """`native`, `xnnpack` or `torchscript`."""
     precision: str
     """The type of the stored weights: `fp16` or `fp32`."""
     arithmetic: str

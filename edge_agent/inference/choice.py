@@ -22,6 +22,8 @@ from edge_agent.system import paths
 NEEDED_AGREEMENT = 0.997
 _SAME_LATENCY = 1.05  # within measurement noise: a repeat could reverse the order
 _SAFEST_FIRST: tuple[tuple[EngineName, Precision], ...] = (
+    ("native", "fp16"),
+    ("native", "fp32"),
     ("xnnpack", "fp16"),
     ("xnnpack", "fp32"),
     ("torchscript", "fp16"),
@@ -70,7 +72,11 @@ def evidence_paths(model_dir: Path, environment: Mapping[str, str]) -> tuple[Pat
 
 def runnable(sidecar: Sidecar, host: Host) -> tuple[tuple[EngineName, Precision], ...]:
     """The engines and precisions that the model has files for and this host a library, the safest first."""
-    has_library = {"xnnpack": bool(host.xnnpack), "torchscript": bool(host.torch)}
+    has_library = {
+        "native": bool(host.native),
+        "xnnpack": bool(host.xnnpack),
+        "torchscript": bool(host.torch),
+    }
     return tuple(
         (engine, precision)
         for engine, precision in _SAFEST_FIRST
@@ -140,13 +146,23 @@ def load_engine(
     *,
     threads: int,
     affinity: tuple[int, ...] = (),
+    caches: Sequence[Path] = (),
     admit: Admit = anything,
 ) -> Engine:
     """Load the model, importing only that engine. `affinity` are the cores to run on; empty for all.
 
+    `caches` are the directories for packed weights, after the model's own.
+
     Raises ArtifactError when a file is missing or damaged, EngineError when the library cannot run it, and
     what `admit` raises when it is given the MB that the model will take at the least.
     """
+    if engine == "native":
+        from edge_agent.inference.native.engine import NativeEngine
+
+        directories = (artifact.directory, *caches)
+        return NativeEngine.load(
+            artifact, precision, threads=threads, directories=directories, affinity=affinity, admit=admit
+        )
     if engine == "xnnpack":
         from edge_agent.inference.xnnpack.engine import XnnpackEngine
 
@@ -206,11 +222,13 @@ def _by_evidence(
 
 def _nothing_runs(config: ModelConfig, sidecar: Sidecar, host: Host) -> str:
     problems = []
-    if config.engine in ("auto", "xnnpack"):
+    for engine, problem in (("native", host.native_problem), ("xnnpack", host.xnnpack_problem)):
+        if config.engine not in ("auto", engine):
+            continue
         if not any(role.startswith("xnnpack-") for role in sidecar.files):
-            problems.append(f"xnnpack: the model has no plan for it ({sidecar.not_lowered or 'not built'})")
-        elif not host.xnnpack:
-            problems.append(f"xnnpack: {host.xnnpack_problem}")
+            problems.append(f"{engine}: the model has no plan for it ({sidecar.not_lowered or 'not built'})")
+        elif problem:
+            problems.append(f"{engine}: {problem}")
     if config.engine in ("auto", "torchscript") and not host.torch:
         problems.append("torchscript: torch is not installed (pip install 'edge-agent[torch]')")
     if config.precision != "auto":

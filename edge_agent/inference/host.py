@@ -30,6 +30,10 @@ class Host:
     """The CUDA version that this torch was built for; empty for a CPU build."""
     fastest_cores: tuple[int, ...] = ()
     """The usable cores that are faster than others; empty where all are alike."""
+    native: str = ""
+    """The native kernels for this CPU; empty where there are none."""
+    native_problem: str = "not looked for"
+    """Why there are none; empty where there are."""
 
     @property
     def default_threads(self) -> int:
@@ -38,12 +42,23 @@ class Host:
 
 def read_host(board: Board | None = None) -> Host:
     """Look at the CPU and the installed libraries. Imports no engine, but opens libXNNPACK if installed."""
+    native, native_problem = _find_native()
     soname, problem = _find_xnnpack()
     board = board or Board()
     torch = installed_torch()
     usable = os.sched_getaffinity(0)
     fastest = tuple(core for core in board.fastest_cores() if core in usable)
-    return Host(board.cpu(), len(usable), soname, problem, torch.version, torch.cuda, fastest)
+    return Host(
+        board.cpu(),
+        len(usable),
+        soname,
+        problem,
+        torch.version,
+        torch.cuda,
+        fastest,
+        native,
+        native_problem,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +84,15 @@ def installed_torch() -> TorchBuild:
 def parse_torch_version(text: str) -> TorchBuild:
     """Read torch's own version.py: assignments of literals, with or without annotations."""
     return TorchBuild(_assigned(text, "__version__") or "unknown", _assigned(text, "cuda"))
+
+
+def _find_native() -> tuple[str, str]:
+    from edge_agent.inference.native.library import open_library
+
+    try:
+        return open_library().variant.title, ""
+    except EngineError as error:
+        return "", str(error)
 
 
 def _find_xnnpack() -> tuple[str, str]:

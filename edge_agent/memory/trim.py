@@ -83,7 +83,7 @@ def tune_allocator(libc: Libc, engine: str = "") -> None:
     thousands of page faults a frame (docs/memory.md), so it keeps glibc's own, growing thresholds.
     """
     libc.mallopt(_M_ARENA_MAX, _ARENAS)
-    if engine == "xnnpack":
+    if engine in ("native", "xnnpack"):
         libc.mallopt(_M_MMAP_THRESHOLD, _LEAN_RETURN_FROM_KB * 1024)
         libc.mallopt(_M_TRIM_THRESHOLD, _LEAN_RETURN_FROM_KB * 1024)
 

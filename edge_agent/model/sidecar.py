@@ -28,10 +28,11 @@ SIDECAR_NAME = "model.json"
 SIDECAR_FORMAT = 2
 """Format 1 knows neither `activation` nor `squash` nor `grey`: a program that does would answer wrongly."""
 
-EngineName = Literal["xnnpack", "torchscript"]
+EngineName = Literal["native", "xnnpack", "torchscript"]
 FileRole = Literal["torchscript-fp16", "torchscript-fp32", "xnnpack-fp16", "xnnpack-fp32"]
 
 _HASH_BUFFER_BYTES = 1 << 16
+_ADVICE = "; copy the model again, or build it again"
 _LARGEST_SIDECAR_BYTES = 8 << 20
 LARGEST_CROP = 4096
 LONGEST_TEXT = 500
@@ -133,8 +134,11 @@ class Artifact:
 
 
 def role_of(engine: EngineName, precision: Precision) -> FileRole:
-    """Return the role of the files that the engine runs in that precision."""
-    return cast(FileRole, f"{engine}-{precision}")
+    """Return the role of the files that the engine runs in that precision.
+
+    native and xnnpack run the same plan; the role has the name of the engine that was there first.
+    """
+    return cast(FileRole, f"{'xnnpack' if engine == 'native' else engine}-{precision}")
 
 
 def files_sha256(files: Mapping[str, tuple[ArtifactFile, ...]]) -> str:
@@ -164,10 +168,26 @@ def open_role(artifact: Artifact, role: FileRole) -> tuple[Path, ...]:
     Hashing reads each file once, so call it once for each load. Raises ArtifactError when the model has no
     such role, or a file is missing, unreadable or not what the sidecar says.
     """
-    entries = artifact.sidecar.files.get(role)
-    if not entries:
-        raise ArtifactError(_no_such_role(artifact, role))
-    return tuple(_checked(artifact.directory / entry.name, entry) for entry in entries)
+    return tuple(_checked(artifact.directory / entry.name, entry) for entry in role_files(artifact, role))
+
+
+def role_files(artifact: Artifact, role: FileRole) -> tuple[ArtifactFile, ...]:
+    """Return the files that serve `role`, unchecked. Raises ArtifactError when the model has none."""
+    if entries := artifact.sidecar.files.get(role):
+        return entries
+    raise ArtifactError(_no_such_role(artifact, role))
+
+
+def read_checked(path: Path, entry: ArtifactFile, most_bytes: int) -> bytes:
+    """Return the contents of a small file. Raises ArtifactError when it is not what the sidecar says."""
+    try:
+        with path.open("rb") as file:
+            contents = file.read(most_bytes + 1)
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read: {error.strerror or error}{_ADVICE}") from error
+    if len(contents) > most_bytes or hashlib.sha256(contents).hexdigest() != entry.sha256:
+        raise ArtifactError(f"{path}: damaged: its sha256 is not the one in {SIDECAR_NAME}{_ADVICE}")
+    return contents
 
 
 def read_sidecar(directory: Path) -> Artifact:
@@ -208,17 +228,16 @@ def _no_such_role(artifact: Artifact, role: str) -> str:
 
 
 def _checked(path: Path, entry: ArtifactFile) -> Path:
-    advice = "; copy the model again, or build it again"
     try:
         size = path.stat().st_size
         if size != entry.bytes:
             raise ArtifactError(
-                f"{path}: damaged: it has {size} bytes, {SIDECAR_NAME} says {entry.bytes}{advice}"
+                f"{path}: damaged: it has {size} bytes, {SIDECAR_NAME} says {entry.bytes}{_ADVICE}"
             )
         if file_sha256(path) != entry.sha256:
-            raise ArtifactError(f"{path}: damaged: its sha256 is not the one in {SIDECAR_NAME}{advice}")
+            raise ArtifactError(f"{path}: damaged: its sha256 is not the one in {SIDECAR_NAME}{_ADVICE}")
     except OSError as error:
-        raise ArtifactError(f"{path}: cannot be read: {error.strerror or error}{advice}") from error
+        raise ArtifactError(f"{path}: cannot be read: {error.strerror or error}{_ADVICE}") from error
     return path
 
 

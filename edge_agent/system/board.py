@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -143,6 +143,26 @@ class Board:
         if min(speeds.values(), default=0) in (0, fastest):
             return ()
         return tuple(sorted(core for core, speed in speeds.items() if speed == fastest))
+
+    def shared_l2_bytes(self, cores: Sequence[int]) -> int:
+        """The size of the level 2 cache that those cores have in common; 0 where they have more than one.
+
+        Two threads of one core do not count as two.
+        """
+        caches = [self._l2(core) for core in cores]
+        siblings = self._read(f"sys/devices/system/cpu/cpu{cores[0]}/topology/thread_siblings_list").strip()
+        shared, size = caches[0]
+        is_shared = shared not in ("", siblings) and all(cache == caches[0] for cache in caches)
+        return size if is_shared else 0
+
+    def _l2(self, core: int) -> tuple[str, int]:
+        """Which cores share a core's level 2 cache, as the kernel writes it, and its size in bytes."""
+        for place in range(8):
+            index = f"sys/devices/system/cpu/cpu{core}/cache/index{place}"
+            if self._read(f"{index}/level").strip() == "2":
+                size = re.fullmatch(r"(\d+)K", self._read(f"{index}/size").strip())
+                return self._read(f"{index}/shared_cpu_list").strip(), int(size[1]) << 10 if size else 0
+        return "", 0
 
     def temperature_c(self) -> float | None:
         """The temperature in degrees Celsius by the sensor named for the CPU, else by the hottest one."""

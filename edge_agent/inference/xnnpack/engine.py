@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from ctypes import c_void_p
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import ArtifactError, EngineError
 from edge_agent.inference import Admit, EngineInfo, anything
+from edge_agent.inference.cores import on_cores
 from edge_agent.inference.xnnpack.cost import plan_cost
 from edge_agent.inference.xnnpack.library import Library, UnavailableError, open_library
 from edge_agent.inference.xnnpack.program import Program
@@ -122,26 +123,12 @@ def _read_plan(artifact: Artifact, precision: Precision) -> tuple[Plan, Path]:
 
 def _make_pool(library: Library, threads: int, affinity: Sequence[int], resources: ExitStack) -> int:
     """Start a pool of `threads`: the caller of `run`, and others that inherit this thread's cores."""
-    with _on_cores(affinity):
+    with on_cores(affinity):
         pool: int | None = library.function("pthreadpool_create", "z", c_void_p)(threads)
     if not pool:
         raise EngineError(f"a pool of {threads} threads cannot be started: the system allows no more")
     resources.callback(library.function("pthreadpool_destroy", "p", None), pool)
     return pool
-
-
-@contextmanager
-def _on_cores(affinity: Sequence[int]) -> Iterator[None]:
-    before = os.sched_getaffinity(0)
-    if affinity:
-        try:
-            os.sched_setaffinity(0, affinity)
-        except (OSError, ValueError) as error:
-            raise EngineError(f"inference cannot run on the cores {list(affinity)}: {error}") from error
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def _make_program(plan: Plan, weights: Path, library: Library, pool: int) -> tuple[Program, Precision]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import EngineError
-from edge_agent.inference.xnnpack.arena import Block, plan_arena
+from edge_agent.inference.arena import Block, plan_arena
 from edge_agent.inference.xnnpack.debian12 import Debian12Operators
 from edge_agent.inference.xnnpack.debian13 import Debian13Operators
 from edge_agent.inference.xnnpack.library import (

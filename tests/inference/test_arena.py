@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.inference.xnnpack.arena import ALIGNMENT, Block, plan_arena
+from edge_agent.inference.arena import ALIGNMENT, Block, plan_arena
 
 blocks = st.builds(
     lambda size, first, length: Block(size, first, first + length),

@@ -1,0 +1,272 @@
+"""Runs a plan on the native kernels: packed weights from a mapped file, one call a picture."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.errors import EngineError
+from edge_agent.inference import Admit, EngineInfo, anything
+from edge_agent.inference.cores import on_cores
+from edge_agent.inference.native.layout import Layout, Place, lay_out
+from edge_agent.inference.native.library import (
+    CNetwork,
+    COptions,
+    CStep,
+    CTensor,
+    Library,
+    StepError,
+    open_library,
+)
+from edge_agent.inference.native.packed_file import Key, PackedWeights, open_packed
+from edge_agent.inference.native.packing import Packing, plan_packing
+from edge_agent.inference.native.steps import Step, make_steps
+from edge_agent.model.plan import Id, Plan, PlanError, Precision
+from edge_agent.model.plan_file import MAX_PLAN_BYTES, decode_plan
+from edge_agent.model.sidecar import Artifact, read_checked, role_files, role_of
+from edge_agent.system.board import Board
+
+MAX_THREADS = 64
+_SPINS = 4000
+_FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A plan made ready for one variant of the kernels; pure data."""
+
+    plan: Plan
+    layout: Layout
+    packing: Packing
+    lanes: int
+
+
+def make_network(plan: Plan, lanes: int) -> Network:
+    """Lower a verified plan further, to steps of kernels that pack `lanes` output channels side by side."""
+    layout = lay_out(plan, make_steps(plan), lanes // 2)
+    return Network(plan, layout, plan_packing(plan, layout.steps, lanes), lanes)
+
+
+class Kernels:
+    """A network in the kernels; its weights stay mapped as long as it is open."""
+
+    def __init__(self, network: Network, packed: PackedWeights, library: Library, options: COptions) -> None:
+        self._packed = packed
+        self._library = library
+        view = np.frombuffer(packed.mapped, np.uint8)
+        steps = (CStep * len(network.layout.steps))(*_c_steps(network))
+        plan, layout = network.plan, network.layout
+        border = layout.border
+        features = layout.places[layout.features] if layout.features is not None else Place(0, 0, 0, 0, 0)
+        described = CNetwork(
+            steps,
+            len(steps),
+            layout.floats,
+            view.ctypes.data + packed.begin,
+            network.packing.bytes,
+            _tensor(layout.places[plan.input]),
+            _tensor(layout.places[plan.output]),
+            _tensor(features),
+            border.top,
+            border.left,
+            border.bottom,
+            border.right,
+        )
+        try:
+            self._handle = library.create(described, options)
+        except StepError as error:
+            step = layout.steps[error.place]
+            raise EngineError(
+                f"the native engine refuses {step.kind.name.lower()} of {step.name!r}"
+            ) from None
+        self._view = view
+        self.logits = np.empty(plan.output_elements, np.float32)
+        self.features = np.empty(features.height * features.width * features.channels, np.float32)
+
+    @property
+    def bytes(self) -> int:
+        return self._library.bytes(self._handle)
+
+    def run(self, picture: NDArray[np.float32], seconds: NDArray[np.float64] | None = None) -> None:
+        """Fill `logits` and `features`; `seconds`, shape (steps,), takes the time of each step."""
+        self._library.run(
+            self._handle,
+            picture.ctypes.data,
+            self.logits.ctypes.data,
+            self.features.ctypes.data if self.features.size else None,
+            None if seconds is None else seconds.ctypes.data,
+        )
+
+    def close(self) -> None:
+        self._library.destroy(self._handle)
+        del self._view
+        self._packed.mapped.close()
+
+
+def _c_steps(network: Network) -> list[CStep]:
+    return [_c_step(network, step) for step in network.layout.steps]
+
+
+def _c_step(network: Network, step: Step) -> CStep:
+    layout, packing = network.layout, network.packing
+    made = CStep(
+        kind=step.kind,
+        function=step.function,
+        operand=step.operand,
+        weights_type=int(network.plan.precision == "fp16"),
+        groups=step.groups,
+        low=step.bounds.low,
+        high=step.bounds.high,
+        input=_tensor(layout.places[step.input]),
+        output=_tensor(layout.places[step.output]),
+    )
+    window = step.window
+    made.kernel_height, made.kernel_width = window.kernel
+    made.stride_y, made.stride_x = window.stride
+    made.dilation_y, made.dilation_x = window.dilation
+    made.top, made.left = window.begin
+    if step.filter is not None and step.bias is not None:
+        made.weights, made.bias = packing.weights[step.filter], packing.weights[step.bias]
+    if step.other is not None:
+        made.is_constant = int(step.other in packing.constants)
+        made.other = (
+            _constant(network, step.other) if made.is_constant else _tensor(layout.places[step.other])
+        )
+    if step.scale is not None:
+        made.scale = _tensor(layout.places[step.scale])
+    return made
+
+
+def _tensor(place: Place) -> CTensor:
+    return CTensor(place.offset, place.height, place.width, place.channels, place.stride)
+
+
+def _constant(network: Network, identifier: Id) -> CTensor:
+    *_, height, width, channels = (1, 1, *network.plan.tensors[identifier].shape)
+    return CTensor(network.packing.constants[identifier] // _FLOAT_BYTES, height, width, channels, channels)
+
+
+class NativeEngine:
+    """An `Engine` on the native kernels.
+
+    Any number can be loaded; each is used by one thread at a time.
+    """
+
+    def __init__(
+        self,
+        kernels: Kernels,
+        input_shape: tuple[int, ...],
+        info: EngineInfo,
+        affinity: Sequence[int],
+        packed: PackedWeights,
+    ) -> None:
+        """Use `load`."""
+        self._kernels: Kernels | None = kernels
+        self._input_shape = input_shape
+        self._info = info
+        self._affinity = affinity
+        self._pinned: int | None = None
+        self.packed = packed
+
+    @classmethod
+    def load(
+        cls,
+        artifact: Artifact,
+        precision: Precision,
+        *,
+        threads: int,
+        directories: Sequence[Path],
+        affinity: tuple[int, ...] = (),
+        streaming: bool = False,
+        variant: str = "",
+        admit: Admit = anything,
+    ) -> NativeEngine:
+        """Load the model's plan of that precision.
+
+        `threads` is 1 to 64 and counts the thread that calls `run`; `affinity` are the cores that all of them
+        may use, empty for any. The packed weights are looked for and kept in `directories`, the first that
+        can be used; with `streaming` their pages are given back layer by layer. `variant` names the kernels
+        to use instead of the fastest that run here. `admit` is given the MB that the plan will take, before
+        they are taken, and may raise.
+
+        Raises ArtifactError when the model has no plan of that precision or it is damaged, EngineError when
+        there are no kernels for this CPU.
+        """
+        if not 1 <= threads <= MAX_THREADS:
+            raise EngineError(f"{threads} threads are asked for; the native engine takes 1 to {MAX_THREADS}")
+        library = open_library(variant)
+        plan, weights, model = read_plan(artifact, precision)
+        network = make_network(plan, library.lanes)
+        admit((0 if streaming else network.packing.bytes / 1e6) + network.layout.floats * _FLOAT_BYTES / 1e6)
+        key = Key(model, library.lanes, network.packing.bytes)
+        packed = open_packed(directories, key.file_name(precision), key, plan, network.packing, weights)
+        cores = affinity or tuple(sorted(os.sched_getaffinity(0)))
+        options = COptions(
+            threads,
+            _SPINS if threads <= len(cores) else 0,
+            Board().shared_l2_bytes(cores) // 3,
+            int(streaming),
+            0,
+        )
+        with on_cores(affinity):
+            kernels = Kernels(network, packed, library, options)
+        info = EngineInfo(
+            "native", precision, "fp32", threads, f"edge-agent kernels for {library.variant.title}"
+        )
+        return cls(kernels, plan.input_shape, info, affinity, packed)
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._info
+
+    def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self._kernels is None:
+            raise EngineError("the engine is closed")
+        if tensor.shape != self._input_shape or tensor.dtype != np.float32:
+            raise EngineError(
+                f"the model takes float32 {self._input_shape}, it was given {tensor.dtype} {tensor.shape}"
+            )
+        self._pin_caller()
+        self._kernels.run(np.ascontiguousarray(tensor))
+        return self._kernels.logits
+
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """What the last layer read in the last `run`; empty where the network ends in another operation."""
+        if self._kernels is None:
+            raise EngineError("the engine is closed")
+        return self._kernels.features
+
+    def close(self) -> None:
+        if self._kernels is not None:
+            self._kernels.close()
+            self._kernels = None
+
+    def _pin_caller(self) -> None:
+        """Pin the thread that calls `run`, which computes beside the engine's own."""
+        if self._affinity and self._pinned != threading.get_native_id():
+            os.sched_setaffinity(0, self._affinity)
+            self._pinned = threading.get_native_id()
+
+
+def read_plan(artifact: Artifact, precision: Precision) -> tuple[Plan, Path, str]:
+    """Return the plan, the path of its weights and the hash of both; the weights themselves are not read.
+
+    Raises ArtifactError when there is none of that precision, or it is damaged.
+    """
+    plan_file, weights_file = role_files(artifact, role_of("native", precision))
+    path = artifact.directory / plan_file.name
+    contents = read_checked(path, plan_file, MAX_PLAN_BYTES)
+    try:
+        plan = decode_plan(contents)
+    except PlanError as error:
+        raise PlanError(f"{path}: {error}") from None
+    if plan.precision != precision:
+        raise PlanError(f"{path} is of precision {plan.precision}, its sidecar says {precision}")
+    return plan, artifact.directory / weights_file.name, f"{plan_file.sha256} {weights_file.sha256}"

@@ -1,0 +1,141 @@
+// Any convolution as a matrix product on the picture itself, without a copy of its windows ("im2col").
+//
+// A thread takes some of the result's pixels or some panels of its channels. Pixels go by in strips, small enough that
+// a strip's results are still in the cache when their last channels are written; panels are widened to FP32 on the way.
+#include "engine.h"
+#include "finish.h"
+#include "gemm.h"
+
+#define KEPT (1 << 17)          // floats of widened panels that may stay in the cache from one strip to the next
+#define STRIP_BYTES (128 << 10)  // of results
+
+INLINE int group_inputs(const struct native_step *s) { return s->input.channels / s->groups; }
+INLINE int group_outputs(const struct native_step *s) { return s->output.channels / s->groups; }
+INLINE int panels_of(const struct native_step *s) { return (group_outputs(s) + NR - 1) / NR * s->groups; }
+INLINE int64_t panel_floats(const struct native_step *s) {
+    return (int64_t)s->kernel_height * s->kernel_width * group_inputs(s) * NR;
+}
+
+// Rows of a window that lie in one piece in memory, whatever the pixel: no padding, and no gap between pixels.
+INLINE int is_in_runs(const struct native_step *s) {
+    return s->input.stride == s->input.channels && s->groups == 1 && s->dilation_x == 1 && !s->top && !s->left &&
+           (s->output.height - 1) * (int64_t)s->stride_y + (s->kernel_height - 1) * (int64_t)s->dilation_y < s->input.height &&
+           (s->output.width - 1) * (int64_t)s->stride_x + s->kernel_width <= s->input.width;
+}
+
+static void widen_panel(const struct worker *w, const struct native_step *s, int panel, float *restrict to) {
+    const void *weights = weights_of(w, s->weights);
+    int64_t count = panel_floats(s), index = panel * count;
+    for (int64_t i = 0; i < count; i += VL) store(to + i, weights_at(weights, index + i, s->weights_type));
+    if (!s->scale.channels) return;
+    // The input is multiplied by one value a channel: so are the weights that it meets.
+    const float *scale = input_of(w, &s->scale);
+    for (int k = 0; k < s->input.channels; k++)
+        for (int n = 0; n < NR; n += VL) store(to + k * NR + n, load(to + k * NR + n) * scale[k]);
+}
+
+// The results of M pixels, from number `pixel` on, for one panel.
+INLINE void block_out(const int M, const struct worker *w, const struct native_step *s, int pixel, int n0, int count,
+                      const vf *c0, const vf *c1) {
+    float *to = output_of(w, &s->output) + (int64_t)pixel * s->output.stride + n0;
+    const float *residual = s->operand == NATIVE_SAME ? other_of(w, s) + (int64_t)pixel * s->other.stride + n0 : 0;
+    UNROLL for (int m = 0; m < M; m++, to += s->output.stride) {
+        vf v0 = c0[m], v1 = c1[m];
+        if (count >= NR) {
+            if (residual) v0 += load(residual), v1 += load(residual + VL);
+            store(to, finish(s, v0));
+            store(to + VL, finish(s, v1));
+        } else {
+            int first = at_most_int(VL, count);
+            if (residual) v0 += load_part(residual, first);
+            store_part(to, finish(s, v0), first);
+            if (count > VL) {
+                if (residual) v1 += load_part(residual + VL, count - VL);
+                store_part(to + VL, finish(s, v1), count - VL);
+            }
+        }
+        if (residual) residual += s->other.stride;
+    }
+}
+
+INLINE void block_of(const int M, const int runs, const struct worker *w, const struct native_step *s, const float *panel,
+                     const float *input, int pixel, int n0, int count, const float *bias) {
+    int y[M], x[M], depth = group_inputs(s), width = s->output.width;
+    const float *rows[M];
+    vf c0[M], c1[M], b0 = load(bias), b1 = load(bias + VL);
+    UNROLL for (int m = 0; m < M; m++) {
+        c0[m] = b0;
+        c1[m] = b1;
+        y[m] = (pixel + m) / width * s->stride_y - s->top;
+        x[m] = (pixel + m) % width * s->stride_x - s->left;
+    }
+    if (runs) {
+        int run = s->kernel_width * s->input.channels;
+        for (int ky = 0; ky < s->kernel_height; ky++, panel += run * NR) {
+            UNROLL for (int m = 0; m < M; m++)
+                rows[m] = input + ((int64_t)(y[m] + ky * s->dilation_y) * s->input.width + x[m]) * s->input.stride;
+            multiply(M, rows, panel, run, c0, c1);
+        }
+    } else {
+        for (int ky = 0; ky < s->kernel_height; ky++)
+            for (int kx = 0; kx < s->kernel_width; kx++, panel += depth * NR) {
+                UNROLL for (int m = 0; m < M; m++) {
+                    int iy = y[m] + ky * s->dilation_y, ix = x[m] + kx * s->dilation_x;
+                    int inside = iy >= 0 && iy < s->input.height && ix >= 0 && ix < s->input.width;
+                    rows[m] = inside ? input + ((int64_t)iy * s->input.width + ix) * s->input.stride : w->engine->zero;
+                }
+                multiply(M, rows, panel, depth, c0, c1);
+            }
+    }
+    block_out(M, w, s, pixel, n0, count, c0, c1);
+}
+
+static void strip(const struct worker *w, const struct native_step *s, const float *panel, int n, int from, int to) {
+    int group = n / ((group_outputs(s) + NR - 1) / NR), place = n % ((group_outputs(s) + NR - 1) / NR) * NR;
+    int n0 = group * group_outputs(s) + place, count = at_most_int(NR, group_outputs(s) - place);
+    const float *input = input_of(w, &s->input) + (int64_t)group * group_inputs(s);
+    const float *bias = (const float *)weights_of(w, s->bias) + (int64_t)n * NR;
+    int size = block_rows(to - from);
+    if (is_in_runs(s)) {
+#define IN_RUNS(M) block_of(M, 1, w, s, panel, input, p, n0, count, bias)
+        for (int p = from; p < to; p += size) FOR_ROWS(at_most_int(size, to - p), IN_RUNS)
+    } else {
+#define BY_TAPS(M) block_of(M, 0, w, s, panel, input, p, n0, count, bias)
+        for (int p = from; p < to; p += size) FOR_ROWS(at_most_int(size, to - p), BY_TAPS)
+    }
+}
+
+// Pixels of a strip. Where the panels cannot stay they are widened again for each strip, so it is larger.
+static int strip_pixels(const struct native_step *s, int keep) {
+    int64_t pixels = (keep ? STRIP_BYTES : 4 * STRIP_BYTES) / (4 * (int64_t)s->output.channels);
+    return pixels < MR ? MR : (int)(pixels / MR * MR);
+}
+
+// Whether the result's pixels are shared out, or else its panels: by what the slowest thread has to do. Pixels cost
+// nothing but panels that every thread widens, panels an input that every thread reads.
+static int is_by_pixels(const struct native_step *s, int threads) {
+    int64_t pixels = (int64_t)s->output.height * s->output.width, panels = panels_of(s);
+    int64_t own = (pixels + threads - 1) / threads;
+    int64_t by_pixels = panels * ((own + MR - 1) / MR * MR + 4), by_panels = (panels + threads - 1) / threads * ((pixels + MR - 1) / MR * MR + 4);
+    return by_pixels <= by_panels + by_panels / 8;
+}
+
+void run_direct(struct worker *w, const struct native_step *s) {
+    int threads = w->engine->options.threads, p1 = 0, p2 = s->output.height * s->output.width, n1 = 0, n2 = panels_of(s);
+    if (is_by_pixels(s, threads)) share(p2, w->index, threads, &p1, &p2);
+    else share(n2, w->index, threads, &n1, &n2);
+    int64_t size = panel_floats(s);
+    int keep = size * (n2 - n1) <= KEPT, pixels = strip_pixels(s, keep);
+    for (int p = p1; p < p2; p += pixels)
+        for (int n = n1; n < n2; n++) {
+            float *panel = keep ? w->scratch + size * (n - n1) : w->scratch;
+            if (!keep || p == p1) widen_panel(w, s, n, panel);
+            strip(w, s, panel, n, p, at_most_int(p + pixels, p2));
+        }
+}
+
+int64_t direct_scratch(const struct native_step *s, const struct native_options *options) {
+    int64_t panels = panels_of(s), own = is_by_pixels(s, options->threads) ? panels : (panels + options->threads - 1) / options->threads;
+    int64_t all = panel_floats(s) * own;
+    return all <= KEPT ? all : panel_floats(s);
+}

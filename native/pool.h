@@ -1,0 +1,11 @@
+// Waiting for a number to change, and waking those who wait.
+#ifndef POOL_H
+#define POOL_H
+
+#include "engine.h"
+
+void pool_wake(atomic_int *word);
+// Wait until `word` is not `value` any more; look `spins` times before sleeping.
+void pool_wait(atomic_int *word, int value, int spins);
+
+#endif
