@@ -1,92 +1,117 @@
 // Depthwise convolution: a filter for each channel, with vectors over the channels.
+#include <limits.h>
+
 #include "engine.h"
 #include "finish.h"
 
-#define ACROSS 4        // results in a row that share what they read
-#define MAX_KERNEL 5    // of the windows that have code of their own
-#define MAX_COLUMNS ((ACROSS - 1) * 2 + MAX_KERNEL)
+#define MAX_KERNEL 5       // with code of its own
+#define ACROSS 4           // results in a row that share what they read
+#define CHANNELS (4 * VL)  // at a time
 
 // Weights are [tap][channels, rounded up to NR]; a thread widens those of its channels, from `c1` to `c2`, once a picture.
-static void widen_filters(const struct worker *w, const struct native_step *s, int c1, int c2) {
+void widen_filters(const struct worker *w, const struct native_step *s, int c1, int c2, float *filters) {
     const void *weights = weights_of(w, s->weights);
     int taps = s->kernel_height * s->kernel_width, padded = round_up(s->input.channels, NR);
     for (int tap = 0; tap < taps; tap++)
         for (int c = c1; c < c2; c += VL) {
             int64_t index = (int64_t)tap * padded + c;
-            store(w->scratch + index, weights_at(weights, index, s->weights_type));
+            store(filters + index, weights_at(weights, index, s->weights_type));
         }
 }
 
-INLINE void put(const struct native_step *s, float *to, vf v, int count) {
-    v = finish(s, v);
+INLINE void put(float *to, vf v, int count) {
     if (count == VL) store(to, v);
     else store_part(to, v, count);
 }
 
-// N results in a row, all channels from c1 to c2; `at` has where each row and column of their windows begins.
-INLINE void block_of(const int N, const int kernel, const int stride, const struct worker *w, const struct native_step *s,
-                     const float *const *at, float *to, int c1, int c2) {
-    const int columns = (N - 1) * stride + kernel;
-    const float *bias = weights_of(w, s->bias), *filters = w->scratch;
-    int64_t padded = round_up(s->input.channels, NR);
-    for (int c = c1; c < c2; c += VL) {
-        int count = at_most_int(VL, c2 - c);
-        vf sums[N];
-        UNROLL for (int n = 0; n < N; n++) sums[n] = load(bias + c);
-        UNROLL for (int ky = 0; ky < kernel; ky++) {
-            vf filter[kernel];
-            UNROLL for (int kx = 0; kx < kernel; kx++) filter[kx] = load(filters + (ky * kernel + kx) * padded + c);
-            UNROLL for (int i = 0; i < columns; i++) {
-                const float *p = at[ky * columns + i] + c;
-                vf v = count == VL ? load(p) : load_part(p, count);
-                UNROLL for (int kx = 0; kx < kernel; kx++)
-                    if (i >= kx && (i - kx) % stride == 0 && (i - kx) / stride < N) sums[(i - kx) / stride] += v * filter[kx];
-            }
+// A row of windows, as far as it lies in the picture: rows from `top` to `bottom`, `input` being the first of them or not.
+struct window_row {
+    const float *input, *filters, *bias;
+    float *output;
+    int top, bottom, channels;
+};
+
+// N results in a row, of one vector of channels, from channel c on. `at` is the upper left of their windows; columns from
+// `left` to `right` of these lie in the picture.
+INLINE void vector_of(const int N, const int kernel, const int stride, const struct native_step *s, const struct window_row *r,
+                      const float *at, float *to, int c, int count, int left, int right) {
+    int64_t pixel = s->input.stride, row = pixel * s->input.width, tap = round_up(s->input.channels, NR);
+    vf sums[ACROSS], bias = load(r->bias + c);
+    UNROLL for (int n = 0; n < N; n++) sums[n] = bias;
+    for (int ky = r->top; ky < r->bottom; ky++) {
+        const float *p = at + ky * row + c;
+        vf f[MAX_KERNEL];
+        UNROLL for (int kx = 0; kx < kernel; kx++) f[kx] = load(r->filters + (ky * kernel + kx) * tap + c);
+        UNROLL for (int i = 0; i < (N - 1) * stride + kernel; i++) {
+            if (i < left || i >= right) continue;
+            vf v = count == VL ? load(p + i * pixel) : load_part(p + i * pixel, count);
+            UNROLL for (int kx = 0; kx < kernel; kx++)
+                if (i >= kx && (i - kx) % stride == 0 && (i - kx) / stride < N) sums[(i - kx) / stride] += v * f[kx];
         }
-        UNROLL for (int n = 0; n < N; n++) put(s, to + (int64_t)n * s->output.stride + c, sums[n], count);
     }
+    finish_all(N, s, sums);
+    UNROLL for (int n = 0; n < N; n++) put(to + (int64_t)n * s->output.stride + c, sums[n], count);
 }
 
-INLINE void row_of(const int kernel, const int stride, const struct worker *w, const struct native_step *s, int y, int c1, int c2) {
-    const float *input = input_of(w, &s->input), *at[MAX_KERNEL * MAX_COLUMNS];
-    float *output = output_of(w, &s->output) + (int64_t)y * s->output.width * s->output.stride;
+INLINE void block_of(const int N, const int kernel, const int stride, const struct native_step *s, const struct window_row *r, int x,
+                     int left, int right) {
+    const float *at = r->input + (int64_t)(x * stride - s->left) * s->input.stride;
+    float *to = r->output + (int64_t)x * s->output.stride;
+    int c = 0;
+    for (; c + VL <= r->channels; c += VL) vector_of(N, kernel, stride, s, r, at, to, c, VL, left, right);
+    if (c < r->channels) vector_of(N, kernel, stride, s, r, at, to, c, r->channels - c, left, right);
+}
+
+INLINE void row_of(const int kernel, const int stride, const struct native_step *s, const struct window_row *r) {
     int width = s->output.width, across = width >= ACROSS ? ACROSS : 1, columns = (across - 1) * stride + kernel;
     for (int x = 0; x < width; x += across) {
         if (x + across > width) x = width - across;  // the last block overlaps the one before
-        for (int ky = 0; ky < kernel; ky++) {
-            int iy = y * stride + ky - s->top;
-            const float *row = iy >= 0 && iy < s->input.height ? input + (int64_t)iy * s->input.width * s->input.stride : 0;
-            for (int i = 0; i < columns; i++) {
-                int ix = x * stride + i - s->left;
-                at[ky * columns + i] = row && ix >= 0 && ix < s->input.width ? row + (int64_t)ix * s->input.stride : w->engine->zero;
-            }
-        }
-        if (across == ACROSS) block_of(ACROSS, kernel, stride, w, s, at, output + (int64_t)x * s->output.stride, c1, c2);
-        else block_of(1, kernel, stride, w, s, at, output + (int64_t)x * s->output.stride, c1, c2);
+        int from = x * stride - s->left, left = from < 0 ? -from : 0, right = s->input.width - from;
+        if (across == 1) block_of(1, kernel, stride, s, r, x, left, right);
+        else if (left > 0 || right < columns) block_of(ACROSS, kernel, stride, s, r, x, left, right);
+        else block_of(ACROSS, kernel, stride, s, r, x, 0, INT_MAX);
     }
 }
 
 // Any window, stride and dilation.
-static void any_row(const struct worker *w, const struct native_step *s, int y, int c1, int c2) {
-    const float *bias = weights_of(w, s->bias), *input = input_of(w, &s->input);
-    float *to = output_of(w, &s->output) + (int64_t)y * s->output.width * s->output.stride;
-    int64_t padded = round_up(s->input.channels, NR);
-    for (int x = 0; x < s->output.width; x++, to += s->output.stride)
-        for (int c = c1; c < c2; c += VL) {
-            int count = at_most_int(VL, c2 - c);
-            vf sum = load(bias + c);
-            for (int ky = 0; ky < s->kernel_height; ky++) {
-                int iy = y * s->stride_y + ky * s->dilation_y - s->top;
-                if (iy < 0 || iy >= s->input.height) continue;
+static void any_row(const struct native_step *s, const struct window_row *r) {
+    int64_t pixel = s->input.stride, row = pixel * s->input.width * s->dilation_y, tap = round_up(s->input.channels, NR);
+    for (int x = 0; x < s->output.width; x++)
+        for (int c = 0; c < r->channels; c += VL) {
+            int count = at_most_int(VL, r->channels - c);
+            vf sum = load(r->bias + c);
+            for (int ky = r->top; ky < r->bottom; ky++)
                 for (int kx = 0; kx < s->kernel_width; kx++) {
                     int ix = x * s->stride_x + kx * s->dilation_x - s->left;
                     if (ix < 0 || ix >= s->input.width) continue;
-                    const float *p = input + ((int64_t)iy * s->input.width + ix) * s->input.stride + c;
+                    const float *p = r->input + ky * row + ix * pixel + c;
                     vf v = count == VL ? load(p) : load_part(p, count);
-                    sum += v * load(w->scratch + ((int64_t)ky * s->kernel_width + kx) * padded + c);
+                    sum += v * load(r->filters + ((int64_t)ky * s->kernel_width + kx) * tap + c);
                 }
+            put(r->output + (int64_t)x * s->output.stride + c, finish(s, sum), count);
+        }
+}
+
+// The rows of the result from y1 to y2, of the channels from c1 to c2. Some channels go by at a time, so that the rows which
+// a window covers stay in the first cache.
+void depthwise_rows(const struct worker *w, const struct native_step *s, struct view in, struct view out, int y1, int y2, int c1, int c2, const float *filters) {
+    const float *bias = weights_of(w, s->bias);
+    int is_square = s->kernel_height == s->kernel_width && s->stride_y == s->stride_x && s->dilation_y == 1 && s->dilation_x == 1;
+    int shape = is_square ? s->kernel_width * 10 + s->stride_x : 0, d = s->dilation_y;
+    int64_t in_row = (int64_t)s->input.width * s->input.stride, out_row = (int64_t)s->output.width * s->output.stride;
+    for (int c = c1; c < c2; c += CHANNELS)
+        for (int y = y1; y < y2; y++) {
+            int from = y * s->stride_y - s->top;
+            struct window_row r = {in.data + (from - in.first) * in_row + c, filters + c, bias + c, out.data + (y - out.first) * out_row + c,
+                                   from < 0 ? (-from + d - 1) / d : 0, at_most_int(s->kernel_height, (s->input.height - from + d - 1) / d),
+                                   at_most_int(CHANNELS, c2 - c)};
+            switch (shape) {
+            case 31: row_of(3, 1, s, &r); break;
+            case 32: row_of(3, 2, s, &r); break;
+            case 51: row_of(5, 1, s, &r); break;
+            case 52: row_of(5, 2, s, &r); break;
+            default: any_row(s, &r);
             }
-            put(s, to + c, sum, count);
         }
 }
 
@@ -97,16 +122,8 @@ void run_depthwise(struct worker *w, const struct native_step *s) {
     else share(v2, w->index, threads, &v1, &v2);
     int c1 = v1 * VL, c2 = at_most_int(v2 * VL, s->output.channels);
     if (y1 == y2 || c1 >= c2) return;
-    widen_filters(w, s, c1, c2);
-    int square = s->kernel_height == s->kernel_width && s->stride_y == s->stride_x && s->dilation_y == 1 && s->dilation_x == 1;
-    int shape = square ? s->kernel_width * 10 + s->stride_x : 0;
-    for (int y = y1; y < y2; y++) switch (shape) {
-        case 31: row_of(3, 1, w, s, y, c1, c2); break;
-        case 32: row_of(3, 2, w, s, y, c1, c2); break;
-        case 51: row_of(5, 1, w, s, y, c1, c2); break;
-        case 52: row_of(5, 2, w, s, y, c1, c2); break;
-        default: any_row(w, s, y, c1, c2);
-        }
+    widen_filters(w, s, c1, c2, w->scratch);
+    depthwise_rows(w, s, whole(w, &s->input), whole(w, &s->output), y1, y2, c1, c2, w->scratch);
 }
 
 int64_t depthwise_scratch(const struct native_step *s) {

@@ -16,11 +16,19 @@ INLINE int64_t panel_floats(const struct native_step *s) {
     return (int64_t)s->kernel_height * s->kernel_width * group_inputs(s) * NR;
 }
 
-// Rows of a window that lie in one piece in memory, whatever the pixel: no padding, and no gap between pixels.
-INLINE int is_in_runs(const struct native_step *s) {
-    return s->input.stride == s->input.channels && s->groups == 1 && s->dilation_x == 1 && !s->top && !s->left &&
-           (s->output.height - 1) * (int64_t)s->stride_y + (s->kernel_height - 1) * (int64_t)s->dilation_y < s->input.height &&
-           (s->output.width - 1) * (int64_t)s->stride_x + s->kernel_width <= s->input.width;
+// How a window's inputs are found: pixel by pixel alone; in runs, rows of the window that lie in one piece in memory,
+// whatever the pixel, since there is no padding and no gap between pixels; or tap by tap. NARROW: pixel by pixel, for the
+// last panel, where half of it is padding.
+enum access { PIXELS, RUNS, TAPS, NARROW };
+
+static enum access access_of(const struct native_step *s) {
+    int stays_inside = !s->top && !s->left &&
+        (s->output.height - 1) * (int64_t)s->stride_y + (s->kernel_height - 1) * (int64_t)s->dilation_y < s->input.height &&
+        (s->output.width - 1) * (int64_t)s->stride_x + (s->kernel_width - 1) * (int64_t)s->dilation_x < s->input.width;
+    if (!stays_inside) return TAPS;
+    int is_pointwise = s->kernel_height == 1 && s->kernel_width == 1 && s->stride_y == 1 && s->stride_x == 1 && s->input.width == s->output.width;
+    if (is_pointwise) return PIXELS;
+    return s->input.stride == s->input.channels && s->groups == 1 && s->dilation_x == 1 ? RUNS : TAPS;
 }
 
 static void widen_panel(const struct worker *w, const struct native_step *s, int panel, float *restrict to) {
@@ -58,18 +66,39 @@ INLINE void block_out(const int M, const struct worker *w, const struct native_s
     }
 }
 
-INLINE void block_of(const int M, const int runs, const struct worker *w, const struct native_step *s, const float *panel,
-                     const float *input, int pixel, int n0, int count, const float *bias) {
-    int y[M], x[M], depth = group_inputs(s), width = s->output.width;
-    const float *rows[M];
-    vf c0[M], c1[M], b0 = load(bias), b1 = load(bias + VL);
+// Fetch the lines that results will be written to while their sums are made.
+INLINE void expect_out(const int M, const struct worker *w, const struct native_step *s, int pixel, int n0) {
+    const float *to = output_of(w, &s->output) + (int64_t)pixel * s->output.stride + n0;
+    UNROLL for (int m = 0; m < M; m++, to += s->output.stride) {
+        __builtin_prefetch(to, 1);
+        __builtin_prefetch(to + NR - 1, 1);
+    }
+}
+
+INLINE void block_of(const int M, const enum access access, const struct worker *w, const struct native_step *s,
+                     const float *panel, const float *input, int pixel, int n0, int count, const float *bias) {
+    int depth = group_inputs(s), y[MR], x[MR];
+    const float *rows[MR];
+    vf c0[MR], c1[MR], b0 = load(bias), b1 = load(bias + VL);
     UNROLL for (int m = 0; m < M; m++) {
         c0[m] = b0;
         c1[m] = b1;
-        y[m] = (pixel + m) / width * s->stride_y - s->top;
-        x[m] = (pixel + m) % width * s->stride_x - s->left;
     }
-    if (runs) {
+    expect_out(M, w, s, pixel, n0);
+    if (access == PIXELS || access == NARROW) {
+        UNROLL for (int m = 0; m < M; m++) rows[m] = input + (int64_t)(pixel + m) * s->input.stride;
+        if (access == NARROW) multiply_narrow(M, rows, panel, depth, c0);
+        else multiply(M, rows, panel, depth, c0, c1);
+        block_out(M, w, s, pixel, n0, count, c0, c1);
+        return;
+    }
+    int row = pixel / s->output.width, column = pixel % s->output.width;
+    UNROLL for (int m = 0; m < M; m++, column++) {
+        if (column == s->output.width) row++, column = 0;
+        y[m] = row * s->stride_y - s->top;
+        x[m] = column * s->stride_x - s->left;
+    }
+    if (access == RUNS) {
         int run = s->kernel_width * s->input.channels;
         for (int ky = 0; ky < s->kernel_height; ky++, panel += run * NR) {
             UNROLL for (int m = 0; m < M; m++)
@@ -96,13 +125,14 @@ static void strip(const struct worker *w, const struct native_step *s, const flo
     const float *input = input_of(w, &s->input) + (int64_t)group * group_inputs(s);
     const float *bias = (const float *)weights_of(w, s->bias) + (int64_t)n * NR;
     int size = block_rows(to - from);
-    if (is_in_runs(s)) {
-#define IN_RUNS(M) block_of(M, 1, w, s, panel, input, p, n0, count, bias)
-        for (int p = from; p < to; p += size) FOR_ROWS(at_most_int(size, to - p), IN_RUNS)
-    } else {
-#define BY_TAPS(M) block_of(M, 0, w, s, panel, input, p, n0, count, bias)
-        for (int p = from; p < to; p += size) FOR_ROWS(at_most_int(size, to - p), BY_TAPS)
-    }
+    enum access access = access_of(s);
+    if (access == PIXELS && count <= VL) access = NARROW;
+#define BLOCK(M) \
+    if (access == NARROW) block_of(M, NARROW, w, s, panel, input, p, n0, count, bias); \
+    else if (access == PIXELS) block_of(M, PIXELS, w, s, panel, input, p, n0, count, bias); \
+    else if (access == RUNS) block_of(M, RUNS, w, s, panel, input, p, n0, count, bias); \
+    else block_of(M, TAPS, w, s, panel, input, p, n0, count, bias)
+    for (int p = from; p < to; p += size) FOR_ROWS(at_most_int(size, to - p), BLOCK)
 }
 
 // Pixels of a strip. Where the panels cannot stay they are widened again for each strip, so it is larger.

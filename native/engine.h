@@ -39,6 +39,13 @@ INLINE const float *other_of(const struct worker *w, const struct native_step *s
 }
 INLINE const void *weights_of(const struct worker *w, int64_t offset) { return w->engine->weights + offset; }
 
+// Rows of a tensor in memory: `data` is where row `first` begins.
+struct view {
+    float *data;
+    int first;
+};
+INLINE struct view whole(const struct worker *w, const struct native_tensor *t) { return (struct view){w->engine->memory + t->offset, 0}; }
+
 // The part of `all` that belongs to thread `index` of `of`.
 INLINE void share(int64_t all, int index, int of, int *from, int *to) {
     *from = (int)(all * index / of);

@@ -32,6 +32,14 @@ static __attribute__((noinline, unused)) vf apply(int function, vf v) {
     }
 }
 
+// The same for several results at once, so that the function is asked for once.
+INLINE void finish_all(const int N, const struct native_step *s, vf *v) {
+    vf low = splat(s->low), high = splat(s->high);
+    UNROLL for (int n = 0; n < N; n++) v[n] = at_most(high, at_least(low, v[n]));
+    if (s->function != NATIVE_IDENTITY)
+        for (int n = 0; n < N; n++) v[n] = apply(s->function, v[n]);
+}
+
 INLINE vf finish(const struct native_step *s, vf v) {
     v = at_most(splat(s->high), at_least(splat(s->low), v));
     return s->function == NATIVE_IDENTITY ? v : apply(s->function, v);

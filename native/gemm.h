@@ -32,6 +32,14 @@ INLINE void multiply(const int M, const float *const *rows, const float *restric
     }
 }
 
+// The same for the first VL columns alone.
+INLINE void multiply_narrow(const int M, const float *const *rows, const float *restrict panel, int count, vf *restrict c) {
+    for (int k = 0; k < count; k++) {
+        vf b = load(panel + k * NR);
+        UNROLL for (int m = 0; m < M; m++) c[m] += b * rows[m][k];
+    }
+}
+
 // Call `do_it` with the number of rows as a constant.
 #if MR == 8
 #define FOR_ROWS(m, do_it) \

@@ -41,7 +41,7 @@ INLINE void average_of(const int N, const struct worker *w, const struct native_
     const float *p = input_of(w, &s->input) + c;
     float *to = output_of(w, &s->output) + c;
     int pixels = s->input.height * s->input.width;
-    vf sums[N];
+    vf sums[4];
     UNROLL for (int n = 0; n < N; n++) sums[n] = (vf){0};
     for (int i = 0; i < pixels; i++, p += s->input.stride) UNROLL for (int n = 0; n < N; n++) sums[n] += load(p + n * VL);
     UNROLL for (int n = 0; n < N; n++) store(to + n * VL, sums[n] * (1.f / (float)pixels));

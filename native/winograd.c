@@ -145,8 +145,8 @@ static void multiply_planes(const float *v, const float *u, float *m, int tiles,
             float *c = m + t * NR;
 #define PRODUCT(M)                                                                     \
     {                                                                                  \
-        const float *rows[M];                                                          \
-        vf c0[M], c1[M];                                                               \
+        const float *rows[MR];                                                         \
+        vf c0[MR], c1[MR];                                                             \
         UNROLL for (int i = 0; i < M; i++) {                                           \
             rows[i] = a + i * KB;                                                      \
             c0[i] = first ? (vf){0} : load(c + i * NR);                                \
