@@ -188,7 +188,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", metavar="DIR", type=Path, help="a model directory (default: the installed one)")
     add("--images", metavar="DIR", type=Path, default=PICTURES_DIR, help="pictures (default: bundled)")
     add("--frames", metavar="N", type=int, default=500, help="frames to publish (default: 500)")
-    add("--engine", choices=("auto", "xnnpack", "torchscript"), default="auto")
+    add("--engine", choices=("auto", "native", "xnnpack", "torchscript"), default="auto")
     add("--precision", choices=("auto", "fp16", "fp32"), default="auto")
     add("--budget-mb", metavar="N", type=int, default=512, help="the agent's budget (default: 512)")
     return parser

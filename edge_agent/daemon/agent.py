@@ -175,6 +175,7 @@ def _load_within_budget(
     config: Config, environment: Mapping[str, str], costs: SubsystemCosts, trimmer: Trimmer
 ) -> LoadedModel:
     """Load the model, and check what it takes. Raises EdgeAgentError where it cannot run here."""
+    trimmer.trim()  # code that ran only once, while the modules were imported, makes room for the model
     model = load_model(config.model, config.memory, config.labels, environment)
     costs.record("model")
     engine = model.engine.info
