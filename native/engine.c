@@ -116,6 +116,8 @@ void native_run(struct native_engine *engine, const float *picture, float *logit
     if (features && engine->network.features.channels) copy_out(engine, &engine->network.features, features);
 }
 
+void native_stream(struct native_engine *engine, int32_t streaming) { engine->options.streaming = streaming; }
+
 static int network_is_sound(const struct native_network *n) {
     int64_t left = (int64_t)n->picture.width - n->border_left - n->border_right;
     int64_t high = (int64_t)n->picture.height - n->border_top - n->border_bottom;

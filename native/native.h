@@ -90,6 +90,8 @@ NATIVE_EXPORT int32_t native_create(const struct native_network *network, const 
 // One picture: dense NHWC without its border. `features` may be null. `seconds`, one a step, may be null.
 NATIVE_EXPORT void native_run(struct native_engine *engine, const float *picture, float *logits, float *features,
                               double *seconds);
+// From the next picture on, give weights' pages back after each step, or keep them.
+NATIVE_EXPORT void native_stream(struct native_engine *engine, int32_t streaming);
 NATIVE_EXPORT size_t native_bytes(const struct native_engine *engine);  // of memory that the engine has allocated
 NATIVE_EXPORT void native_destroy(struct native_engine *engine);
 

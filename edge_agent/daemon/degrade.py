@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
 from edge_agent.config.schema import Config, SourceConfig
+from edge_agent.inference import StreamingEngine
 from edge_agent.inference.loading import LoadedModel, label_map, reload_as
 from edge_agent.memory.budget import DegradeStep
 from edge_agent.model.sidecar import role_of
@@ -24,6 +25,8 @@ def possible_steps(config: Config, model: LoadedModel) -> tuple[DegradeStep, ...
 
 def _possible(config: Config, model: LoadedModel) -> Iterator[DegradeStep]:
     choice = model.choice
+    if isinstance(model.engine, StreamingEngine) and model.engine.can_stream:
+        yield DegradeStep.STREAM_WEIGHTS
     if choice.precision == "fp32" and role_of(choice.engine, "fp16") in model.artifact.sidecar.files:
         yield DegradeStep.FP16_WEIGHTS
     if config.publish.image or config.publish.event_image:
@@ -77,12 +80,18 @@ class Degradation:
         """Take one step. An error in it ends the inference thread and so the agent."""
         config = reduced(self._config(), (step,))
         match step:
+            case DegradeStep.STREAM_WEIGHTS:
+                self._loop.between_frames(self._stream)
             case DegradeStep.FP16_WEIGHTS:
                 self._loop.between_frames(lambda: self._use_fp16(config))
             case DegradeStep.NO_IMAGES:
                 self._loop.between_frames(lambda: self._loop.adopt(Rules.from_config(config)))
             case DegradeStep.SMALL_FRAME:
                 self._capture.use_source(self._make_source(config.source))
+
+    def _stream(self) -> None:
+        if isinstance(engine := self._loop.model.engine, StreamingEngine):
+            engine.stream()
 
     def _use_fp16(self, config: Config) -> None:
         model = self._loop.model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,20 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free the model. A second call does nothing; `run` must not be called any more."""
+        ...
+
+
+@runtime_checkable
+class StreamingEngine(Engine, Protocol):
+    """An engine that can do with a part of its weights at a time."""
+
+    @property
+    def can_stream(self) -> bool:
+        """Whether `stream` would save memory."""
+        ...
+
+    def stream(self) -> None:
+        """Keep less of the weights in memory, from the next picture on, at the price of time."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -147,11 +148,13 @@ def load_engine(
     threads: int,
     affinity: tuple[int, ...] = (),
     caches: Sequence[Path] = (),
+    room_mb: float = math.inf,
     admit: Admit = anything,
 ) -> Engine:
     """Load the model, importing only that engine. `affinity` are the cores to run on; empty for all.
 
-    `caches` are the directories for packed weights, after the model's own.
+    `caches` are the directories for packed weights, after the model's own. Where the
+    model takes more than `room_mb`, an engine that can keeps less of its weights in memory.
 
     Raises ArtifactError when a file is missing or damaged, EngineError when the library cannot run it, and
     what `admit` raises when it is given the MB that the model will take at the least.
@@ -161,7 +164,13 @@ def load_engine(
 
         directories = (artifact.directory, *caches)
         return NativeEngine.load(
-            artifact, precision, threads=threads, directories=directories, affinity=affinity, admit=admit
+            artifact,
+            precision,
+            threads=threads,
+            directories=directories,
+            affinity=affinity,
+            room_mb=room_mb,
+            admit=admit,
         )
     if engine == "xnnpack":
         from edge_agent.inference.xnnpack.engine import XnnpackEngine

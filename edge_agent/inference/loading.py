@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from edge_agent.model.sidecar import Artifact, read_sidecar
 from edge_agent.system import paths
 
 _WARM_RUNS = 3
+_STILL_TO_COME_MB = 10
+"""What pictures, broker and outbox take once the model is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ def load_model(
         published,
         model.affinity or choice.affinity,
         (paths.cache_dir(environment),),
+        limits.soft_mb - now_mb - _STILL_TO_COME_MB,
         lambda needed_mb: check_beforehand(choice.name, limits, now_mb, needed_mb),
     )
 
@@ -88,6 +92,7 @@ def _load(
     labels: LabelMap,
     affinity: tuple[int, ...],
     caches: tuple[Path, ...],
+    room_mb: float = math.inf,
     admit: Admit = anything,
 ) -> LoadedModel:
     engine = load_engine(
@@ -97,6 +102,7 @@ def _load(
         threads=choice.threads,
         affinity=affinity,
         caches=caches,
+        room_mb=room_mb,
         admit=admit,
     )
     classifier = Classifier.from_artifact(artifact, engine, labels)

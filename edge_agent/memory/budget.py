@@ -19,6 +19,7 @@ _HYSTERESIS_SHARE = 0.02
 class DegradeStep(StrEnum):
     """The things that the agent can give up to need less memory, in the order in which it does."""
 
+    STREAM_WEIGHTS = "stream_weights"
     FP16_WEIGHTS = "fp16_weights"
     NO_IMAGES = "no_images"
     SMALL_FRAME = "small_frame"

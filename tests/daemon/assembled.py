@@ -79,12 +79,16 @@ class FakeEngine:
     def __init__(self, label: str = "cat") -> None:
         self.info = EngineInfo("xnnpack", "fp32", "fp32", 1, "none")
         self.closed = False
+        self.can_stream = True
         self._logits = np.where(np.array(LABELS) == label, np.float32(5), np.float32(0))
 
     def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
         assert tensor.shape == (1, 8, 8, 3)
         assert not self.closed
         return self._logits
+
+    def stream(self) -> None:
+        self.can_stream = False
 
     def close(self) -> None:
         self.closed = True

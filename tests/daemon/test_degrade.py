@@ -8,6 +8,7 @@ import pytest
 
 from edge_agent.config.schema import Config, Picamera2Config, PublishConfig, SourceConfig, V4l2Config
 from edge_agent.daemon.degrade import possible_steps, reduced, smaller
+from edge_agent.inference import StreamingEngine
 from edge_agent.inference.loading import LoadedModel
 from edge_agent.memory.budget import DegradeStep
 from tests.daemon.assembled import SIDECAR, fake_model
@@ -25,6 +26,12 @@ def without_fp16(model: LoadedModel) -> LoadedModel:
     return replace(model, artifact=replace(model.artifact, sidecar=replace(SIDECAR, files=files)))
 
 
+def streaming(model: LoadedModel) -> LoadedModel:
+    assert isinstance(model.engine, StreamingEngine)
+    model.engine.stream()
+    return model
+
+
 def test_all_steps_are_taken_in_their_order_where_each_saves_something() -> None:
     assert possible_steps(EVERYTHING, fake_model()) == tuple(DegradeStep)
 
@@ -32,6 +39,7 @@ def test_all_steps_are_taken_in_their_order_where_each_saves_something() -> None
 @pytest.mark.parametrize(
     ("config", "model", "missing"),
     [
+        (EVERYTHING, streaming(fake_model()), DegradeStep.STREAM_WEIGHTS),
         (EVERYTHING, fake_model(precision="fp16"), DegradeStep.FP16_WEIGHTS),
         (EVERYTHING, without_fp16(fake_model()), DegradeStep.FP16_WEIGHTS),
         (EVERYTHING, fake_model(engine="torchscript"), DegradeStep.FP16_WEIGHTS),

@@ -118,7 +118,10 @@ def test_a_plan_beyond_the_budget_is_refused_with_figures_before_it_takes_memory
         BudgetError, match=r"budget_mb is 512, .*xnnpack fp32 needs \d+ MB here, or more .*8[34]\d MB for"
     ):
         load_model(
-            ModelConfig(path=tmp_path, precision="fp32"), MemoryConfig(budget_mb=512), LabelsConfig(), {}
+            ModelConfig(path=tmp_path, engine="xnnpack", precision="fp32"),
+            MemoryConfig(budget_mb=512),
+            LabelsConfig(),
+            {},
         )
     assert read_memory().peak_mb - before_mb < 40
 

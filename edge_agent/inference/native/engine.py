@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Sequence
@@ -103,6 +104,9 @@ class Kernels:
             None if seconds is None else seconds.ctypes.data,
         )
 
+    def stream(self) -> None:
+        self._library.stream(self._handle)
+
     def close(self) -> None:
         self._library.destroy(self._handle)
         del self._view
@@ -131,8 +135,7 @@ def _c_step(network: Network, step: Step) -> CStep:
     made.stride_y, made.stride_x = window.stride
     made.dilation_y, made.dilation_x = window.dilation
     made.top, made.left = window.begin
-    if step.filter is not None and step.bias is not None:
-        made.weights, made.bias = packing.weights[step.filter], packing.weights[step.bias]
+    made.weights, made.bias = packing.weights_of(step)
     if step.other is not None:
         made.is_constant = int(step.other in packing.constants)
         made.other = (
@@ -165,8 +168,10 @@ class NativeEngine:
         info: EngineInfo,
         affinity: Sequence[int],
         packed: PackedWeights,
+        is_streaming: bool,
     ) -> None:
         """Use `load`."""
+        self._is_streaming = is_streaming
         self._kernels: Kernels | None = kernels
         self._input_shape = input_shape
         self._info = info
@@ -183,7 +188,7 @@ class NativeEngine:
         threads: int,
         directories: Sequence[Path],
         affinity: tuple[int, ...] = (),
-        streaming: bool = False,
+        room_mb: float = math.inf,
         variant: str = "",
         admit: Admit = anything,
     ) -> NativeEngine:
@@ -191,7 +196,8 @@ class NativeEngine:
 
         `threads` is 1 to 64 and counts the thread that calls `run`; `affinity` are the cores that all of them
         may use, empty for any. The packed weights are looked for and kept in `directories`, the first that
-        can be used; with `streaming` their pages are given back layer by layer. `variant` names the kernels
+        can be used; their pages are given back layer by layer where the network takes more than `room_mb`.
+        `variant` names the kernels
         to use instead of the fastest that run here. `admit` is given the MB that the plan will take, before
         they are taken, and may raise.
 
@@ -203,23 +209,25 @@ class NativeEngine:
         library = open_library(variant)
         plan, weights, model = read_plan(artifact, precision)
         network = make_network(plan, library.lanes)
-        admit((0 if streaming else network.packing.bytes / 1e6) + network.layout.floats * _FLOAT_BYTES / 1e6)
+        activations_mb = network.layout.floats * _FLOAT_BYTES / 1e6
+        weights_mb = network.packing.bytes / 1e6
+        streaming = activations_mb + weights_mb > room_mb
+        admit(activations_mb if streaming else activations_mb + weights_mb)
         key = Key(model, library.lanes, network.packing.bytes)
         packed = open_packed(directories, key.file_name(precision), key, plan, network.packing, weights)
         cores = affinity or tuple(sorted(os.sched_getaffinity(0)))
         options = COptions(
-            threads,
-            _SPINS if threads <= len(cores) else 0,
-            Board().shared_l2_bytes(cores) // 3,
-            int(streaming),
-            0,
+            threads=threads,
+            spins=_SPINS if threads <= len(cores) else 0,
+            shared_bytes=Board().shared_l2_bytes(cores) // 3,
+            streaming=int(streaming and packed.path is not None),
         )
         with on_cores(affinity):
             kernels = Kernels(network, packed, library, options)
         info = EngineInfo(
             "native", precision, "fp32", threads, f"edge-agent kernels for {library.variant.title}"
         )
-        return cls(kernels, plan.input_shape, info, affinity, packed)
+        return cls(kernels, plan.input_shape, info, affinity, packed, bool(options.streaming))
 
     @property
     def info(self) -> EngineInfo:
@@ -242,6 +250,17 @@ class NativeEngine:
         if self._kernels is None:
             raise EngineError("the engine is closed")
         return self._kernels.features
+
+    @property
+    def can_stream(self) -> bool:
+        """Whether `stream` would save memory: the weights are in a file, and their pages are kept."""
+        return not self._is_streaming and self.packed.path is not None
+
+    def stream(self) -> None:
+        """Give weights' pages back layer by layer from the next picture on: less memory, more time."""
+        if self._kernels is not None:
+            self._kernels.stream()
+            self._is_streaming = True
 
     def close(self) -> None:
         if self._kernels is not None:

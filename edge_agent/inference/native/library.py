@@ -142,6 +142,10 @@ class Library:
         """Run a picture; the arguments are addresses."""
         self._run(engine, picture, logits, features, seconds)
 
+    def stream(self, engine: int) -> None:
+        """From the next picture on, give weights' pages back after each step."""
+        self._call("native_stream", None, c_void_p(engine), c_int32(1))
+
     def bytes(self, engine: int) -> int:
         """The memory that the engine has allocated."""
         return int(self._call("native_bytes", c_size_t, c_void_p(engine)))

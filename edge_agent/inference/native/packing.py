@@ -40,16 +40,25 @@ class Packing:
     """Where each array of a network lies in its packed file; `bytes` in all."""
 
     parcels: tuple[Parcel, ...]
-    weights: dict[Id, int]
-    """By the number of the tensor: byte offsets of filters and biases."""
+    filters: dict[tuple[Id, Kind, int], int]
+    """Byte offsets by tensor, kind of step and groups; a filter that several steps use is there once."""
+    biases: dict[tuple[Id, int], int]
+    """Byte offsets by tensor and groups."""
     constants: dict[Id, int]
     bytes: int
+
+    def weights_of(self, step: Step) -> tuple[int, int]:
+        """The byte offsets of the filter and the bias of a step; 0 where it has none."""
+        if step.filter is None or step.bias is None:
+            return 0, 0
+        return self.filters[step.filter, step.kind, step.groups], self.biases[step.bias, _bias_groups(step)]
 
 
 def plan_packing(plan: Plan, steps: Sequence[Step], lanes: int) -> Packing:
     """Lay the weights out in the order of use; `lanes` output channels lie side by side."""
     parcels: list[Parcel] = []
-    places: dict[Id, int] = {}
+    filters: dict[tuple[Id, Kind, int], int] = {}
+    biases: dict[tuple[Id, int], int] = {}
     constants: dict[Id, int] = {}
     end = 0
 
@@ -63,15 +72,25 @@ def plan_packing(plan: Plan, steps: Sequence[Step], lanes: int) -> Packing:
     for step in steps:
         if step.filter is not None and step.bias is not None:
             filter_, bias = plan.tensors[step.filter], plan.tensors[step.bias]
-            shape = packed_shape(step, filter_.shape, lanes)
-            places[step.filter] = put(step, filter_, shape, plan.precision)
-            groups = 1 if step.kind is Kind.DEPTHWISE else step.groups
-            padded = _round_up(bias.elements // groups, lanes)
-            places[step.bias] = put(None, bias, (groups, padded), "fp32")
-        if step.other is not None and plan.tensors[step.other].offset is not None:
+            filter_key = (step.filter, step.kind, step.groups)
+            if filter_key not in filters:
+                shape = packed_shape(step, filter_.shape, lanes)
+                filters[filter_key] = put(step, filter_, shape, plan.precision)
+            groups = _bias_groups(step)
+            if (step.bias, groups) not in biases:
+                padded = _round_up(bias.elements // groups, lanes)
+                biases[step.bias, groups] = put(None, bias, (groups, padded), "fp32")
+        if step.other is None or step.other in constants:
+            continue
+        if plan.tensors[step.other].offset is not None:
             other = plan.tensors[step.other]
             constants[step.other] = put(None, other, (1, other.elements), "fp32")
-    return Packing(tuple(parcels), places, constants, end)
+    return Packing(tuple(parcels), filters, biases, constants, end)
+
+
+def _bias_groups(step: Step) -> int:
+    """The groups whose biases are padded to whole panels, each for itself."""
+    return 1 if step.kind is Kind.DEPTHWISE else step.groups
 
 
 def packed_shape(step: Step, shape: Sequence[int], lanes: int) -> tuple[int, ...]:
