@@ -3,17 +3,29 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .NOTPARALLEL: # first what Debian brings, then the gigabytes
-.PHONY: demo test debian-demo debian-test lock fault-test attack-test soak-test decode-test oldest-test arm-test board-test clean ha-test
+.PHONY: demo test kernels wheels debian-demo debian-test lock fault-test attack-test soak-test decode-test oldest-test arm-test board-test clean ha-test
 
-demo: $(VENV)/.demo
+demo: $(VENV)/.demo kernels
 	$(BIN)/edge-agent demo
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev kernels
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest
+
+# The native engine's kernels, compiled into the source tree; where they cannot be, all the rest works without.
+KERNELS := edge_agent/inference/native/.compiled
+kernels: $(KERNELS)
+$(KERNELS): $(wildcard native/*.c native/*.h native/build.py)
+	@if command -v cc gcc clang >/dev/null; then python3 native/build.py edge_agent/inference/native && touch $@; \
+		else echo "No C compiler: the native engine is left out"; fi
+
+# Wheels for both machines, in dist/. For the other one it takes Debian's cross compiler, gcc-aarch64-linux-gnu.
+wheels: $(VENV)/.dev
+	for machine in x86_64 aarch64; do \
+		EDGE_AGENT_MACHINE=$$machine $(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . || exit; done
 
 # The broker killed a hundred times, the agent killed at random: minutes.
 fault-test: $(VENV)/.dev

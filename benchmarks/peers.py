@@ -4,7 +4,7 @@
   python -m benchmarks.peers --model DIR [--images DIR] [--json FILE] [--svg FILE]
 
 Measures each library with its default options and with its leanest, and also trimmed from outside in the way
-that the agent trims itself. Prints the table, and how each row compares with the lean engine.
+that the agent trims itself. Prints the table, and how each row compares with the native engine.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from edge_agent.tools.measure.pictures import measured_pictures
 from edge_agent.tools.measure.table import table
 
 _LOADER = "benchmarks.peer_engines:load"
-_LEAN = "lean FP16"
+_LEAN = "native FP16"
 _MB = 1 << 20
 
 
@@ -107,7 +107,7 @@ def peer_rows(peer: Peer, setup: BenchSetup, directory: Path) -> list[RowSpec]:
 
 
 def ratios(result: BenchResult) -> str:
-    """Memory and latency of every row as multiples of the lean engine's; empty where there is none."""
+    """Memory and latency of every row as multiples of the native engine's; empty where there is none."""
     summaries = {row.name: summary for row, summary in result.measured}
     lean = summaries.get(_LEAN)
     if lean is None:
@@ -150,7 +150,7 @@ def _all_rows(host: Host, setup: BenchSetup, directory: Path) -> tuple[RowSpec, 
     own = (
         torchscript_row(host, setup),
         engine_row("FP16 weights, TorchScript", "torchscript", "fp16", host, setup),
-        engine_row("lean FP32", "xnnpack", "fp32", host, setup),
+        engine_row("native FP32", "native", "fp32", host, setup),
         engine_row(_LEAN, "xnnpack", "fp16", host, setup),
     )
     return (*own, *(row for peer in PEERS for row in peer_rows(peer, setup, directory)))

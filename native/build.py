@@ -6,6 +6,7 @@ Used by setup.py, by the Makefile and by hand. Needs nothing but a C compiler; t
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import platform
 import shutil
@@ -60,6 +61,14 @@ def build(directory: Path, machine: str, compiler: str, extra: tuple[str, ...] =
         return list(pool.map(lambda variant: _compile(variant, directory, compiler, extra), wanted))
 
 
+def version() -> str:
+    """Changes with the sources, so that a measurement of other kernels is known for one."""
+    digest = hashlib.sha256()
+    for source in sorted((*HERE.glob("*.c"), *HERE.glob("*.h"))):
+        digest.update(source.name.encode() + source.read_bytes())
+    return digest.hexdigest()[:8]
+
+
 def _compile(variant: Variant, directory: Path, compiler: str, extra: tuple[str, ...]) -> Path:
     target = directory / variant.file_name
     work = directory / f".{variant.name}"
@@ -68,6 +77,7 @@ def _compile(variant: Variant, directory: Path, compiler: str, extra: tuple[str,
         objects = []
         for source in sorted(HERE.glob("*.c")):
             flags = variant.needs if source.name == "cpu.c" else variant.flags
+            flags = (*flags, f'-DNATIVE_VERSION="{version()}"')
             objects.append(work / f"{source.stem}.o")
             _run(compiler, *COMMON, *flags, *extra, "-c", str(source), "-o", str(objects[-1]))
         _run(compiler, *COMMON, *extra, "-shared", *map(str, objects), "-o", str(work / target.name))

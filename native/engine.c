@@ -11,7 +11,12 @@
 #define MOST_THREADS 64
 #define ALIGNMENT 64
 
+#ifndef NATIVE_VERSION
+#define NATIVE_VERSION "unknown"
+#endif
+
 int32_t native_abi(void) { return NATIVE_ABI; }
+const char *native_version(void) { return NATIVE_VERSION; }
 int32_t native_lanes(void) { return NR; }
 size_t native_step_bytes(void) { return sizeof(struct native_step); }
 size_t native_bytes(const struct native_engine *engine) { return engine->allocated; }

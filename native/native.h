@@ -82,6 +82,7 @@ struct native_options {
 struct native_engine;
 
 NATIVE_EXPORT int32_t native_abi(void);
+NATIVE_EXPORT const char *native_version(void);  // changes with the sources
 NATIVE_EXPORT int32_t native_lanes(void);  // output channels that are packed side by side
 NATIVE_EXPORT size_t native_step_bytes(void);
 // Check, allocate, start the threads. On NATIVE_BAD_STEP, `bad_step` is its place. The steps are copied; the weights are not.

@@ -9,6 +9,8 @@ import shutil
 
 import pytest
 
+from edge_agent.errors import EngineError
+from edge_agent.inference.native.library import open_library
 from edge_agent.inference.xnnpack.library import RELEASES
 
 
@@ -38,4 +40,14 @@ def _loads(library: str) -> bool:
     return True
 
 
+def has_native() -> bool:
+    """Whether kernels were compiled that this CPU can run."""
+    try:
+        open_library()
+    except EngineError:
+        return False
+    return True
+
+
+needs_native = pytest.mark.skipif(not has_native(), reason="the native kernels are not compiled")
 needs_xnnpack = pytest.mark.skipif(not has_xnnpack(), reason="libXNNPACK is not installed")

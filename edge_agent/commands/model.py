@@ -238,7 +238,7 @@ def _print_info(artifact: Artifact) -> None:
         for role, files in sorted(sidecar.files.items())
     ]
     if sidecar.not_lowered:
-        rows.append(("no xnnpack", sidecar.not_lowered))
+        rows.append(("no plan", sidecar.not_lowered))
     for label, value in rows:
         print(f"{label:<17} {printable(value)}")
 

@@ -158,8 +158,9 @@ class ModelConfig:
     path: Path = setting(Path("/var/lib/edge-agent/model"), "A directory made by `edge-agent model build`.")
     engine: Literal["auto", "native", "xnnpack", "torchscript"] = setting(
         "auto",
-        "What runs the model: xnnpack (lean, NEON) or torchscript (the reference). auto: what"
-        " `edge-agent calibrate` measured to be best on this board, or the leanest that is there.",
+        "What runs the model: native (the agent's own kernels), xnnpack (a library of Debian's) or"
+        " torchscript (the reference). auto: what `edge-agent calibrate` measured to be best on this board,"
+        " else the first of these that is there.",
     )
     precision: Literal["auto", "fp16", "fp32"] = setting(
         "auto",

@@ -59,7 +59,7 @@ class Choice:
 
 def evidence_key(sidecar: Sidecar, host: Host) -> EvidenceKey:
     """Return what calibration on this host with this model depends on."""
-    return EvidenceKey(host.cpu.name, host.cpu.flags, sidecar.sha256, host.xnnpack, host.torch)
+    return EvidenceKey(host.cpu.name, host.cpu.flags, sidecar.sha256, host.xnnpack, host.torch, host.native)
 
 
 def evidence_paths(model_dir: Path, environment: Mapping[str, str]) -> tuple[Path, Path]:

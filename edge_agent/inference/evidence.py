@@ -83,6 +83,8 @@ class EvidenceKey:
     """The library's soname; empty where there is none."""
     torch: str
     """The version; empty where torch is not installed."""
+    native: str = ""
+    """The native kernels; empty where there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ def why_stale(then: EvidenceKey, now: EvidenceKey) -> str:
         ("another model", then.model_sha256 != now.model_sha256),
         (f"another CPU ({then.cpu})", (then.cpu, then.cpu_flags) != (now.cpu, now.cpu_flags)),
         (f"{then.xnnpack or 'no libXNNPACK'} then", then.xnnpack != now.xnnpack),
+        (f"{then.native or 'no native kernels'} then", then.native != now.native),
         (f"torch {then.torch or 'absent'} then", then.torch != now.torch),
     ]
     return ", ".join(text for text, has_changed in changes if has_changed)

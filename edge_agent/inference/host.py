@@ -90,7 +90,7 @@ def _find_native() -> tuple[str, str]:
     from edge_agent.inference.native.library import open_library
 
     try:
-        return open_library().variant.title, ""
+        return open_library().title, ""
     except EngineError as error:
         return "", str(error)
 

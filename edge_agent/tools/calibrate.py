@@ -23,8 +23,10 @@ DAEMON_MODULES = ("edge_agent.daemon.agent",)
 _MOST_EXACT_FIRST: tuple[tuple[EngineName, Precision], ...] = (
     ("torchscript", "fp32"),
     ("xnnpack", "fp32"),
+    ("native", "fp32"),
     ("torchscript", "fp16"),
     ("xnnpack", "fp16"),
+    ("native", "fp16"),
 )
 
 

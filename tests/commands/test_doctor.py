@@ -13,7 +13,7 @@ from edge_agent.cli import main
 def test_without_a_configuration_the_board_is_examined(capsys: pytest.CaptureFixture[str]) -> None:
     main(["doctor", "--json"])
     names = [check["name"] for check in json.loads(capsys.readouterr().out)]
-    assert {"cpu", "lean engine", "disk", "clock", "configuration"} <= set(names)
+    assert {"cpu", "native engine", "disk", "clock", "configuration"} <= set(names)
     assert "broker" not in names
 
 

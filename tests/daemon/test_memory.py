@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from edge_agent.errors import EXIT_RESTART, EXIT_USAGE
+from edge_agent.inference.host import read_host
 from edge_agent.memory.procfs import read_memory
 from edge_agent.model.sidecar import Artifact
 from edge_agent.tools.demo.subscriber import Subscriber
@@ -120,7 +121,7 @@ def test_a_budget_that_only_the_lean_engine_fits_gets_the_lean_engine(
 ) -> None:
     start(memory={"budget_mb": 120})
     state = receive(subscriber, "state")
-    assert state["model"]["engine"] == "xnnpack"
+    assert state["model"]["engine"] == ("native" if read_host().native else "xnnpack")
 
 
 def test_the_torchscript_engine_does_not_start_in_a_budget_for_the_lean_one(start: StartDaemon) -> None:

@@ -73,7 +73,7 @@ def test_a_way_that_fails_is_reported_and_hinders_no_other(found: Calibration) -
 
 
 def test_the_lean_engine_needs_far_less_memory_than_torch(found: Calibration) -> None:
-    lean = [m.steady_mb for m in found.measurements if m.engine == "xnnpack"]
+    lean = [m.steady_mb for m in found.measurements if m.engine in ("native", "xnnpack")]
     torch = [m.steady_mb for m in found.measurements if m.engine == "torchscript"]
     if not (lean and torch):
         pytest.skip("only one of the engines can run here")
@@ -83,12 +83,12 @@ def test_the_lean_engine_needs_far_less_memory_than_torch(found: Calibration) ->
 def test_a_budget_that_only_the_lean_engine_fits_gets_it(
     found: Calibration, lite0: Artifact, host: Host
 ) -> None:
-    lean = [m for m in found.measurements if m.engine == "xnnpack"]
+    lean = [m for m in found.measurements if m.engine in ("native", "xnnpack")]
     if not lean:
-        pytest.skip("there is no libXNNPACK here")
+        pytest.skip("there are neither native kernels nor libXNNPACK here")
     budget_mb = max(m.steady_mb for m in lean) / 0.85
     choice = choose(ModelConfig(), BudgetLimits(budget_mb, 0.9 * budget_mb), lite0.sidecar, host, found)
-    assert choice.engine == "xnnpack"
+    assert choice.engine in ("native", "xnnpack")
 
 
 def test_a_budget_below_every_floor_is_refused(found: Calibration, lite0: Artifact, host: Host) -> None:

@@ -224,9 +224,7 @@ class NativeEngine:
         )
         with on_cores(affinity):
             kernels = Kernels(network, packed, library, options)
-        info = EngineInfo(
-            "native", precision, "fp32", threads, f"edge-agent kernels for {library.variant.title}"
-        )
+        info = EngineInfo("native", precision, "fp32", threads, library.title)
         return cls(kernels, plan.input_shape, info, affinity, packed, bool(options.streaming))
 
     @property

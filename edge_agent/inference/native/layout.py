@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, count
 
 from edge_agent.inference.arena import Block, plan_arena
 from edge_agent.inference.native.steps import Kind, Step, picture_of
@@ -77,7 +77,7 @@ def lay_out(plan: Plan, steps: Sequence[Step], lanes: int) -> Layout:
             channels,
         )
         steps = [_without_padding(step) if step.input == plan.input else step for step in steps]
-    concatenation = _Concatenation(shapes)
+    concatenation = _Concatenation(shapes, count(len(plan.tensors)))
     steps = concatenation.place(steps)
     features = next((s.input for s in steps if s.output == plan.output and s.kind is Kind.CONNECTED), None)
     lives = _lives(plan, steps, concatenation, features)
@@ -148,8 +148,9 @@ def _without_padding(step: Step) -> Step:
 class _Concatenation:
     """Lets what is concatenated be made where it will lie; where that cannot be, it is copied."""
 
-    def __init__(self, shapes: dict[Id, Shape]) -> None:
+    def __init__(self, shapes: dict[Id, Shape], unused: Iterator[Id]) -> None:
         self._shapes = shapes
+        self._unused = unused
         self._views: dict[Id, _View] = {}
 
     def view(self, identifier: Id) -> _View:
@@ -194,7 +195,7 @@ class _Concatenation:
         return first if all(a == b for a, b in zip(views, wanted, strict=True)) else None
 
     def _copy(self, step: Step, part: Id, to: _View) -> Step:
-        copied = max(self._shapes) + 1
+        copied = next(self._unused)
         self._shapes[copied] = self._shapes[part]
         self._views[copied] = to
         return Step(Kind.APPLY, step.name, (part,), copied)

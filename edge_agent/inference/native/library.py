@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
-from ctypes import POINTER, Structure, c_float, c_int32, c_int64, c_size_t, c_void_p
+from ctypes import POINTER, Structure, c_char_p, c_float, c_int32, c_int64, c_size_t, c_void_p
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,16 @@ class Library:
         self._run = handle.native_run
         self._run.argtypes = [c_void_p] * 5
         self._run.restype = None
+
+    @property
+    def version(self) -> str:
+        """Changes with the kernels' sources."""
+        return str(self._call("native_version", c_char_p).decode("ascii", "replace"))
+
+    @property
+    def title(self) -> str:
+        """What it is, for people: the CPU's instructions that it uses, and its version."""
+        return f"edge-agent kernels {self.version}, {self.variant.title}"
 
     @property
     def can_run_here(self) -> bool:

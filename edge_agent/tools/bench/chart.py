@@ -124,4 +124,4 @@ def _label_points(axes: Axes, result: BenchResult) -> None:
 
 
 def _colour(row: RowResult) -> str:
-    return _LEAN if "lean" in row.name else _OTHER
+    return _LEAN if "native" in row.name else _OTHER

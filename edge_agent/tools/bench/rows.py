@@ -58,8 +58,10 @@ def standard_rows(host: Host, setup: BenchSetup) -> tuple[RowSpec, ...]:
         torchscript_row(host, setup),
         _eager_row(NAIVE_HALF, "load_naive_half", setup, note=_SLOW_HALF),
         engine_row("FP16 weights, TorchScript", "torchscript", "fp16", host, setup),
-        engine_row("lean FP32", "xnnpack", "fp32", host, setup),
-        engine_row("lean FP16", "xnnpack", "fp16", host, setup),
+        engine_row("XNNPACK FP32", "xnnpack", "fp32", host, setup),
+        engine_row("XNNPACK FP16", "xnnpack", "fp16", host, setup),
+        engine_row("native FP32", "native", "fp32", host, setup),
+        engine_row("native FP16", "native", "fp16", host, setup),
     )
 
 
@@ -78,8 +80,10 @@ def engine_row(name: str, engine: EngineName, precision: Precision, host: Host, 
     role = role_of(engine, precision)
     sidecar = setup.artifact.sidecar
     if role not in sidecar.files:
-        why = f" ({sidecar.not_lowered})" if engine == "xnnpack" and sidecar.not_lowered else ""
+        why = f" ({sidecar.not_lowered})" if engine != "torchscript" and sidecar.not_lowered else ""
         return RowSpec(name, None, absent=f"the model has no {role} files{why}")
+    if engine == "native" and not host.native:
+        return RowSpec(name, None, absent=host.native_problem)
     if engine == "xnnpack" and not host.xnnpack:
         return RowSpec(name, None, absent=host.xnnpack_problem)
     if engine == "torchscript" and not host.torch:

@@ -36,11 +36,20 @@ def cpu(host: Host, machine: str) -> Check:
     return ok("cpu", f"{found}, {arithmetic}")
 
 
-def lean_engine(host: Host) -> Check:
-    """Whether libXNNPACK is there."""
+def native_engine(host: Host) -> Check:
+    """Whether there are kernels for this CPU."""
+    if host.native:
+        return ok("native engine", host.native)
+    return warn("native engine", "no usable kernels", host.native_problem)
+
+
+def xnnpack_engine(host: Host) -> Check:
+    """Whether libXNNPACK is there, which the agent falls back to."""
     if host.xnnpack:
-        return ok("lean engine", host.xnnpack)
-    return warn("lean engine", "no usable libXNNPACK", host.xnnpack_problem)
+        return ok("xnnpack engine", host.xnnpack)
+    if host.native:
+        return ok("xnnpack engine", "not installed; the native engine does not need it")
+    return warn("xnnpack engine", "no usable libXNNPACK", host.xnnpack_problem)
 
 
 def torch(host: Host, machine: str) -> Check:
@@ -154,7 +163,8 @@ def all_checks(
     machine = os.uname().machine
     return (
         cpu(host, machine),
-        lean_engine(host),
+        native_engine(host),
+        xnnpack_engine(host),
         torch(host, machine),
         temperature(board.temperature_c()),
         throttling(board.throttling()),

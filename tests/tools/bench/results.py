@@ -34,7 +34,7 @@ def row(name: str, steady_mb: float, latency_ms: float, top1: float = 1.0) -> Ro
 
 EAGER = row("eager FP32", 690, 72)
 HALF = row("naive <half> & more", 275, 3058)
-LEAN = row("lean FP16", 87, 81)
+LEAN = row("native FP16", 87, 81)
 ABSENT = RowResult("LiteRT", None, None, None, absent="ai-edge-litert is not installed")
 RESULT = BenchResult(
     created=datetime(2025, 6, 1, tzinfo=UTC),

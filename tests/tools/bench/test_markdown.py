@@ -17,7 +17,7 @@ from tests.tools.bench.results import RESULT, row
 def test_the_table_has_every_row_and_says_why_one_is_empty() -> None:
     lines = markdown(RESULT).splitlines()
     assert any(
-        line.split("|")[1:6] == [" lean FP16           ", "        22.4 ", "   0.25 ", "   81.0 ", "   89.1 "]
+        line.split("|")[1:6] == [" native FP16         ", "        22.4 ", "   0.25 ", "   81.0 ", "   89.1 "]
         for line in lines
     )
     assert "- LiteRT: not measured: ai-edge-litert is not installed" in lines
@@ -25,7 +25,7 @@ def test_the_table_has_every_row_and_says_why_one_is_empty() -> None:
 
 
 def test_the_frontier_leaves_out_what_is_beaten_in_both() -> None:
-    assert [row.name for row, _ in frontier(RESULT.measured)] == ["lean FP16", "eager FP32"]
+    assert [row.name for row, _ in frontier(RESULT.measured)] == ["native FP16", "eager FP32"]
 
 
 def test_wrong_answers_are_not_on_the_frontier_however_fast() -> None:
@@ -47,7 +47,7 @@ def test_the_frontier_is_what_nothing_else_beats(figures: list[tuple[float, floa
 def test_the_json_holds_what_the_table_shows() -> None:
     whole = json.loads(RESULT.to_json())
     assert whole["schema"] == 1
-    assert whole["frontier"] == ["lean FP16", "eager FP32"]
+    assert whole["frontier"] == ["native FP16", "eager FP32"]
     assert whole["rows"][2]["summary"]["steady_mb"] == {"median": 87, "lowest": 87, "highest": 87}
     assert whole["rows"][3]["absent"] == "ai-edge-litert is not installed"
 

@@ -29,8 +29,19 @@ def test_a_32_bit_system_cannot_be_used() -> None:
 
 def test_a_missing_library_is_reported_with_how_to_install_it() -> None:
     host = replace(_HOST, xnnpack="", xnnpack_problem="sudo apt install libxnnpack0")
-    check = checks.lean_engine(host)
+    check = checks.xnnpack_engine(host)
     assert (check.verdict, check.advice) == ("warn", "sudo apt install libxnnpack0")
+
+
+def test_no_library_is_missed_where_the_native_kernels_are_there() -> None:
+    host = replace(_HOST, xnnpack="", xnnpack_problem="not there", native="edge-agent kernels 1a2b, NEON")
+    assert checks.xnnpack_engine(host).verdict == "ok"
+    assert checks.native_engine(host).found == "edge-agent kernels 1a2b, NEON"
+
+
+def test_missing_kernels_are_reported_with_what_to_do() -> None:
+    check = checks.native_engine(replace(_HOST, native="", native_problem="none was compiled: install gcc"))
+    assert (check.verdict, check.advice) == ("warn", "none was compiled: install gcc")
 
 
 def test_a_torch_for_gpus_is_a_burden_on_a_board_only() -> None:
@@ -114,7 +125,8 @@ def test_this_machine_can_be_examined(tmp_path: Path) -> None:
     found = checks.all_checks(Board(), _HOST, MemoryConfig(), tmp_path, SystemClock())
     assert [check.name for check in found] == [
         "cpu",
-        "lean engine",
+        "native engine",
+        "xnnpack engine",
         "torch",
         "temperature",
         "throttling",
