@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .NOTPARALLEL: # first what Debian brings, then the gigabytes
-.PHONY: demo test kernels wheels debian-demo debian-test lock fault-test attack-test soak-test decode-test oldest-test arm-test board-test clean ha-test
+.PHONY: demo test kernels wheels native-test debian-demo debian-test lock fault-test attack-test soak-test decode-test oldest-test arm-test board-test clean ha-test
 
 demo: $(VENV)/.demo kernels
 	$(BIN)/edge-agent demo
@@ -54,6 +54,10 @@ oldest-test: $(VENV)/.dev
 # The lean engine's ARM kernels, under emulation: minutes.
 arm-test: $(VENV)/.dev
 	tests/arm/run
+
+# The kernels of the native engine under sanitizers, valgrind and two compilers: minutes.
+native-test: $(VENV)/.dev
+	tests/native/run
 
 # Installation and service on a virtual Raspberry Pi: an hour the first time.
 board-test: $(VENV)/.dev

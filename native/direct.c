@@ -42,27 +42,37 @@ static void widen_panel(const struct worker *w, const struct native_step *s, int
         for (int n = 0; n < NR; n += VL) store(to + k * NR + n, load(to + k * NR + n) * scale[k]);
 }
 
-// The results of M pixels, from number `pixel` on, for one panel.
-INLINE void block_out(const int M, const struct worker *w, const struct native_step *s, int pixel, int n0, int count,
-                      const vf *c0, const vf *c1) {
+// The results of M pixels, from number `pixel` on, for a panel of which `count` columns are channels.
+static __attribute__((noinline)) void part_out(const struct worker *w, const struct native_step *s, int pixels, int pixel, int n0,
+                                               int count, const vf *c0, const vf *c1) {
     float *to = output_of(w, &s->output) + (int64_t)pixel * s->output.stride + n0;
     const float *residual = s->operand == NATIVE_SAME ? other_of(w, s) + (int64_t)pixel * s->other.stride + n0 : 0;
-    UNROLL for (int m = 0; m < M; m++, to += s->output.stride) {
-        vf v0 = c0[m], v1 = c1[m];
-        if (count >= NR) {
-            if (residual) v0 += load(residual), v1 += load(residual + VL);
-            store(to, finish(s, v0));
-            store(to + VL, finish(s, v1));
-        } else {
-            int first = at_most_int(VL, count);
-            if (residual) v0 += load_part(residual, first);
-            store_part(to, finish(s, v0), first);
-            if (count > VL) {
-                if (residual) v1 += load_part(residual + VL, count - VL);
-                store_part(to + VL, finish(s, v1), count - VL);
-            }
+    int first = at_most_int(VL, count), second = count - VL;
+    for (int m = 0; m < pixels; m++) {
+        int64_t from = (int64_t)m * s->other.stride, at = (int64_t)m * s->output.stride;
+        store_part(to + at, finish(s, residual ? c0[m] + load_part(residual + from, first) : c0[m]), first);
+        if (second > 0) store_part(to + at + VL, finish(s, residual ? c1[m] + load_part(residual + from + VL, second) : c1[m]), second);
+    }
+}
+
+INLINE void block_out(const int M, const struct worker *w, const struct native_step *s, int pixel, int n0, int count, vf *c0, vf *c1) {
+    if (count < NR) {
+        part_out(w, s, M, pixel, n0, count, c0, c1);
+        return;
+    }
+    float *to = output_of(w, &s->output) + (int64_t)pixel * s->output.stride + n0;
+    if (s->operand == NATIVE_SAME) {
+        const float *residual = other_of(w, s) + (int64_t)pixel * s->other.stride + n0;
+        UNROLL for (int m = 0; m < M; m++, residual += s->other.stride) {
+            c0[m] += load(residual);
+            c1[m] += load(residual + VL);
         }
-        if (residual) residual += s->other.stride;
+    }
+    finish_all(M, s, c0);
+    finish_all(M, s, c1);
+    UNROLL for (int m = 0; m < M; m++, to += s->output.stride) {
+        store(to, c0[m]);
+        store(to + VL, c1[m]);
     }
 }
 

@@ -44,29 +44,29 @@ INLINE void store(float *p, vf v) { *(vf_unaligned *)p = v; }
 INLINE vf splat(float x) { return x - (vf){0}; }
 
 // The first `count` of a vector, 1 to VL; the rest is zero.
-INLINE vf load_part(const float *p, int count) {
 #if VL == 16
-    return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), p);
+INLINE vf load_part(const float *p, int count) { return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), p); }
+INLINE void store_part(float *p, vf v, int count) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1), (__m512)v); }
+#elif VL == 8
+static const int32_t lanes_taken[2 * VL] = {-1, -1, -1, -1, -1, -1, -1, -1};
+INLINE __m256i taken(int count) { return _mm256_loadu_si256((const __m256i *)(lanes_taken + VL - count)); }
+INLINE vf load_part(const float *p, int count) { return (vf)_mm256_maskload_ps(p, taken(count)); }
+INLINE void store_part(float *p, vf v, int count) { _mm256_maskstore_ps(p, taken(count), (__m256)v); }
 #else
-    vf v = {0};
+INLINE vf load_part(const float *p, int count) {
     if (count >= VL) return load(p);
-    for (int i = 0; i < VL; i++)
-        if (i < count) v[i] = p[i];
-    return v;
-#endif
+    return (vf){p[0], count > 1 ? p[1] : 0, count > 2 ? p[2] : 0, 0};
 }
 INLINE void store_part(float *p, vf v, int count) {
-#if VL == 16
-    _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1), (__m512)v);
-#else
     if (count >= VL) {
         store(p, v);
         return;
     }
-    for (int i = 0; i < VL; i++)
-        if (i < count) p[i] = v[i];
-#endif
+    p[0] = v[0];
+    if (count > 1) p[1] = v[1];
+    if (count > 2) p[2] = v[2];
 }
+#endif
 
 // A result that is not a number stays one: it is the second operand.
 INLINE vf at_least(vf low, vf v) {

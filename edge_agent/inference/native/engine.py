@@ -6,7 +6,7 @@ import math
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -61,24 +61,8 @@ class Kernels:
         self._packed = packed
         self._library = library
         view = np.frombuffer(packed.mapped, np.uint8)
-        steps = (CStep * len(network.layout.steps))(*_c_steps(network))
+        described = describe_network(network, view.ctypes.data + packed.begin)
         plan, layout = network.plan, network.layout
-        border = layout.border
-        features = layout.places[layout.features] if layout.features is not None else Place(0, 0, 0, 0, 0)
-        described = CNetwork(
-            steps,
-            len(steps),
-            layout.floats,
-            view.ctypes.data + packed.begin,
-            network.packing.bytes,
-            _tensor(layout.places[plan.input]),
-            _tensor(layout.places[plan.output]),
-            _tensor(features),
-            border.top,
-            border.left,
-            border.bottom,
-            border.right,
-        )
         try:
             self._handle = library.create(described, options)
         except StepError as error:
@@ -87,6 +71,7 @@ class Kernels:
                 f"the native engine refuses {step.kind.name.lower()} of {step.name!r}"
             ) from None
         self._view = view
+        features = described.features
         self.logits = np.empty(plan.output_elements, np.float32)
         self.features = np.empty(features.height * features.width * features.channels, np.float32)
 
@@ -113,8 +98,22 @@ class Kernels:
         self._packed.mapped.close()
 
 
-def _c_steps(network: Network) -> list[CStep]:
-    return [_c_step(network, step) for step in network.layout.steps]
+def describe_network(network: Network, weights: int) -> CNetwork:
+    """A network as the kernels take it; `weights` is the address of its packed weights."""
+    plan, layout = network.plan, network.layout
+    steps = (CStep * len(layout.steps))(*(_c_step(network, step) for step in layout.steps))
+    features = layout.places[layout.features] if layout.features is not None else Place(0, 0, 0, 0, 0)
+    return CNetwork(
+        steps,
+        len(steps),
+        layout.floats,
+        weights,
+        network.packing.bytes,
+        _tensor(layout.places[plan.input]),
+        _tensor(layout.places[plan.output]),
+        _tensor(features),
+        *astuple(layout.border),
+    )
 
 
 def _c_step(network: Network, step: Step) -> CStep:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from edge_agent.inference.native.packed_file import Key, open_packed
 from edge_agent.model.plan import Plan
 
 Options = COptions
+EFFORT = int(os.environ.get("KERNELS_EFFORT", "1"))
+"""How many times the usual number of examples to try."""
 
 
 def variants_here() -> list[Variant]:

@@ -22,7 +22,7 @@ from edge_agent.model.plan import (
     Pool2d,
     Precision,
 )
-from tests.inference.native.kernels import Options, kernels, logits_of, variants_here
+from tests.inference.native.kernels import EFFORT, Options, kernels, logits_of, variants_here
 from tests.inference.reference import evaluate
 from tests.installed import needs_native
 from tests.model.plans import RandomPlan, picture_for, plans, small_plan
@@ -64,7 +64,7 @@ def test_every_type_of_operation_computes_what_it_should(library: Library, preci
     check(*small_plan(precision), library)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120 * EFFORT, deadline=None)
 @given(
     plans(),
     st.sampled_from(variants_here() or VARIANTS),
@@ -99,7 +99,7 @@ def convolutions(draw: st.DrawFn) -> tuple[Plan, bytes]:
     return builder.build(builder.conv2d(total, 3, (1, 1)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60 * EFFORT, deadline=None)
 @given(
     convolutions(),
     st.sampled_from(variants_here() or VARIANTS),
@@ -112,7 +112,7 @@ def test_convolutions_of_any_width_compute_what_they_should(
     check(*built, open_library(variant.name), threads, shared_bytes)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60 * EFFORT, deadline=None)
 @given(
     st.integers(1, 70),
     st.integers(1, 19),
