@@ -29,7 +29,7 @@ set -euo pipefail
 umask 022 # the service's user must be able to read and run what is installed
 
 readonly SERVICE=edge-agent
-readonly LEAN_MB=250 TORCH_MB=2500 TORCH_RAM_MB=900
+readonly LEAN_MB=250 TORCH_MB=2500 TORCH_RAM_MB=900 COMPILER_MB=400
 readonly MODEL_MB=100 STATE_MB=16 CONFIG_MB=1 PACKAGES_MB=150
 apt_wait_s=300 # unattended-upgrades can take minutes after a boot
 python=/usr/bin/python3 # Debian's own: camera libraries are made for it, and the service can see it
@@ -49,6 +49,7 @@ What to install:
   --config FILE         the configuration to start with; one that is installed already is kept
 
 How:
+  --wheel FILE          install edge-agent from this wheel of the same version (`make wheels`): nothing is compiled
   --offline WHEELHOUSE  take every Python package (and Debian package) from this directory, nothing from the network
   --upgrade             upgrade an installed service, lean or not as it is; fails where there is none
   --wait SECONDS        how long the service may take to its first label (default: 300)
@@ -80,7 +81,7 @@ act() {
 
 # --- arguments ----------------------------------------------------------------------------------------------
 
-lean='' weights='' labels='' arch='' config='' offline='' root=''
+lean='' weights='' labels='' arch='' config='' wheel='' offline='' root=''
 wait_s=300
 upgrade=0 uninstall=0 purge=0 dry_run=0
 packaging=0 # below --root there are no users, no Debian packages and no services
@@ -88,7 +89,7 @@ packaging=0 # below --root there are no users, no Debian packages and no service
 parse_arguments() {
     while (($#)); do
         case $1 in
-        --lean | --weights | --labels | --arch | --config | --offline | --wait | --root)
+        --lean | --weights | --labels | --arch | --config | --wheel | --offline | --wait | --root)
             (($# > 1)) || usage_error "$1 needs a value"
             [[ -n $2 ]] || usage_error "the value of $1 is empty"
             ;;&
@@ -97,6 +98,7 @@ parse_arguments() {
         --labels) labels=$2 && shift 2 ;;
         --arch) arch=$2 && shift 2 ;;
         --config) config=$2 && shift 2 ;;
+        --wheel) wheel=$(realpath --canonicalize-missing "$2") && shift 2 ;;
         --offline) offline=$(realpath --canonicalize-missing "$2") && shift 2 ;;
         --wait) wait_s=$2 && shift 2 ;;
         --root) root=${2%/} packaging=1 && shift 2 ;;
@@ -111,7 +113,7 @@ parse_arguments() {
     [[ $wait_s =~ ^[0-9]+$ ]] || usage_error "--wait takes a number of seconds"
     [[ -z $lean || -z $weights$labels$arch ]] || usage_error "--lean brings its own model: no --weights, --labels or --arch"
     ((!purge || uninstall)) || usage_error "--purge goes with --uninstall"
-    ((!uninstall)) || [[ -z $lean$weights$labels$arch$config$offline ]] || usage_error "--uninstall installs nothing"
+    ((!uninstall)) || [[ -z $lean$weights$labels$arch$config$wheel$offline ]] || usage_error "--uninstall installs nothing"
 }
 
 # --- where things are ---------------------------------------------------------------------------------------
@@ -217,10 +219,23 @@ check_arguments() {
     [[ -z $weights || -f $weights ]] || problem "--weights $weights: no such file"
     [[ -z $labels || -f $labels ]] || problem "--labels $labels: no such file"
     [[ -z $config || -f $config ]] || problem "--config $config: no such file"
+    check_wheel
     if ((upgrade)) && [[ -z $(current_release) ]]; then
         problem "--upgrade: edge-agent is not installed here"
     fi
 }
+
+# A wheel of another version, or for another machine, would be another program than this source says.
+check_wheel() {
+    [[ -n $wheel ]] || return 0
+    [[ -f $wheel ]] || { problem "--wheel $wheel: no such file"; return 0; }
+    case ${wheel##*/} in
+    "edge_agent-$(source_version)-py3-none-any.whl" | "edge_agent-$(source_version)-py3-none-linux_$(uname -m).whl") ;;
+    *) problem "--wheel $wheel: this source is edge_agent-$(source_version), for linux_$(uname -m): make it with \`make wheels\`" ;;
+    esac
+}
+
+source_version() { sed -n 's/^__version__ = "\(.*\)"$/\1/p' "$source_dir/edge_agent/__init__.py"; }
 
 # Wheels that differ from the lock are named here; pip would refuse them too, but only half way.
 check_wheelhouse() {
@@ -310,6 +325,43 @@ xnnpack_package() {
     echo "${name:-libxnnpack0}"
 }
 
+# --- the compiler: Debian's, and gone again where it was not there -----------------------------------------------
+
+has_compiler() { command -v gcc >/dev/null || command -v cc >/dev/null || command -v clang >/dev/null; }
+
+# What is about to be installed is written down first, so that also the run after a power cut can remove it.
+borrow_compiler() {
+    local free_mb packages
+    if has_compiler || ((packaging)); then return 0; fi
+    if [[ -n $offline ]]; then
+        note "there is no C compiler, and this is --offline: the native engine is left out (--wheel brings it compiled)"
+        return 0
+    fi
+    free_mb=$(df --output=avail --block-size=M /usr | tail -n 1 | tr -dc 0-9)
+    if ((free_mb < COMPILER_MB)); then
+        note "/usr has $free_mb MB free, too little for a C compiler: the native engine is left out (--wheel brings it compiled)"
+        return 0
+    fi
+    say "A C compiler, while the native engine is compiled"
+    update_package_lists
+    packages=$(apt-get --simulate --no-install-recommends install gcc libc6-dev 2>/dev/null | awk '$1 == "Inst" && $3 !~ /^\[/ { print $2 }')
+    [[ -n $packages ]] || { note "Debian has none for this system: the native engine is left out"; return 0; }
+    echo "$packages" >"$opt/compiler"
+    sync
+    # shellcheck disable=SC2086 # names of packages, a line each
+    apt install --yes --no-install-recommends $packages || note "it could not be installed: the native engine is left out"
+}
+
+return_compiler() {
+    [[ -f $opt/compiler ]] || return 0
+    # shellcheck disable=SC2046 # the same
+    if apt purge --yes $(<"$opt/compiler"); then
+        rm -f "$opt/compiler"
+    else
+        note "the C compiler could not be removed; the next run of this will try again"
+    fi
+}
+
 # Print the path of a package's .deb file in the wheelhouse; nothing where there is none.
 offline_package() { find "$offline" -maxdepth 1 -name "$1_*.deb" -print -quit; }
 
@@ -354,7 +406,7 @@ explain_update() {
 apt() {
     if ((!dry_run)); then wait_for_apt; fi
     (
-        [[ $1 != install ]] || trap '' INT TERM HUP
+        [[ $1 == update ]] || trap '' INT TERM HUP
         act apt-get --quiet=2 --option "DPkg::Lock::Timeout=$apt_wait_s" --option Dpkg::Use-Pty=0 "$@"
     )
 }
@@ -388,8 +440,10 @@ lock_holder() {
 source_digest() {
     (
         cd "$source_dir"
-        find edge_agent systemd config docs requirements pyproject.toml -type f ! -name '*.pyc' -print0 2>/dev/null |
+        find edge_agent native systemd config docs requirements pyproject.toml setup.py -type f ! -name '*.pyc' ! -name '*.so' -print0 2>/dev/null |
             sort -z | xargs -0 sha256sum
+        if [[ -n $wheel ]]; then sha256sum <"$wheel"; fi
+        has_compiler || echo "no compiler"
         if is_lean; then echo lean; else echo torch; fi
         "$python" -I -V
     ) | sha256sum | cut -c 1-12
@@ -413,7 +467,7 @@ answers() { [[ $("$1/bin/edge-agent" --version 2>/dev/null) == "edge-agent "* ]]
 
 make_release() {
     local digest=$1 version
-    version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' "$source_dir/edge_agent/__init__.py")
+    version=$(source_version)
     release=$(unused "$opt/releases/$version-$(date -u +%Y%m%dT%H%M%S)")
     say "Release ${release##*/}: a virtual environment in $release"
     act install -d -m 755 "$opt/releases"
@@ -483,17 +537,30 @@ read_locks() {
     "$interpreter" -I -B "$source_dir/requirements/board.py" "$command" "${locks[@]}" -- "$@"
 }
 
-# Build edge-agent and install it. In pip's usual way to build, it would fetch setuptools without a hash.
+# Install edge-agent, from the wheel that was given, or built here.
 install_program() {
+    if [[ -n $wheel ]]; then
+        rm -rf "$work/wheel"
+        install -D -m 644 "$wheel" "$work/wheel/${wheel##*/}" # pip reads what root has, whoever owns the file
+    else
+        borrow_compiler
+        build_program
+        return_compiler # as at_exit does, however this ends
+    fi
+    pip install --no-deps --no-index "$work"/wheel/*.whl
+    # The command imports nothing of its caller's. (Where the path is long, pip has the shell start Python, in line 2.)
+    sed -i -e '1s/^\(#!.*python[0-9.]*\)$/\1 -I/' -e "2s/^\('''exec' .*python[0-9.]*\"\{0,1\}\) /\1 -I /" "$release/bin/edge-agent"
+}
+
+# Where there is a C compiler, the kernels are compiled too. In pip's usual way to build, it would fetch setuptools
+# without a hash.
+build_program() {
     copy_source "$work/source"
     rm -rf "$work/build" "$work/wheel"
     read_locks named setuptools >"$work/unmet"
     pip install --target "$work/build" --require-hashes --no-deps --only-binary=:all: --requirement "$work/unmet" ||
         die "setuptools could not be installed (see above); nothing was changed"
     PYTHONPATH=$work/build pip wheel --no-build-isolation --no-deps --no-index --wheel-dir "$work/wheel" "$work/source"
-    pip install --no-deps --no-index "$work"/wheel/*.whl
-    # The command imports nothing of its caller's. (Where the path is long, pip has the shell start Python, in line 2.)
-    sed -i -e '1s/^\(#!.*python[0-9.]*\)$/\1 -I/' -e "2s/^\('''exec' .*python[0-9.]*\"\{0,1\}\) /\1 -I /" "$release/bin/edge-agent"
 }
 
 # Building writes into the source, so pip gets a copy, and root leaves no files in the checkout.
@@ -501,7 +568,7 @@ copy_source() {
     local entry
     rm -rf "$1"
     mkdir "$1"
-    for entry in edge_agent pyproject.toml README.md LICENSE NOTICE; do
+    for entry in edge_agent native pyproject.toml setup.py MANIFEST.in README.md LICENSE NOTICE; do
         if [[ -e $source_dir/$entry ]]; then cp -R "$source_dir/$entry" "$1/"; fi
     done
 }
@@ -825,6 +892,7 @@ at_exit() {
         kill "$child" 2>/dev/null
         wait "$child" 2>/dev/null
     fi
+    return_compiler
     if ((!settled)); then
         if [[ -d $opt/before ]]; then
             say "Not finished: going back to what ran before"
@@ -933,6 +1001,7 @@ install_all() {
     if ((!dry_run)); then
         make_work_directory
         go_back_after_cut
+        return_compiler
         remove_unfinished_releases
     fi
     old_release=$(current_release)

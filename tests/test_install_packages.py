@@ -202,3 +202,76 @@ def test_two_installations_do_not_meet(board: Board) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = board.install()
     assert "another install.sh is running" in done.stdout
+
+
+_BORROWING = """
+has_compiler() {{ [[ -f {board}/compiler ]]; }}
+df() {{ printf 'Avail\\n%s\\n' "${{room_mb:-9000}}M"; }}
+apt-get() {{
+    echo "$*" >>{board}/apt.log
+    case " $* " in
+    *" --simulate "*) printf 'Inst %s (2 Debian [amd64])\\n' gcc libc6-dev 'libc6 [1]' ;;
+    *" purge "*) rm -f {board}/compiler ;;
+    *" install "*) touch {board}/compiler ;;
+    esac
+}}
+eval "stub_$(declare -f fill_release)"
+fill_release() {{ borrow_compiler; {meanwhile}; stub_fill_release; return_compiler; }}
+"""
+
+
+def borrowing(board: Board, meanwhile: str = ":") -> str:
+    """A board without a compiler; what happens while it has one."""
+    return _BORROWING.format(board=board.stand_ins, meanwhile=meanwhile)
+
+
+def test_a_compiler_that_was_not_there_is_gone_again_after_the_build(board: Board) -> None:
+    done = board.install(changes=borrowing(board, f"[[ -f {board.stand_ins}/compiler ]] || exit 9"))
+    assert done.returncode == 0, done.stdout
+    assert "install --yes --no-install-recommends gcc libc6-dev\n" in asked(board)
+    assert "purge --yes gcc libc6-dev\n" in asked(board)
+    assert not (board.stand_ins / "compiler").exists()
+
+
+def test_a_compiler_is_gone_again_when_the_build_fails(board: Board) -> None:
+    done = board.install(changes=borrowing(board, "die 'the build has failed'"))
+    assert done.returncode == 1
+    assert not (board.stand_ins / "compiler").exists()
+
+
+def test_a_compiler_that_a_cut_run_has_left_is_removed_by_the_next_one(board: Board) -> None:
+    (board.root / "opt/edge-agent").mkdir(parents=True)
+    (board.root / "opt/edge-agent/compiler").write_text("gcc\nlibc6-dev\n")
+    (board.stand_ins / "compiler").touch()
+    assert board.install(changes=borrowing(board)).returncode == 0
+    assert "purge --yes gcc libc6-dev\n" in asked(board)
+
+
+def test_the_owners_own_compiler_stays(board: Board) -> None:
+    (board.stand_ins / "compiler").touch()
+    assert board.install(changes=borrowing(board)).returncode == 0
+    assert not (board.stand_ins / "apt.log").exists()
+    assert (board.stand_ins / "compiler").exists()
+
+
+def test_without_room_for_a_compiler_the_native_engine_is_left_out_and_it_is_said(board: Board) -> None:
+    done = board.install(changes="room_mb=90\ncheck_space() { :; }\n" + borrowing(board))
+    assert done.returncode == 0
+    assert "/usr has 90 MB free, too little for a C compiler: the native engine is left out" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "name", ["edge_agent-9.9.9-py3-none-any.whl", "edge_agent-0.1.0-py3-none-linux_riscv64.whl"]
+)
+def test_a_wheel_of_another_version_or_machine_is_refused(board: Board, tmp_path: Path, name: str) -> None:
+    wheel = tmp_path / name
+    wheel.touch()
+    done = board.install("--wheel", str(wheel))
+    assert done.returncode == 1
+    assert "make it with `make wheels`" in done.stdout
+
+
+def test_a_wheel_that_is_not_there_is_named(board: Board, tmp_path: Path) -> None:
+    done = board.install("--wheel", str(tmp_path / "none.whl"))
+    assert done.returncode == 1
+    assert "none.whl: no such file" in done.stdout
