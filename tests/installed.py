@@ -6,6 +6,7 @@ import ctypes
 import ctypes.util
 import os
 import shutil
+from typing import Any
 
 import pytest
 
@@ -51,3 +52,8 @@ def has_native() -> bool:
 
 needs_native = pytest.mark.skipif(not has_native(), reason="the native kernels are not compiled")
 needs_xnnpack = pytest.mark.skipif(not has_xnnpack(), reason="libXNNPACK is not installed")
+
+
+def needing(mark: pytest.MarkDecorator, value: Any) -> Any:
+    """A parameter of a test that is skipped where something is missing."""
+    return pytest.param(value, marks=mark)

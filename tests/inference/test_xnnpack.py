@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from numpy.typing import NDArray
 
 from edge_agent.errors import ArtifactError, EngineError
-from edge_agent.inference.xnnpack import XnnpackEngine, program
+from edge_agent.inference.xnnpack import XnnpackEngine, operators, program
 from edge_agent.inference.xnnpack.library import open_library
 from edge_agent.inference.xnnpack.program import Program
 from edge_agent.model.plan import UNBOUNDED, Plan, PlanError, Precision
@@ -80,6 +80,19 @@ def test_the_number_of_threads_does_not_change_the_answer(threads: int, tmp_path
     engine = XnnpackEngine.load(save(plan, blob, tmp_path), "fp32", threads=threads)
     assert engine.info.threads == threads
     assert_agrees(engine, plan, blob)
+
+
+@needs_xnnpack
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+def test_a_convolution_in_slabs_gives_the_same_to_the_last_bit(
+    precision: Precision, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builder = RandomPlan((1, 9, 9, 40), precision)
+    plan, blob = builder.build(builder.conv2d(builder.conv2d(0, 100, (1, 1)), 77, stride=(2, 2)))
+    artifact, picture = save(plan, blob, tmp_path), picture_for(plan)
+    whole = XnnpackEngine.load(artifact, precision, threads=2).run(picture).copy()
+    monkeypatch.setattr(operators, "_SLAB_BYTES", 1)
+    assert np.array_equal(XnnpackEngine.load(artifact, precision, threads=2).run(picture), whole)
 
 
 @needs_xnnpack

@@ -9,6 +9,7 @@ from edge_agent.inference.xnnpack.operators import (
     YIELD_WORKERS,
     Operator,
     Operators,
+    Slab,
     conv2d_geometry,
     size_array,
 )
@@ -27,12 +28,14 @@ from edge_agent.model.plan import (
 class Debian12Operators(Operators):
     """See Operators."""
 
-    def _conv2d(self, operation: Conv2d, weights: Sequence[int]) -> Operator:
+    def _conv2d(self, operation: Conv2d, weights: Sequence[int], slab: Slab) -> Operator:
         handle = self._create(
             f"xnn_create_convolution2d_nhwc_{self._type}", CONV2D_GEOMETRY + "ppffu",
-            *conv2d_geometry(operation, self._tensors), *weights, *operation.bounds, YIELD_WORKERS,
+            *conv2d_geometry(operation, self._tensors, slab), *weights, *operation.bounds, YIELD_WORKERS,
         )  # fmt: skip
-        return self._on_picture(f"xnn_setup_convolution2d_nhwc_{self._type}", handle, operation)
+        return self._on_picture(
+            f"xnn_setup_convolution2d_nhwc_{self._type}", handle, operation, slab.offset_bytes
+        )
 
     def _pool2d(self, operation: Pool2d) -> Operator:
         channels = self._shape(operation.input)[-1]
@@ -45,13 +48,17 @@ class Debian12Operators(Operators):
         )  # fmt: skip
         return self._on_picture(f"xnn_setup_{kind}", handle, operation)
 
-    def _on_picture(self, setup: str, handle: int, operation: Conv2d | Pool2d) -> Operator:
+    def _on_picture(
+        self, setup: str, handle: int, operation: Conv2d | Pool2d, offset_bytes: int = 0
+    ) -> Operator:
         _, height, width, _ = self._shape(operation.input)
 
         def connect(inputs: Sequence[int], output: int, _: int) -> None:
             self._call(setup, "pzzzppp", handle, 1, height, width, inputs[0], output, self._pool)
 
-        return Operator(handle, (operation.input,), operation.output, connect)
+        return Operator(
+            handle, (operation.input,), operation.output, connect, output_offset_bytes=offset_bytes
+        )
 
     def _fully_connected(self, operation: FullyConnected, weights: Sequence[int]) -> Operator:
         outputs, inputs = self._shape(operation.filter)

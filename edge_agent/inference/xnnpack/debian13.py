@@ -11,6 +11,7 @@ from edge_agent.inference.xnnpack.operators import (
     Connect,
     Operator,
     Operators,
+    Slab,
     conv2d_geometry,
     size_array,
 )
@@ -43,11 +44,11 @@ class _UnaryParameters(ctypes.Union):
 class Debian13Operators(Operators):
     """See Operators."""
 
-    def _conv2d(self, operation: Conv2d, weights: Sequence[int]) -> Operator:
+    def _conv2d(self, operation: Conv2d, weights: Sequence[int], slab: Slab) -> Operator:
         kind = f"convolution2d_nhwc_{self._type}"
         handle = self._create(
             f"xnn_create_{kind}", CONV2D_GEOMETRY + "ppffupp",
-            *conv2d_geometry(operation, self._tensors), *weights, *operation.bounds,
+            *conv2d_geometry(operation, self._tensors, slab), *weights, *operation.bounds,
             YIELD_WORKERS, *_NO_CACHES,
         )  # fmt: skip
         _, height, width, _ = self._shape(operation.input)
@@ -65,7 +66,9 @@ class Debian13Operators(Operators):
             self._pool,
         )
         connect = self._connect_with_workspace(kind, handle)
-        return Operator(handle, (operation.input,), operation.output, connect, workspace.bytes)
+        return Operator(
+            handle, (operation.input,), operation.output, connect, workspace.bytes, slab.offset_bytes
+        )
 
     def _fully_connected(self, operation: FullyConnected, weights: Sequence[int]) -> Operator:
         outputs, inputs = self._shape(operation.filter)

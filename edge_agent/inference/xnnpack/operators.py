@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,19 @@ class Operator:
     output_offset_bytes: int = 0
 
 
+_SLAB_BYTES = 1 << 20
+_SLAB_MULTIPLE = 32
+"""No release computes more output channels side by side, so no slab but the last is padded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slab:
+    """Some of a convolution's output channels, and where they begin in a pixel of the output."""
+
+    offset_bytes: int
+    channels: int
+
+
 class Operators(ABC):
     """Makes and owns operators; a subclass knows the functions of one release of the library."""
 
@@ -68,7 +82,7 @@ class Operators(ABC):
         """
         match operation:
             case Conv2d():
-                return [self._conv2d(operation, weights)]
+                return self._in_slabs(operation, weights)
             case FullyConnected():
                 return [self._fully_connected(operation, weights)]
             case Pool2d():
@@ -87,8 +101,29 @@ class Operators(ABC):
         while self._handles:
             self._call("xnn_delete_operator", "p", self._handles.pop())
 
+    def _in_slabs(self, operation: Conv2d, weights: Sequence[int]) -> list[Operator]:
+        """Several operators, each of some output channels, whose packed weights stay in the cache.
+
+        The library goes from pixel to pixel with all the weights, and would read them from memory again and
+        again. The answers are the same to the last bit.
+        """
+        outputs, *window = self._shape(operation.filter)
+        a_channel = math.prod(window) * self._element_bytes
+        channels = outputs
+        if operation.groups == 1:
+            channels = max(_SLAB_BYTES // a_channel // _SLAB_MULTIPLE, 1) * _SLAB_MULTIPLE
+        filter_, bias = weights
+        return [
+            self._conv2d(
+                operation,
+                (filter_ + first * a_channel, bias + first * self._element_bytes),
+                Slab(first * self._element_bytes, min(channels, outputs - first)),
+            )
+            for first in range(0, outputs, channels)
+        ]
+
     @abstractmethod
-    def _conv2d(self, operation: Conv2d, weights: Sequence[int]) -> Operator: ...
+    def _conv2d(self, operation: Conv2d, weights: Sequence[int], slab: Slab) -> Operator: ...
 
     @abstractmethod
     def _fully_connected(self, operation: FullyConnected, weights: Sequence[int]) -> Operator: ...
@@ -136,13 +171,13 @@ class Operators(ABC):
         self._library.call(function, arguments, *values)
 
 
-def conv2d_geometry(operation: Conv2d, tensors: Sequence[Tensor]) -> tuple[int, ...]:
+def conv2d_geometry(operation: Conv2d, tensors: Sequence[Tensor], slab: Slab) -> tuple[int, ...]:
     """Return the first fifteen arguments of xnn_create_convolution2d_nhwc_*: CONV2D_GEOMETRY."""
     out_channels, kernel_height, kernel_width, group_channels = tensors[operation.filter].shape
     groups = operation.groups
     return (
         *operation.padding, kernel_height, kernel_width, *operation.stride, *operation.dilation, groups,
-        group_channels, out_channels // groups, group_channels * groups, out_channels,
+        group_channels, slab.channels // groups, group_channels * groups, out_channels,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="lowering reads TorchScript")
 import torch.nn.functional as F  # noqa: E402, N812
 from torch import nn  # noqa: E402
 
-from edge_agent.inference.xnnpack import XnnpackEngine  # noqa: E402
+from edge_agent.inference.choice import load_engine  # noqa: E402
 from edge_agent.model.plan import (  # noqa: E402
     ALIGNMENT,
     Activation,
@@ -29,10 +29,11 @@ from edge_agent.model.plan import (  # noqa: E402
     Precision,
 )
 from edge_agent.model.plan_file import decode_plan  # noqa: E402
+from edge_agent.model.sidecar import EngineName  # noqa: E402
 from edge_agent.tools.builder.lowering.lower import LoweringError, lower  # noqa: E402
 from edge_agent.tools.builder.script import freeze, load, save  # noqa: E402
 from tests.inference.reference import evaluate  # noqa: E402
-from tests.installed import needs_xnnpack  # noqa: E402
+from tests.installed import needing, needs_native, needs_xnnpack  # noqa: E402
 from tests.model.plans import artifact_of  # noqa: E402
 from tests.tools.builder.networks import NAMES, lowered, picture  # noqa: E402
 
@@ -174,16 +175,18 @@ def test_a_plan_computes_what_its_module_does(case: str, tmp_path: Path) -> None
     np.testing.assert_allclose(result, expected.numpy(), atol=2e-5, rtol=2e-5)
 
 
-@needs_xnnpack
+@pytest.mark.parametrize("engine_name", [needing(needs_native, "native"), needing(needs_xnnpack, "xnnpack")])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_network_gives_the_logits_that_eager_torch_gives(name: str, tmp_path: Path) -> None:
+def test_a_network_gives_the_logits_that_eager_torch_gives(
+    name: str, engine_name: EngineName, tmp_path: Path
+) -> None:
     network = lowered(name, tmp_path)
     x = picture()
     with torch.inference_mode():
         expected = network(x).numpy().reshape(-1)
     largest = np.abs(expected).max()
     for precision, tolerance in TOLERANCES.items():
-        engine = XnnpackEngine.load(artifact_of(tmp_path, precision), precision, threads=2)
+        engine = load_engine(artifact_of(tmp_path, precision), engine_name, precision, threads=2)
         logits = engine.run(nhwc(x))
         engine.close()
         np.testing.assert_allclose(logits, expected, rtol=0, atol=tolerance * largest)
