@@ -24,14 +24,15 @@ INLINE int tiles_of(const struct native_step *s) { return (s->output.height + 3)
 INLINE int blocks_of(const struct native_step *s) { return (s->input.channels + KB - 1) / KB; }
 INLINE int panels_of(const struct native_step *s) { return (s->output.channels + NR - 1) / NR; }
 
-// The transforms of the paper's matrices G, B^T and A^T, on vectors `s` apart.
+// The transforms of the paper's matrices G, B^T and A^T, on vectors `s` apart. The factors -1/6 and 1/24 of G's rows are
+// in A^T instead, since weights are transformed more often than products.
 INLINE void transform_weights(vf a, vf b, vf c, vf *o, int s) {
-    vf p = (a + c) * (-1.f / 6), q = b * (-1.f / 6), r = a * (1.f / 24) + c * (1.f / 6), t = b * (1.f / 12);
-    o[0] = a * .25f;
-    o[s] = p + q;
-    o[2 * s] = p - q;
-    o[3 * s] = r + t;
-    o[4 * s] = r - t;
+    vf p = a + c, q = a + c * 4.f;
+    o[0] = a;
+    o[s] = p + b;
+    o[2 * s] = p - b;
+    o[3 * s] = q + b * 2.f;
+    o[4 * s] = q - b * 2.f;
     o[5 * s] = c;
 }
 INLINE void transform_tile(const vf *d, vf *o, int s) {
@@ -44,11 +45,11 @@ INLINE void transform_tile(const vf *d, vf *o, int s) {
     o[5 * s] = d[1] * 4.f - d[3] * 5.f + d[5];
 }
 INLINE void transform_products(const vf *m, vf *o, int s) {
-    vf p = m[1] + m[2], q = m[1] - m[2], r = m[3] + m[4], t = m[3] - m[4];
-    o[0] = m[0] + p + r;
-    o[s] = q + t * 2.f;
-    o[2 * s] = p + r * 4.f;
-    o[3 * s] = q + t * 8.f + m[5];
+    vf p = (m[1] + m[2]) * (-1.f / 6), q = (m[1] - m[2]) * (-1.f / 6), r = m[3] + m[4], t = m[3] - m[4];
+    o[0] = m[0] * .25f + p + r * (1.f / 24);
+    o[s] = q + t * (1.f / 12);
+    o[2 * s] = p + r * (1.f / 6);
+    o[3 * s] = q + t * (1.f / 3) + m[5];
 }
 
 // u[36][depth][NR] from depth times nine rows of NR weights, which begin at `index`.
