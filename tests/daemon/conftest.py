@@ -16,7 +16,7 @@ from edge_agent.tools.demo.bundled import PICTURES_DIR
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.daemon.helpers import DEVICE, receive
 from tests.daemon.process import Daemon, merged
-from tests.installed import has_xnnpack
+from tests.installed import has_native, has_xnnpack
 from tests.mqtt.brokers import HOST, Mosquitto
 
 StartDaemon = Callable[..., Daemon]
@@ -61,10 +61,10 @@ def settings(lite0: Artifact, broker: Mosquitto) -> dict[str, Any]:
 def start(tmp_path: Path, settings: dict[str, Any]) -> Iterator[StartDaemon]:
     """Starts a daemon with the settings and the changes given; all are killed at the end.
 
-    Skips the test where there is no libXNNPACK: memory and times are those of the lean engine.
+    Skips the test where there are neither native kernels nor libXNNPACK: memory and times are not torch's.
     """
-    if not has_xnnpack():
-        pytest.skip("libXNNPACK is not installed")
+    if not (has_native() or has_xnnpack()):
+        pytest.skip("there are no native kernels, and libXNNPACK is not installed")
     daemons: list[Daemon] = []
 
     def start_daemon(*arguments: str, program: tuple[str, ...] = (), **changes: Any) -> Daemon:

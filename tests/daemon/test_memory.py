@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import statistics
 import time
 from functools import partial
@@ -43,21 +44,23 @@ def test_a_leak_is_trimmed_degraded_and_at_last_restarted_with_its_reason(
     monkeypatch.setenv("LEAK_MB", "0")
     daemon.start()
     info = receive(subscriber, "info", lambda payload: payload["restart_reason"])
-    assert "is above the budget of 180 MB after trimming, no_images" in info["restart_reason"]
+    assert re.search(
+        r"is above the budget of 180 MB after trimming, (stream_weights, )?no_images", info["restart_reason"]
+    )
 
 
 def leak(monkeypatch: pytest.MonkeyPatch, *, until_mb: int) -> None:
     """Let a leaky daemon grow to this size, and give each measure against it some seconds."""
-    for name, value in (("LEAK_MB", "4"), ("UNTIL_MB", str(until_mb)), ("SETTLE_S", "8")):
+    for name, value in (("LEAK_MB", "4"), ("UNTIL_MB", str(until_mb)), ("SETTLE_S", "4")):
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
 
 
-@pytest.mark.parametrize("engine", ["xnnpack", "torchscript"])
+@pytest.mark.parametrize("engine", ["native", "xnnpack", "torchscript"])
 def test_above_the_budget_the_weights_are_exchanged_while_it_runs(
     start: StartDaemon, subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch, engine: str
 ) -> None:
-    budget_mb = 180 if engine == "xnnpack" else 500
+    budget_mb = 500 if engine == "torchscript" else 180
     leak(monkeypatch, until_mb=int(1.2 * budget_mb))
     daemon = start(
         program=LEAKY,
@@ -133,10 +136,10 @@ def test_the_torchscript_engine_does_not_start_in_a_budget_for_the_lean_one(star
 def test_a_budget_lowered_while_running_is_held_to(start: StartDaemon, subscriber: Subscriber) -> None:
     daemon = start()
     receive(subscriber, "state")
-    daemon.edit(memory={"budget_mb": 64, "check_interval_s": 0.2})
+    daemon.edit(memory={"budget_mb": 32, "check_interval_s": 0.2})
     health = receive(subscriber, "health", lambda payload: payload["memory"]["state"] == "hard")
-    assert health["memory"]["budget_mb"] == 64
-    assert health["memory"]["rss_mb"] > 64
+    assert health["memory"]["budget_mb"] == 32
+    assert health["memory"]["rss_mb"] > 32
     wait_until(lambda: "memory trimmed" in daemon.log)
 
 
@@ -167,7 +170,7 @@ def test_memory_is_flat_from_frame_to_frame(start: StartDaemon, subscriber: Subs
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("engine", ["xnnpack", "torchscript"])
+@pytest.mark.parametrize("engine", ["native", "xnnpack", "torchscript"])
 def test_memory_is_flat_over_thousands_of_frames(
     start: StartDaemon, subscriber: Subscriber, lite0: Artifact, engine: str
 ) -> None:

@@ -30,7 +30,7 @@ from edge_agent.inference.native.packing import Packing, plan_packing
 from edge_agent.inference.native.steps import Step, make_steps
 from edge_agent.model.plan import Id, Plan, PlanError, Precision
 from edge_agent.model.plan_file import MAX_PLAN_BYTES, decode_plan
-from edge_agent.model.sidecar import Artifact, read_checked, role_files, role_of
+from edge_agent.model.sidecar import Artifact, open_role, read_checked, role_files, role_of
 from edge_agent.system.board import Board
 
 MAX_THREADS = 64
@@ -206,14 +206,21 @@ class NativeEngine:
         if not 1 <= threads <= MAX_THREADS:
             raise EngineError(f"{threads} threads are asked for; the native engine takes 1 to {MAX_THREADS}")
         library = open_library(variant)
-        plan, weights, model = read_plan(artifact, precision)
+        plan, model = read_plan(artifact, precision)
         network = make_network(plan, library.lanes)
         activations_mb = network.layout.floats * _FLOAT_BYTES / 1e6
         weights_mb = network.packing.bytes / 1e6
         streaming = activations_mb + weights_mb > room_mb
         admit(activations_mb if streaming else activations_mb + weights_mb)
         key = Key(model, library.lanes, network.packing.bytes)
-        packed = open_packed(directories, key.file_name(precision), key, plan, network.packing, weights)
+        packed = open_packed(
+            directories,
+            key.file_name(precision),
+            key,
+            plan,
+            network.packing,
+            lambda: open_role(artifact, role_of("native", precision))[1],
+        )
         cores = affinity or tuple(sorted(os.sched_getaffinity(0)))
         options = COptions(
             threads=threads,
@@ -271,8 +278,8 @@ class NativeEngine:
             self._pinned = threading.get_native_id()
 
 
-def read_plan(artifact: Artifact, precision: Precision) -> tuple[Plan, Path, str]:
-    """Return the plan, the path of its weights and the hash of both; the weights themselves are not read.
+def read_plan(artifact: Artifact, precision: Precision) -> tuple[Plan, str]:
+    """Return the plan, and the hashes of plan and weights; the weights themselves are not read.
 
     Raises ArtifactError when there is none of that precision, or it is damaged.
     """
@@ -285,4 +292,4 @@ def read_plan(artifact: Artifact, precision: Precision) -> tuple[Plan, Path, str
         raise PlanError(f"{path}: {error}") from None
     if plan.precision != precision:
         raise PlanError(f"{path} is of precision {plan.precision}, its sidecar says {precision}")
-    return plan, artifact.directory / weights_file.name, f"{plan_file.sha256} {weights_file.sha256}"
+    return plan, f"{plan_file.sha256} {weights_file.sha256}"

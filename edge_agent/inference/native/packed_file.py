@@ -13,7 +13,7 @@ import os
 import struct
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -68,16 +68,23 @@ class PackedWeights:
 
 
 def open_packed(
-    directories: Sequence[Path], name: str, key: Key, plan: Plan, packing: Packing, weights: Path
+    directories: Sequence[Path],
+    name: str,
+    key: Key,
+    plan: Plan,
+    packing: Packing,
+    find_weights: Callable[[], Path],
 ) -> PackedWeights:
     """Map the packed file in the first directory that has a sound one, or make it in the first that takes it.
 
-    Where none takes it, the weights are packed into memory. Raises ArtifactError when the model's own weights
-    cannot be read or are not as long as the plan says.
+    Where none takes it, the weights are packed into memory. `find_weights` checks the model's own weights and
+    returns their path; it is called only where there is something to pack. Raises what it raises, and
+    ArtifactError when they are not as long as the plan says.
     """
     for directory in directories:
         with contextlib.suppress(OSError, _UnfitError):
             return PackedWeights(_map(directory / name, key), directory / name)
+    weights = find_weights()
     problems = []
     for directory in directories:
         try:

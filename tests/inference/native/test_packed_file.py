@@ -158,5 +158,12 @@ def test_processes_that_start_at_once_do_not_disturb_each_other(artifact: Artifa
 def test_weights_of_another_length_are_refused(artifact: Artifact) -> None:
     weights = artifact.directory / "xnnpack-fp32.weights"
     weights.write_bytes(BLOB[:-1])
-    with pytest.raises(ArtifactError, match="build the model again"):
+    with pytest.raises(ArtifactError, match=r"xnnpack-fp32\.weights: damaged: it has \d+ bytes"):
+        load(artifact)
+
+
+def test_damaged_weights_are_never_packed(artifact: Artifact) -> None:
+    weights = artifact.directory / "xnnpack-fp32.weights"
+    weights.write_bytes(BLOB[:-1] + bytes([BLOB[-1] ^ 1]))
+    with pytest.raises(ArtifactError, match=r"xnnpack-fp32\.weights: damaged: its sha256"):
         load(artifact)
