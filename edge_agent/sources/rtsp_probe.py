@@ -6,6 +6,7 @@ import io
 import socket
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -13,6 +14,7 @@ from edge_agent.config.address import NetworkAddress
 from edge_agent.errors import SourceError
 from edge_agent.sources.deadline import Deadline, Incoming, connect
 from edge_agent.sources.login import Credentials, Login, LoginRefusedError
+from edge_agent.system.lean_imports import import_ssl
 from edge_agent.system.lookup import Lookup
 from edge_agent.system.text import printable
 
@@ -36,7 +38,7 @@ def require_stream(
 ) -> None:
     """Raise SourceError for a server that cannot be reached, does not answer, or refuses the stream.
 
-    Whatever else it answers is left to FFmpeg, and so is one that encrypts (rtsps).
+    Whatever else it answers is left to FFmpeg, and so is one with which TLS (rtsps) cannot be agreed on.
     """
     server = f"the RTSP server at {address.host}:{address.port}"
     deadline = Deadline(timeout_s, clock)
@@ -47,12 +49,9 @@ def require_stream(
         raise SourceError(
             f"cannot reach {server}: {reason}; check the network, the camera and source.rtsp.url"
         ) from error
-    if address.scheme == "rtsps":
-        connection.close()
-        return
     try:
-        with connection:
-            status = _describe(connection, address, deadline)
+        with connection if address.scheme == "rtsp" else _encrypted(connection, deadline) as stream:
+            status = _describe(stream, address, deadline)
     except TimeoutError as error:
         raise SourceError(
             f"{server} does not give the stream: it accepts the connection, and gives no answer within"
@@ -61,6 +60,23 @@ def require_stream(
     except OSError:
         return
     _refuse(status, server, has_credentials=Credentials.from_address(address) is not None)
+
+
+def _encrypted(connection: socket.socket, deadline: Deadline) -> socket.socket:
+    """Agree on TLS as FFmpeg does, which checks no certificate of an RTSP server and cannot be made to.
+
+    So nothing is given away here that would not be a moment later. Raises OSError, and closes `connection`.
+    """
+    with ExitStack() as opened:
+        opened.callback(connection.close)
+        ssl = import_ssl()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        connection.settimeout(deadline.left_s())
+        encrypted: socket.socket = context.wrap_socket(connection)
+        opened.pop_all()
+    return encrypted
 
 
 def _describe(connection: socket.socket, address: NetworkAddress, deadline: Deadline) -> int:

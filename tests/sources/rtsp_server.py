@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Iterator
@@ -64,11 +65,20 @@ def _segments(jpeg: bytes) -> Iterator[tuple[int, bytes]]:
 class RtspServer:
     """Serves one picture again and again at rtsp://127.0.0.1:`port`/cam."""
 
-    def __init__(self, picture: Image.Image, *, fps: float = 100, password: str = "", port: int = 0) -> None:
-        """`password`: of the user `admin`; empty for none."""
+    def __init__(
+        self,
+        picture: Image.Image,
+        *,
+        fps: float = 100,
+        password: str = "",
+        port: int = 0,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
+        """`password`: of the user `admin`; empty for none. `context`: to speak TLS."""
         self._scan = jpeg_scan(picture)
         self._period_s = 1 / fps
         self._password = password
+        self._context = context
         self._stopping = threading.Event()
         self._stalled = threading.Event()
         self._clients: list[socket.socket] = []
@@ -79,7 +89,8 @@ class RtspServer:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def url(self, path: str = "cam", credentials: str = "") -> str:
-        return f"rtsp://{credentials}{'@' if credentials else ''}127.0.0.1:{self.port}/{path}"
+        scheme = "rtsps" if self._context else "rtsp"
+        return f"{scheme}://{credentials}{'@' if credentials else ''}127.0.0.1:{self.port}/{path}"
 
     def stall(self) -> None:
         """Keep the connections but send no more pictures."""
@@ -110,6 +121,11 @@ class RtspServer:
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
+        if self._context is not None:
+            try:
+                client = self._context.wrap_socket(client, server_side=True)
+            except OSError:
+                return
         lock = threading.Lock()
         with suppress(OSError), client.makefile("rb") as incoming:
             while (line := incoming.readline()) and not self._stopping.is_set():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -27,6 +28,7 @@ from edge_agent.sources.opencv import LiveCapture, StreamTooLargeError
 from edge_agent.sources.rtsp import rtsp_source
 from edge_agent.sources.rtsp_probe import require_stream
 from edge_agent.system.secret import SecretUrl
+from tests.mqtt.wire.certificates import Authority
 from tests.sources.helpers import BLUE, Deaf, open_files
 from tests.sources.rtsp_server import RtspServer
 
@@ -125,6 +127,36 @@ def test_a_refused_password_is_not_confused_with_a_server_that_is_away(
         source_of(guarded.url(credentials=credentials)).open()
 
 
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
+    """That of a camera, whose certificate nobody knows."""
+    files = Authority(tmp_path_factory.mktemp("ca"), "ca").issue("camera")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.certificate, files.key)
+    return context
+
+
+def test_a_server_that_encrypts_is_asked_why_it_refuses_too(context: ssl.SSLContext) -> None:
+    with RtspServer(Image.new("RGB", (320, 240), ORANGE), password=PASSWORD, context=context) as server:
+        for credentials in ("", "admin:wrong"):
+            with pytest.raises(LoginRefusedError, match="401"):
+                source_of(server.url(credentials=credentials)).open()
+        with pytest.raises(SourceError, match=r"has nothing at this path \(404\)"):
+            source_of(server.url("nothing", f"admin:{PASSWORD}")).open()
+        source = source_of(server.url(credentials=f"admin:{PASSWORD}"))
+        source.open()
+        np.testing.assert_allclose(mean_colour(source), ORANGE, atol=6)
+        source.close()
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "rtsps"])
+def test_a_server_that_accepts_and_says_nothing_is_not_asked_for_longer(scheme: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        address = rtsp_address(f"{scheme}://127.0.0.1:{mute.getsockname()[1]}/cam")
+        with pytest.raises(SourceError, match=r"accepts the connection, and gives no answer within 0\.3 s"):
+            require_stream(address, 0.3)
+
+
 def test_a_wrong_path_is_told_from_a_wrong_password(server: RtspServer) -> None:
     with pytest.raises(SourceError, match=r"has nothing at this path \(404\)") as failed:
         source_of(server.url("nothing")).open()
@@ -135,7 +167,10 @@ def test_a_wrong_path_is_told_from_a_wrong_password(server: RtspServer) -> None:
     "answer",
     [b"", b"HTTP/1.0 400 Bad\r\n\r\n", b"RTSP/1.0 500 x\r\n\r\n", b"\xff" * 99999, b"RTSP/1.0 200 OK\r\n"],
 )
-def test_a_server_that_answers_otherwise_is_left_to_ffmpeg(answer: bytes, in_thread: InThread) -> None:
+@pytest.mark.parametrize("scheme", ["rtsp", "rtsps"])
+def test_a_server_that_answers_otherwise_is_left_to_ffmpeg(
+    answer: bytes, scheme: str, in_thread: InThread
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as strange:
 
         def serve() -> None:
@@ -146,7 +181,7 @@ def test_a_server_that_answers_otherwise_is_left_to_ffmpeg(answer: bytes, in_thr
 
         in_thread(serve)
         port = strange.getsockname()[1]
-        require_stream(rtsp_address(f"rtsp://127.0.0.1:{port}/cam"), TIMEOUT_S)
+        require_stream(rtsp_address(f"{scheme}://127.0.0.1:{port}/cam"), TIMEOUT_S)
 
 
 def test_a_server_that_accepts_and_says_nothing_is_given_up() -> None:
