@@ -15,10 +15,11 @@ from typing import Literal
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from edge_agent.config.address import rtsp_address
-from edge_agent.config.schema import RtspConfig
+from edge_agent.config.schema import RtspConfig, SourceConfig
 from edge_agent.errors import ConfigError, SourceError
 from edge_agent.pipeline.capture_loop import CaptureLoop, CapturePolicy, CaptureStatus
 from edge_agent.pipeline.latest import LatestFrame
@@ -29,6 +30,7 @@ from edge_agent.sources.rtsp import rtsp_source
 from edge_agent.sources.rtsp_probe import require_stream
 from edge_agent.system.secret import SecretUrl
 from tests.mqtt.wire.certificates import Authority
+from tests.sources.h264 import H264Stream
 from tests.sources.helpers import BLUE, Deaf, open_files
 from tests.sources.rtsp_server import RtspServer
 
@@ -362,3 +364,34 @@ def test_a_stream_that_the_memory_budget_has_no_room_for_is_refused_by_its_size(
         roomy.open()
         assert roomy.read().pixels.shape == (544, 960, 3)
         roomy.close()
+
+
+# H.264
+
+
+def halves(brightness: int) -> NDArray[np.uint8]:
+    """A picture that is dark on the left, and of that brightness on the right."""
+    luma = np.full((96, 128), 40, np.uint8)
+    luma[:, 64:] = brightness
+    return luma
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_a_frame_of_h264_is_handed_over_as_it_is_or_not_at_all(interlaced: bool, in_thread: InThread) -> None:
+    """OpenCV 5.0 fills the pictures of interlaced video with what there was in memory."""
+    stream = H264Stream(128, 96, interlaced, tuple(halves(150 + number) for number in range(80)))
+    slot = LatestFrame()
+    with RtspServer(stream) as server:
+        policy = CapturePolicy.from_config(SourceConfig(type="rtsp", fps=0))
+        loop = CaptureLoop(source_of(server.url()), slot, policy, Deaf())
+        in_thread(loop.run)
+        frame = None
+        while frame is None and loop.status.unusable < 10:
+            frame = slot.take(0.1)
+        loop.stop()
+    if frame is None:
+        assert interlaced
+        return
+    left, right = (frame.pixels[:, columns].mean() for columns in (slice(8, 56), slice(72, 120)))
+    assert 20 < left < 45
+    assert 140 < right < 255
