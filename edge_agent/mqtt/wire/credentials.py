@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from edge_agent.config.schema import MqttConfig, TlsConfig
 from edge_agent.mqtt.wire.status import BrokerConnectionError, Trouble, reason
 from edge_agent.system.text import printable
+from edge_agent.system.tls import client_context
 
 if TYPE_CHECKING:
     import ssl
@@ -74,17 +75,12 @@ def tls_context(config: TlsConfig) -> ssl.SSLContext:
 
     Raises BrokerConnectionError (LOCAL) if a file is missing, or is no certificate or key.
     """
-    import ssl  # takes megabytes, and few need it: see edge_agent.system.lean_imports
-
     try:
-        context = ssl.create_default_context(cafile=config.ca_file)
+        context = client_context(config.ca_file)
     except OSError as error:
         raise BrokerConnectionError(
             Trouble.LOCAL, f"mqtt.tls.ca_file {config.ca_file}: {reason(error)}"
         ) from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # Python 3.13 would also insist on extensions that the certificates of a home-made authority rarely have.
-    context.verify_flags &= ~ssl.VerifyFlags.VERIFY_X509_STRICT
     if config.cert_file:
         try:
             # An encrypted key would make OpenSSL ask on the terminal: give it an empty passphrase instead.

@@ -6,16 +6,19 @@ import http.client
 import io
 import socket
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urldefrag, urljoin, urlsplit
 
 from edge_agent.config.address import HTTP_PORTS, NetworkAddress, http_address
 from edge_agent.errors import ConfigError, SourceError
 from edge_agent.sources.deadline import Deadline, Incoming, connect
 from edge_agent.sources.login import Credentials, Login, LoginRefusedError
-from edge_agent.system.lean_imports import import_ssl
 from edge_agent.system.lookup import Lookup
 from edge_agent.system.text import printable
+from edge_agent.system.tls import client_context
+
+if TYPE_CHECKING:
+    import ssl
 
 MOST_REDIRECTS = 3
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -205,12 +208,8 @@ class _DeadlineSocket:
         pass
 
 
-def _tls_context(ca_file: Path | None) -> Any:
+def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
     try:
-        ssl = import_ssl()
-        context = ssl.create_default_context(cafile=ca_file)
+        return client_context(ca_file)
     except (ImportError, OSError) as error:
         raise SourceError(f"https cannot be used: {error}; check source.http.ca_file") from error
-    # Python 3.13 would also insist on extensions that the certificates of a home-made authority rarely have.
-    context.verify_flags &= ~ssl.VerifyFlags.VERIFY_X509_STRICT
-    return context
