@@ -29,16 +29,14 @@ def rtsp_source(
 
     Only host and port of the URL are ever shown: its user part, path and query may hold a password.
     """
-    parts = rtsp_address(config.url)
-    host, port = parts.host, parts.port
-    address = f"{host}:{port}"
+    address = rtsp_address(config.url)
     lookup = Lookup()
 
     def connect() -> Decoder:
-        require_stream(parts, timeout_s, clock, lookup)
+        require_stream(address, timeout_s, clock, lookup)
         cv2 = import_cv2()
         stream_room = StreamRoom.measured(
-            room, f"the stream of {address}", "take the camera's second, smaller stream"
+            room, f"the stream of {address.server}", "take the camera's second, smaller stream"
         )
         limit_ms = math.ceil(timeout_s * 1000)
         limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit_ms]
@@ -46,12 +44,13 @@ def rtsp_source(
             capture = cv2.VideoCapture(str(config.url), cv2.CAP_FFMPEG, limits)
         if not capture.isOpened():
             raise SourceError(
-                f"the RTSP server at {address} does not give the stream; check the path in source.rtsp.url,"
-                " and that the camera sends H.264, H.265 or MJPEG"
+                f"the RTSP server at {address.server} does not give the stream; check the path in"
+                " source.rtsp.url, and that the camera sends H.264, H.265 or MJPEG"
             )
         return Decoder(capture, stream_room)
 
-    return LiveCapture(f"rtsp {address}", connect, f"check the camera at {host}", timeout_s, clock)
+    hint = f"check the camera at {address.host}"
+    return LiveCapture(f"rtsp {address.server}", connect, hint, timeout_s, clock)
 
 
 @contextmanager

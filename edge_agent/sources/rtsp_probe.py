@@ -40,7 +40,7 @@ def require_stream(
 
     Whatever else it answers is left to FFmpeg, and so is one with which TLS (rtsps) cannot be agreed on.
     """
-    server = f"the RTSP server at {address.host}:{address.port}"
+    server = f"the RTSP server at {address.server}"
     deadline = Deadline(timeout_s, clock)
     try:
         connection = connect(address.host, address.port, deadline, lookup or Lookup())
@@ -83,8 +83,7 @@ def _describe(connection: socket.socket, address: NetworkAddress, deadline: Dead
     """Return the status of the answer, after the login that the server may ask for."""
     login = Login(Credentials.from_address(address))
     incoming = io.BufferedReader(Incoming(connection, deadline.left_s))
-    host = f"[{address.host}]" if ":" in address.host else address.host
-    uri = f"rtsp://{host}:{address.port}{address.target}".encode().decode("latin-1")
+    uri = f"rtsp://{address.server}{address.target}".encode().decode("latin-1")
     for number in range(1, 4):
         lines = [f"DESCRIBE {uri} RTSP/1.0", f"CSeq: {number}", "Accept: application/sdp"]
         if (authorization := login.answer("DESCRIBE", uri)) is not None:

@@ -306,7 +306,7 @@ def test_what_is_no_rtsp_address_is_refused_without_repeating_it(url: str) -> No
     [
         ("rtsp://camera.lan/cam", "camera.lan:554"),
         ("rtsps://camera.lan/cam", "camera.lan:322"),
-        ("rtsp://u:p@[fe80::1]:8554/", "fe80::1:8554"),
+        ("rtsp://u:p@[fe80::1]:8554/", "[fe80::1]:8554"),
     ],
 )
 def test_the_description_is_host_and_port(url: str, address: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_agent.config.address import host_with_port
 from edge_agent.config.schema import MqttConfig, TlsConfig
 from edge_agent.mqtt.wire.status import BrokerConnectionError, Trouble, reason
 from edge_agent.system.text import printable
@@ -25,7 +26,7 @@ def port(config: MqttConfig) -> int:
 
 def address(config: MqttConfig) -> str:
     """Return `host:port`, for people."""
-    return f"{config.host}:{port(config)}"
+    return host_with_port(config.host, port(config))
 
 
 def client_id(config: MqttConfig, device_id: str) -> str:

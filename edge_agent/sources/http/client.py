@@ -27,12 +27,6 @@ _AS_IT_IS = "%/?:@!$&'()*+,;=[]|"
 _MOST_DISCARDED = 1 << 16
 
 
-def server_of(address: NetworkAddress) -> str:
-    """Host and port, as an address has them; both may be shown."""
-    host = f"[{address.host}]" if ":" in address.host else address.host
-    return f"{host}:{address.port}"
-
-
 def _may_be_trusted(there: NetworkAddress, origin: NetworkAddress) -> bool:
     """Whether the login of `origin` may be sent there: to the same server, or to its encrypted door."""
     is_encrypted_door = (origin.scheme, there.scheme) == ("http", "https")
@@ -69,7 +63,7 @@ class Client:
                 login = Login(None)
             place = there
         raise SourceError(
-            f"the camera at {server_of(self.place)} sends from one address to the next, more than"
+            f"the camera at {self.place.server} sends from one address to the next, more than"
             f" {MOST_REDIRECTS} times; write the last one into source.http.url"
         )
 
@@ -120,17 +114,16 @@ class Client:
 
     def _redirected(self, response: http.client.HTTPResponse, place: NetworkAddress) -> NetworkAddress:
         location = response.headers.get("Location", "")
-        here = f"{place.scheme}://{server_of(place)}{urlsplit(place.target).path}"
+        here = f"{place.scheme}://{place.server}{urlsplit(place.target).path}"
         try:
             there = http_address(urldefrag(urljoin(here, location)).url)
         except (ConfigError, ValueError):
             raise SourceError(
-                f"the camera at {server_of(place)} sends elsewhere, but to no HTTP address;"
-                " check source.http.url"
+                f"the camera at {place.server} sends elsewhere, but to no HTTP address; check source.http.url"
             ) from None
         if (place.scheme, there.scheme) == ("https", "http"):
             raise SourceError(
-                f"the camera at {server_of(place)} sends from https to http, where nothing is encrypted;"
+                f"the camera at {place.server} sends from https to http, where nothing is encrypted;"
                 " check source.http.url"
             )
         return there
@@ -141,7 +134,7 @@ class Client:
         status = response.status
         if status == 200:
             return response
-        server = f"the camera at {server_of(place)}"
+        server = f"the camera at {place.server}"
         if status == 401 and not self._login.has_credentials:
             raise LoginRefusedError(
                 f"{server} asks for a user and a password (401);"
