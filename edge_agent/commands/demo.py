@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from edge_agent.config.address import host_with_port
 from edge_agent.errors import EXIT_FAILURE, EXIT_OK, UsageError
 from edge_agent.model.sidecar import Artifact, read_sidecar
 from edge_agent.sources.picture_files import pictures_in
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     names = _names(args.pictures)
     artifact = _model(args)
     with _broker(args) as broker:
-        print(f"broker  mqtt://{broker.host}:{broker.port}")
+        print(f"broker  mqtt://{host_with_port(broker.host, broker.port)}")
         print(
             f"        watch along: mosquitto_sub -h {broker.host} -p {broker.port} -t '{topics().root}/#' -v"
         )

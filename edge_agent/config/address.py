@@ -51,6 +51,11 @@ class NetworkAddress:
     target: Secret
     """Path and query as they are written, beginning with `/`; they may hold a password too."""
 
+    @property
+    def server(self) -> str:
+        """Host and port, for people and as a URL has them."""
+        return host_with_port(self.host, self.port)
+
 
 def network_address(url: str, ports: Mapping[str, int], setting: str) -> NetworkAddress:
     """Take the URL in `setting` apart; `ports` has its possible schemes, each with its default port.
@@ -64,6 +69,11 @@ def network_address(url: str, ports: Mapping[str, int], setting: str) -> Network
         problem, hint = error.args
     # Outside the handler: no exception that knows a part of the URL stays attached to this one.
     raise AddressError(setting, next(iter(ports)).upper(), problem, hint)
+
+
+def host_with_port(host: str, port: int) -> str:
+    """Write both as a URL has them, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def rtsp_address(url: str) -> NetworkAddress:

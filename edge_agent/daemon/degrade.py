@@ -17,6 +17,9 @@ from edge_agent.sources import Source
 SMALL_WIDTH, SMALL_HEIGHT = 320, 240
 """The largest frame after the `small_frame` step. Networks see 224 pixels, so nothing is lost."""
 
+_STREAMS = ("rtsp", "file")
+"""The sources whose decoder follows a stream that becomes larger: only opening it again shows its size."""
+
 
 def possible_steps(config: Config, model: LoadedModel) -> tuple[DegradeStep, ...]:
     """Return the steps that would save memory here, in the order in which they are taken."""
@@ -27,6 +30,8 @@ def _possible(config: Config, model: LoadedModel) -> Iterator[DegradeStep]:
     choice = model.choice
     if isinstance(model.engine, StreamingEngine) and model.engine.can_stream:
         yield DegradeStep.STREAM_WEIGHTS
+    if config.source.type in _STREAMS:
+        yield DegradeStep.REOPEN_STREAM
     if choice.precision == "fp32" and role_of(choice.engine, "fp16") in model.artifact.sidecar.files:
         yield DegradeStep.FP16_WEIGHTS
     if config.publish.image or config.publish.event_image:
@@ -86,7 +91,7 @@ class Degradation:
                 self._loop.between_frames(lambda: self._use_fp16(config))
             case DegradeStep.NO_IMAGES:
                 self._loop.between_frames(lambda: self._loop.adopt(Rules.from_config(config)))
-            case DegradeStep.SMALL_FRAME:
+            case DegradeStep.REOPEN_STREAM | DegradeStep.SMALL_FRAME:
                 self._capture.use_source(self._make_source(config.source))
 
     def _stream(self) -> None:

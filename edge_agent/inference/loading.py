@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from edge_agent.config.schema import LabelsConfig, MemoryConfig, ModelConfig
-from edge_agent.inference import Admit, Engine, anything
+from edge_agent.errors import BudgetError, EdgeAgentError
+from edge_agent.inference import Admit, Engine
 from edge_agent.inference.choice import Choice, choose_here, load_engine
 from edge_agent.inference.classifier import Classifier
 from edge_agent.inference.fit import check_beforehand
@@ -20,7 +22,9 @@ from edge_agent.memory.procfs import read_memory
 from edge_agent.model.plan import Precision
 from edge_agent.model.sidecar import Artifact, read_sidecar
 from edge_agent.system import paths
+from edge_agent.system.log import say
 
+_LOG = logging.getLogger(__name__)
 _WARM_RUNS = 3
 _STILL_TO_COME_MB = 10
 """What pictures, broker and outbox take once the model is loaded."""
@@ -36,6 +40,8 @@ class LoadedModel:
     classifier: Classifier
     caches: tuple[Path, ...] = ()
     """Directories for what an engine makes of the model, to load it faster the next time."""
+    needed_mb: float = math.inf
+    """What it was computed to take at the least, before it was loaded."""
 
     def close(self) -> None:
         """Free its memory. It cannot classify after that."""
@@ -74,7 +80,11 @@ def load_model(
 def reload_as(
     model: LoadedModel, precision: Precision, labels: LabelMap, affinity: tuple[int, ...]
 ) -> LoadedModel:
-    """Free `model`, then load it again in another precision: memory is short, so there are never two."""
+    """Free `model`, then load it again in another precision: memory is short, so there are never two.
+
+    Returns `model` itself where the other one would take more or cannot be used. Raises ArtifactError or
+    EngineError where that shows only after `model` was freed.
+    """
     choice = Choice(
         model.choice.engine,
         precision,
@@ -82,8 +92,22 @@ def reload_as(
         "default",
         f"{precision} to stay within the memory budget; was {model.choice.name}",
     )
-    model.close()
-    return _load(model.artifact, choice, labels, affinity, model.caches)
+    is_free = False
+
+    def make_room(needed_mb: float) -> None:
+        nonlocal is_free
+        if needed_mb > model.needed_mb:
+            raise BudgetError(f"{choice.name} would take {needed_mb:.0f} MB, not {model.needed_mb:.0f}")
+        model.close()
+        is_free = True
+
+    try:
+        return _load(model.artifact, choice, labels, affinity, model.caches, model.needed_mb, make_room)
+    except EdgeAgentError as error:
+        if is_free:
+            raise
+        say(_LOG, logging.WARNING, f"the model stays as it is: {error}")
+        return model
 
 
 def _load(
@@ -92,9 +116,16 @@ def _load(
     labels: LabelMap,
     affinity: tuple[int, ...],
     caches: tuple[Path, ...],
-    room_mb: float = math.inf,
-    admit: Admit = anything,
+    room_mb: float,
+    admit: Admit,
 ) -> LoadedModel:
+    taken_mb = 0.0
+
+    def admit_and_note(needed_mb: float) -> None:
+        nonlocal taken_mb
+        admit(needed_mb)
+        taken_mb = needed_mb
+
     engine = load_engine(
         artifact,
         choice.engine,
@@ -103,10 +134,10 @@ def _load(
         affinity=affinity,
         caches=caches,
         room_mb=room_mb,
-        admit=admit,
+        admit=admit_and_note,
     )
     classifier = Classifier.from_artifact(artifact, engine, labels)
-    model = LoadedModel(artifact, choice, engine, classifier, caches)
+    model = LoadedModel(artifact, choice, engine, classifier, caches, taken_mb)
     warm_up(model)
     return model
 

@@ -48,7 +48,7 @@ class CaptureStatus:
     last_error: str = ""
     consecutive_failures: int = 0
     unusable: int = 0
-    """Received, but not handed over: damaged, too large, or of a single colour."""
+    """Received, but not handed over: damaged, too large, of a single colour, or never changing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,8 @@ class CapturePolicy:
     """No frame is taken for so long after each opening."""
     frozen_after_s: float = 0.0
     """A picture may stay the same for so long; 0 for any time."""
+    must_change: bool = False
+    """Where it may not: after each opening, whether another picture comes before any is taken."""
     turn: Turn = UPRIGHT
 
     @classmethod
@@ -74,6 +76,7 @@ class CapturePolicy:
             config.reopen_max_s,
             config.warmup_s if is_camera else 0.0,
             config.frozen_after_s if is_camera else 0.0,
+            config.type == "rtsp",
             Turn.from_config(config),
         )
 
@@ -125,6 +128,7 @@ class CaptureLoop:
         self._errors = RepeatedError(_LOG, clock)
         self._standstill = Standstill()
         self._is_open = False
+        self._is_first = False
         self._opened_s = -math.inf
         self._reopen_s = -math.inf
         self._lasting_failures = 0
@@ -279,6 +283,8 @@ class CaptureLoop:
             self._source.open()
             self._is_open = True
             self._opened_s = self._clock()
+            self._is_first = True
+            self._standstill.opened()
             self._status = replace(self._status, description=self._source.description)
         if not self._wait_until_due():
             return True
@@ -288,8 +294,11 @@ class CaptureLoop:
             self._status = replace(self._status, state="ended")
             say(_LOG, logging.INFO, f"{self._source.description} has ended", frames=self._status.frames)
             return False
+        is_usable, is_first, self._is_first = self._is_usable(frame), self._is_first, False
+        if not is_usable and is_first and self._policy.must_change:
+            return True  # the next one, which is read at once, shows whether the picture changes
         self._pacer.taken(self._clock())
-        if not self._is_usable(frame):
+        if not is_usable:
             self._passed_over += 1
             self._observer.idle()
             return True
@@ -299,8 +308,10 @@ class CaptureLoop:
 
     def _is_usable(self, frame: Frame) -> bool:
         """Whether a frame shows anything. Raises SourceError where the camera stands still."""
-        limit_s = self._policy.frozen_after_s
-        return limit_s <= 0 or not self._standstill.is_blank(frame.pixels, self._clock(), limit_s)
+        limit_s, must_change = self._policy.frozen_after_s, self._policy.must_change
+        return limit_s <= 0 or not self._standstill.shows_nothing(
+            frame.pixels, self._clock(), limit_s, must_change=must_change
+        )
 
     def _due_in_s(self) -> float:
         now_s = self._clock()

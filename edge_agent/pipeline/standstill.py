@@ -28,40 +28,58 @@ class Standstill:
         self._repeats = 0
         self._is_blank = False
         self._is_stuck = False
+        self._is_first = True
+        self._has_changed = False
+
+    def opened(self) -> None:
+        """The camera was opened: whether its pictures change has to be seen anew."""
+        self._is_first = True
+        self._has_changed = False
 
     def reset(self) -> None:
         """Forget the last frame: the camera was off, or is another one."""
         self._checksum = None
         self._is_stuck = False
 
-    def is_blank(self, pixels: NDArray[np.uint8], now_s: float, limit_s: float) -> bool:
+    def shows_nothing(
+        self, pixels: NDArray[np.uint8], now_s: float, limit_s: float, *, must_change: bool = False
+    ) -> bool:
         """Whether a frame, RGB of shape (height, width, 3), is of a single colour.
 
+        With `must_change` also whether it is what each frame was since the camera was opened: a decoder that
+        fails without a word gives the same memory again and again, whatever it holds.
         Raises SourceError where it has been the same for `limit_s`, or for BLANK_LIMIT_S where it is blank.
         """
         checksum = zlib.crc32(np.ascontiguousarray(pixels).data)
+        is_first, self._is_first = self._is_first, False
         if checksum != self._checksum:
             self._checksum, self._since_s, self._repeats = checksum, now_s, 0
             self._is_blank, self._is_stuck = _is_of_one_colour(pixels), False
-            return self._is_blank
-        self._repeats += 1
+            self._has_changed = self._has_changed or not is_first
+        else:
+            self._repeats += 1
+            self._require_another(now_s, limit_s)
+        return self._is_blank or (must_change and not self._has_changed)
+
+    def _require_another(self, now_s: float, limit_s: float) -> None:
+        """Raise SourceError where the frame, which came again, has been there for too long."""
         longest_s = min(limit_s, BLANK_LIMIT_S) if self._is_blank else limit_s
         lasted_s = now_s - self._since_s
         if self._is_stuck or (lasted_s >= longest_s and self._repeats >= _LEAST_REPEATS):
             self._is_stuck = True
             raise SourceError(self._description())
-        return self._is_blank
 
     def _description(self) -> str:
         if self._is_blank:
             return (
                 "the camera gives a picture of a single colour; check the lens, the light and the cable, and"
-                " whether its stream is interlaced, which OpenCV decodes to nothing (if that is what it sees,"
-                " set source.frozen_after_s to 0)"
+                " whether its stream is interlaced, which some OpenCV decodes to nothing (if that is what it"
+                " sees, set source.frozen_after_s to 0)"
             )
         return (
-            "the camera stands still: each picture is the same to the last byte; restart it (for a test"
-            " picture that never changes, set source.frozen_after_s to 0)"
+            "the camera stands still: each picture is the same to the last byte; restart it, or check whether"
+            " its stream is interlaced, which some OpenCV cannot decode (for a test picture that never"
+            " changes, set source.frozen_after_s to 0)"
         )
 
 

@@ -6,7 +6,8 @@ import math
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,25 +29,97 @@ class StreamTooLargeError(LastingError):
     """Decoding the stream would take more memory than the budget leaves, which no restart cures."""
 
 
+@dataclass(frozen=True, slots=True)
+class StreamRoom:
+    """How much memory a stream may take, and what to say of one that would take more."""
+
+    room_bytes: int
+    subject: str
+    """What is decoded: `the stream of camera:554`."""
+    advice: str
+
+    @classmethod
+    def measured(cls, room: Room, subject: str, advice: str) -> Self:
+        """The room there is now. OpenCV must be imported before, so that it is counted already."""
+        return cls(room() + int(MARGIN_MB * _MB), subject, advice)
+
+    def require(self, width: int, height: int) -> None:
+        """Raise StreamTooLargeError where pictures of that size do not fit."""
+        cost_bytes = width * height * _PIXEL_BYTES + _FIXED_BYTES
+        if cost_bytes > self.room_bytes:
+            raise StreamTooLargeError(
+                f"{self.subject}: decoding {width} x {height} pixels takes about {cost_bytes / _MB:.0f} MB,"
+                f" and the memory budget leaves {self.room_bytes / _MB:.0f}; {self.advice}, or raise"
+                " memory.budget_mb"
+            )
+
+
+class Decoder:
+    """An opened cv2.VideoCapture that gives no picture for which there is no room.
+
+    A stream may change its size at any time; which one it has then shows in the first picture of that size.
+    """
+
+    def __init__(self, capture: Any, room: StreamRoom) -> None:
+        """Raises StreamTooLargeError, and releases `capture`, where its pictures are too large."""
+        import cv2
+
+        self._capture = capture
+        self._room = room
+        self._size = (0, 0)
+        self._image: NDArray[np.uint8] | None = None
+        try:
+            self._require(int(self.get(cv2.CAP_PROP_FRAME_WIDTH)), int(self.get(cv2.CAP_PROP_FRAME_HEIGHT)))
+        except StreamTooLargeError:
+            capture.release()
+            raise
+
+    def get(self, property_id: int) -> float:
+        return float(self._capture.get(property_id))
+
+    def grab(self) -> bool:
+        """Decode the next picture; False where none came."""
+        return bool(self._capture.grab())
+
+    def retrieve(self) -> NDArray[np.uint8] | None:
+        """Return the picture that was grabbed, in memory that the next one will take; None where it is none.
+
+        Raises StreamTooLargeError.
+        """
+        delivered, self._image = self._capture.retrieve(self._image)
+        if not delivered or self._image is None:
+            return None
+        height, width = self._image.shape[:2]
+        self._require(width, height)
+        return self._image
+
+    def release(self) -> None:
+        self._capture.release()
+
+    def _require(self, width: int, height: int) -> None:
+        if (width, height) != self._size:
+            self._room.require(width, height)
+            self._size = width, height
+
+
 class LiveCapture:
     """A camera or stream behind cv2.VideoCapture. Its frames pile up unless they are read or skipped."""
 
     def __init__(
         self,
         description: str,
-        connect: Callable[[], Any],
+        connect: Callable[[], Decoder],
         hint: str,
         timeout_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`connect` returns an opened VideoCapture or raises SourceError; `hint` says what to check."""
+        """`connect` raises SourceError; `hint` says what to check."""
         self._description = description
         self._connect = connect
         self._hint = hint
         self._timeout_s = timeout_s
         self._clock = clock
-        self._capture: Any = None
-        self._image: NDArray[np.uint8] | None = None
+        self._decoder: Decoder | None = None
         self._frames = 0
 
     @property
@@ -59,30 +132,29 @@ class LiveCapture:
 
     def open(self) -> None:
         """Connect. Raises SourceError."""
-        self._capture = self._connect()
+        self._decoder = self._connect()
 
     def read(self) -> Frame:
         """Return the next frame. Raises SourceError when none came in time."""
         started_s = self._clock()
-        delivered, self._image = self._capture.read(self._image)
-        if not delivered or self._image is None:
+        image = self._decoder.retrieve() if self._decoder is not None and self._decoder.grab() else None
+        if image is None:
             raise self._silence()
-        pixels = to_rgb(self._image)
+        pixels = to_rgb(image)
         ended_s = self._clock()
         self._frames += 1
         return Frame(self._frames, ended_s, (ended_s - started_s) * 1000, pixels)
 
     def skip(self) -> bool:
         """Let the next frame pass. Raises SourceError when none came in time."""
-        if not self._capture.grab():
+        if self._decoder is None or not self._decoder.grab():
             raise self._silence()
         return True
 
     def close(self) -> None:
-        if self._capture is not None:
-            self._capture.release()
-            self._capture = None
-            self._image = None
+        if self._decoder is not None:
+            self._decoder.release()
+            self._decoder = None
 
     def _silence(self) -> SourceError:
         return SourceError(
@@ -109,28 +181,6 @@ def import_cv2(timeout_s: float = 10.0) -> Any:
         ) from error
     cv2.setNumThreads(1)  # the cores are for inference
     return cv2
-
-
-def require_room(capture: Any, room_bytes: int, description: str, advice: str) -> None:
-    """Refuse an opened VideoCapture whose pictures are too large, before they are decoded.
-
-    `room_bytes` is how much there was before it was opened. Raises StreamTooLargeError, and releases it.
-    """
-    import cv2
-
-    width, height = (int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-    cost_bytes = width * height * _PIXEL_BYTES + _FIXED_BYTES
-    if cost_bytes > room_bytes:
-        capture.release()
-        raise StreamTooLargeError(
-            f"{description}: decoding {width} x {height} pixels takes about {cost_bytes / _MB:.0f} MB, and"
-            f" the memory budget leaves {room_bytes / _MB:.0f}; {advice}, or raise memory.budget_mb"
-        )
-
-
-def stream_room_bytes(room: Room) -> int:
-    """Return what a stream may take in all. OpenCV must be imported before, so that it is counted already."""
-    return room() + int(MARGIN_MB * _MB)
 
 
 def to_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -7,13 +7,12 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from edge_agent.config.address import rtsp_address
 from edge_agent.config.schema import RtspConfig
 from edge_agent.errors import SourceError
 from edge_agent.memory.room import Room, command_room
-from edge_agent.sources.opencv import LiveCapture, import_cv2, require_room, stream_room_bytes
+from edge_agent.sources.opencv import Decoder, LiveCapture, StreamRoom, import_cv2
 from edge_agent.sources.rtsp_probe import require_stream
 from edge_agent.system.lookup import Lookup
 
@@ -30,30 +29,28 @@ def rtsp_source(
 
     Only host and port of the URL are ever shown: its user part, path and query may hold a password.
     """
-    parts = rtsp_address(config.url)
-    host, port = parts.host, parts.port
-    address = f"{host}:{port}"
+    address = rtsp_address(config.url)
     lookup = Lookup()
 
-    def connect() -> Any:
-        require_stream(parts, timeout_s, clock, lookup)
+    def connect() -> Decoder:
+        require_stream(address, timeout_s, clock, lookup)
         cv2 = import_cv2()
-        room_bytes = stream_room_bytes(room)
+        stream_room = StreamRoom.measured(
+            room, f"the stream of {address.server}", "take the camera's second, smaller stream"
+        )
         limit_ms = math.ceil(timeout_s * 1000)
         limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit_ms]
         with _ffmpeg_options(f"rtsp_transport;{config.transport}"):
             capture = cv2.VideoCapture(str(config.url), cv2.CAP_FFMPEG, limits)
         if not capture.isOpened():
             raise SourceError(
-                f"the RTSP server at {address} does not give the stream; check the path in source.rtsp.url,"
-                " and that the camera sends H.264, H.265 or MJPEG"
+                f"the RTSP server at {address.server} does not give the stream; check the path in"
+                " source.rtsp.url, and that the camera sends H.264, H.265 or MJPEG"
             )
-        require_room(
-            capture, room_bytes, f"the stream of {address}", "take the camera's second, smaller stream"
-        )
-        return capture
+        return Decoder(capture, stream_room)
 
-    return LiveCapture(f"rtsp {address}", connect, f"check the camera at {host}", timeout_s, clock)
+    hint = f"check the camera at {address.host}"
+    return LiveCapture(f"rtsp {address.server}", connect, hint, timeout_s, clock)
 
 
 @contextmanager

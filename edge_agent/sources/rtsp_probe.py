@@ -6,6 +6,7 @@ import io
 import socket
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -13,6 +14,7 @@ from edge_agent.config.address import NetworkAddress
 from edge_agent.errors import SourceError
 from edge_agent.sources.deadline import Deadline, Incoming, connect
 from edge_agent.sources.login import Credentials, Login, LoginRefusedError
+from edge_agent.system.lean_imports import import_ssl
 from edge_agent.system.lookup import Lookup
 from edge_agent.system.text import printable
 
@@ -36,9 +38,9 @@ def require_stream(
 ) -> None:
     """Raise SourceError for a server that cannot be reached, does not answer, or refuses the stream.
 
-    Whatever else it answers is left to FFmpeg, and so is one that encrypts (rtsps).
+    Whatever else it answers is left to FFmpeg, and so is one with which TLS (rtsps) cannot be agreed on.
     """
-    server = f"the RTSP server at {address.host}:{address.port}"
+    server = f"the RTSP server at {address.server}"
     deadline = Deadline(timeout_s, clock)
     try:
         connection = connect(address.host, address.port, deadline, lookup or Lookup())
@@ -47,12 +49,9 @@ def require_stream(
         raise SourceError(
             f"cannot reach {server}: {reason}; check the network, the camera and source.rtsp.url"
         ) from error
-    if address.scheme == "rtsps":
-        connection.close()
-        return
     try:
-        with connection:
-            status = _describe(connection, address, deadline)
+        with connection if address.scheme == "rtsp" else _encrypted(connection, deadline) as stream:
+            status = _describe(stream, address, deadline)
     except TimeoutError as error:
         raise SourceError(
             f"{server} does not give the stream: it accepts the connection, and gives no answer within"
@@ -63,12 +62,28 @@ def require_stream(
     _refuse(status, server, has_credentials=Credentials.from_address(address) is not None)
 
 
+def _encrypted(connection: socket.socket, deadline: Deadline) -> socket.socket:
+    """Agree on TLS as FFmpeg does, which checks no certificate of an RTSP server and cannot be made to.
+
+    So nothing is given away here that would not be a moment later. Raises OSError, and closes `connection`.
+    """
+    with ExitStack() as opened:
+        opened.callback(connection.close)
+        ssl = import_ssl()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        connection.settimeout(deadline.left_s())
+        encrypted: socket.socket = context.wrap_socket(connection)
+        opened.pop_all()
+    return encrypted
+
+
 def _describe(connection: socket.socket, address: NetworkAddress, deadline: Deadline) -> int:
     """Return the status of the answer, after the login that the server may ask for."""
     login = Login(Credentials.from_address(address))
     incoming = io.BufferedReader(Incoming(connection, deadline.left_s))
-    host = f"[{address.host}]" if ":" in address.host else address.host
-    uri = f"rtsp://{host}:{address.port}{address.target}".encode().decode("latin-1")
+    uri = f"rtsp://{address.server}{address.target}".encode().decode("latin-1")
     for number in range(1, 4):
         lines = [f"DESCRIBE {uri} RTSP/1.0", f"CSeq: {number}", "Accept: application/sdp"]
         if (authorization := login.answer("DESCRIBE", uri)) is not None:

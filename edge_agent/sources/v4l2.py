@@ -7,12 +7,11 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from edge_agent.config.schema import V4l2Config
 from edge_agent.errors import SourceError
 from edge_agent.memory.room import Room, command_room
-from edge_agent.sources.opencv import LiveCapture, import_cv2, require_room, stream_room_bytes
+from edge_agent.sources.opencv import Decoder, LiveCapture, StreamRoom, import_cv2
 
 
 def v4l2_source(
@@ -31,10 +30,10 @@ def v4l2_source(
         " (`v4l2-ctl --list-devices`)"
     )
 
-    def connect() -> Any:
+    def connect() -> Decoder:
         _require_camera(device)
         cv2 = import_cv2(timeout_s)
-        room_bytes = stream_room_bytes(room)
+        stream_room = StreamRoom.measured(room, str(device), "set a smaller source.v4l2.width and height")
         capture = cv2.VideoCapture(str(device), cv2.CAP_V4L2)
         if not capture.isOpened():
             raise SourceError(f"{device} cannot be opened as a camera; {hint}")
@@ -43,8 +42,7 @@ def v4l2_source(
             capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*config.fourcc))
         capture.set(cv2.CAP_PROP_FRAME_WIDTH, config.width)
         capture.set(cv2.CAP_PROP_FRAME_HEIGHT, config.height)
-        require_room(capture, room_bytes, str(device), "set a smaller source.v4l2.width and height")
-        return capture
+        return Decoder(capture, stream_room)
 
     return LiveCapture(f"v4l2 {device}", connect, hint, timeout_s, clock)
 

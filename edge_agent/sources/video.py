@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from edge_agent.errors import SourceError
 from edge_agent.frame import Frame
 from edge_agent.memory.room import Room, command_room
-from edge_agent.sources.opencv import import_cv2, require_room, stream_room_bytes, to_rgb
+from edge_agent.sources.opencv import Decoder, StreamRoom, import_cv2, to_rgb
 
 _USUAL_FRAME_S = 1 / 25
 _MOST_FPS = 480
@@ -42,8 +41,7 @@ class VideoFileSource:
         self._fps = fps
         self._room = room
         self._clock = clock
-        self._capture: Any = None
-        self._image: NDArray[np.uint8] | None = None
+        self._decoder: Decoder | None = None
         self._position_property: int = 0
         self._frame_s = _USUAL_FRAME_S
         self._position_s = -math.inf
@@ -64,13 +62,13 @@ class VideoFileSource:
         """Begin with the first frame. Raises SourceError where the file is missing or no video."""
         self._require_readable()
         cv2 = import_cv2()
-        room_bytes = stream_room_bytes(self._room)
-        self._capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
-        if not self._capture.isOpened():
+        room = StreamRoom.measured(self._room, f"the video {self._path}", "convert it to a smaller size")
+        capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
+        if not capture.isOpened():
             raise SourceError(f"{self._path} is no video that OpenCV can decode; check source.file.path")
-        require_room(self._capture, room_bytes, f"the video {self._path}", "convert it to a smaller size")
+        self._decoder = Decoder(capture, room)
         self._position_property = cv2.CAP_PROP_POS_MSEC
-        self._frame_s = _frame_s(self._capture.get(cv2.CAP_PROP_FPS))
+        self._frame_s = _frame_s(self._decoder.get(cv2.CAP_PROP_FPS))
         self._position_s = self._due_s = -math.inf
         self._read_in_round = 0
 
@@ -96,34 +94,31 @@ class VideoFileSource:
         return Frame(self._frames, ended_s, (ended_s - started_s) * 1000, pixels, self._path.name)
 
     def close(self) -> None:
-        if self._capture is not None:
-            self._capture.release()
-            self._capture = None
-            self._image = None
+        if self._decoder is not None:
+            self._decoder.release()
+            self._decoder = None
 
     def _decode(self) -> NDArray[np.uint8] | None:
         """Decode the next frame that is due by its own time; None at the end."""
-        while self._capture.grab():
-            self._position_s = self._next_position_s()
+        while (decoder := self._decoder) is not None and decoder.grab():
+            self._position_s = self._next_position_s(decoder)
             if self._fps > 0 and self._position_s < self._due_s - _ROUNDING_S:
                 continue
-            delivered, self._image = self._capture.retrieve(self._image)
-            if not delivered:
-                return None
-            if self._fps > 0:
+            image = decoder.retrieve()
+            if image is not None and self._fps > 0:
                 period_s = 1 / self._fps
                 # A frame that came a little late does not delay the next one, so that the rate holds.
                 in_step = self._position_s - self._due_s < period_s
                 self._due_s = (self._due_s if in_step else self._position_s) + period_s
-            return self._image
+            return image
         return None
 
-    def _next_position_s(self) -> float:
+    def _next_position_s(self, decoder: Decoder) -> float:
         """When the frame just grabbed is shown: by its own time, which many files do not space evenly.
 
         Where that does not grow, the file gives none, and its frames are taken to be evenly spaced.
         """
-        position_s = float(self._capture.get(self._position_property)) / 1000
+        position_s = decoder.get(self._position_property) / 1000
         if math.isfinite(position_s) and position_s > self._position_s:
             return position_s
         return max(0.0, self._position_s + self._frame_s)

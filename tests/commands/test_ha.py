@@ -13,11 +13,10 @@ from edge_agent.config.schema import HomeAssistantConfig
 from edge_agent.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE
 from edge_agent.mqtt.contract.homeassistant import Discovery
 from edge_agent.mqtt.contract.message import Message
-from edge_agent.mqtt.wire.publish_once import publish_once
-from edge_agent.system.clock import SystemClock
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.mqtt.brokers import HOST, Mosquitto, free_port, wait_until
-from tests.mqtt.samples import TOPICS, broker_config
+from tests.mqtt.helpers import publish_once
+from tests.mqtt.samples import TOPICS
 
 
 @pytest.fixture
@@ -43,7 +42,7 @@ def test_the_device_is_gone_from_the_broker(
     broker: Mosquitto, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     discovery = Discovery(HomeAssistantConfig(), TOPICS, control=True, image=True)
-    publish_once(broker_config(broker.port), "porch", discovery.message(), SystemClock(), environment={})
+    publish_once(broker.port, discovery.message())
     with Subscriber(HOST, broker.port, discovery.topic) as subscriber:
         before = subscriber.next(5)
         assert main(["ha", "remove", "--config", config_file(tmp_path, broker.port)]) == EXIT_OK
@@ -81,7 +80,7 @@ def keep(broker: Mosquitto, *topics: str) -> None:
     """Leave a retained message on each topic."""
     for topic in topics:
         message = Message(topic, b"old", retain=True)
-        publish_once(broker_config(broker.port), "porch", message, SystemClock(), environment={})
+        publish_once(broker.port, message)
 
 
 def kept(broker: Mosquitto) -> set[str]:

@@ -33,7 +33,18 @@ def streaming(model: LoadedModel) -> LoadedModel:
 
 
 def test_all_steps_are_taken_in_their_order_where_each_saves_something() -> None:
-    assert possible_steps(EVERYTHING, fake_model()) == tuple(DegradeStep)
+    _, *others = DegradeStep
+    assert possible_steps(EVERYTHING, fake_model()) == tuple(others)
+
+
+@pytest.mark.parametrize("kind", ["rtsp", "file"])
+def test_a_stream_that_may_have_grown_is_opened_again_first(kind: str) -> None:
+    config = replace(EVERYTHING, source=replace(LARGE, type=kind))  # type: ignore[arg-type]
+    assert possible_steps(config, fake_model()) == (
+        DegradeStep.REOPEN_STREAM,
+        DegradeStep.FP16_WEIGHTS,
+        DegradeStep.NO_IMAGES,
+    )
 
 
 @pytest.mark.parametrize(
@@ -44,14 +55,14 @@ def test_all_steps_are_taken_in_their_order_where_each_saves_something() -> None
         (EVERYTHING, without_fp16(fake_model()), DegradeStep.FP16_WEIGHTS),
         (EVERYTHING, fake_model(engine="torchscript"), DegradeStep.FP16_WEIGHTS),
         (replace(EVERYTHING, publish=PublishConfig()), fake_model(), DegradeStep.NO_IMAGES),
-        (replace(EVERYTHING, source=replace(LARGE, type="rtsp")), fake_model(), DegradeStep.SMALL_FRAME),
+        (replace(EVERYTHING, source=replace(LARGE, type="http")), fake_model(), DegradeStep.SMALL_FRAME),
         (replace(EVERYTHING, source=smaller(LARGE)), fake_model(), DegradeStep.SMALL_FRAME),
     ],
 )
 def test_a_step_that_would_save_nothing_is_left_out(
     config: Config, model: LoadedModel, missing: DegradeStep
 ) -> None:
-    assert set(DegradeStep) - set(possible_steps(config, model)) == {missing}
+    assert set(DegradeStep) - set(possible_steps(config, model)) == {missing, DegradeStep.REOPEN_STREAM}
 
 
 def test_both_streams_of_a_camera_become_smaller() -> None:

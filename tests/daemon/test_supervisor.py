@@ -16,6 +16,7 @@ from edge_agent.config.schema import FileConfig, FolderConfig, SourceConfig
 from edge_agent.daemon.restart import take_reason
 from edge_agent.daemon.supervisor import broker_wait_s
 from edge_agent.errors import EXIT_FAILURE, EXIT_OK, EXIT_RESTART
+from edge_agent.memory.budget import DegradeStep
 from edge_agent.mqtt.wire.status import BrokerStatus
 from edge_agent.sources import LastingError
 from tests.daemon.assembled import Assembled
@@ -205,6 +206,19 @@ def test_a_saved_configuration_is_taken_over_after_it_has_settled(agent: Assembl
     assert agent.live.config.memory.budget_mb == 100
     agent.rounds(0.6, step_s=0.2)
     assert agent.live.config.memory.budget_mb == 200
+
+
+def test_a_stream_that_may_have_grown_is_opened_again_before_anything_is_given_up(tmp_path: Path) -> None:
+    stream = {"type": "rtsp", "rtsp": {"url": "rtsp://camera/"}}
+    agent = Assembled(tmp_path, {"source": stream, "memory": {"budget_mb": 100, "check_interval_s": 1}})
+    agent.clock.advance(100)
+    agent.rss_mb = 130
+    agent.rounds(3)
+    assert agent.guard.monitor.steps_taken == (DegradeStep.REOPEN_STREAM,)
+    assert agent.cameras.made == [agent.config.source] * 2
+    agent.rss_mb = 80
+    assert agent.rounds(60) is None
+    agent.close()
 
 
 def test_what_the_broker_lacks_is_in_info_with_what_is_lost_by_it_once_for_each_broker(

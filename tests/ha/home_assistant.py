@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.ha.ending import end
 from tests.mqtt.brokers import HOST, answers, free_port
 
 _START_S = 180.0
@@ -102,15 +103,9 @@ class HomeAssistant:
 
     def stop(self) -> None:
         """End it in good order."""
-        if self._process is None:
-            return
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
+        if self._process is not None:
+            end(self._process, signal.SIGTERM, _STOP_S)
+            self._process = None
 
     def states(self) -> dict[str, dict[str, Any]]:
         """Every entity, by its id."""

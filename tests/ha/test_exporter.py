@@ -12,11 +12,10 @@ import pytest
 
 from edge_agent.mqtt.contract.message import Message
 from edge_agent.mqtt.contract.payloads import encode
-from edge_agent.mqtt.wire.publish_once import publish_once
-from edge_agent.system.clock import SystemClock
 from tests.mqtt import samples
 from tests.mqtt.brokers import HOST, Mosquitto, answers, free_port, wait_until
-from tests.mqtt.samples import TOPICS, broker_config
+from tests.mqtt.helpers import publish_once
+from tests.mqtt.samples import TOPICS
 from tests.test_monitoring import asked, environment
 
 
@@ -37,7 +36,7 @@ def port(root: Path, broker: Mosquitto) -> Iterator[int]:
 
 def test_every_series_of_the_dashboard_is_there(port: int, broker: Mosquitto) -> None:
     health = Message(TOPICS.health, encode(samples.health()), retain=True)
-    publish_once(broker_config(broker.port), "porch", health, SystemClock(), environment={})
+    publish_once(broker.port, health)
     deadline_s = time.monotonic() + 20
     while True:
         with urllib.request.urlopen(f"http://{HOST}:{port}/metrics", timeout=5) as answer:

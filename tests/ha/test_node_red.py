@@ -18,6 +18,7 @@ from edge_agent.mqtt.contract.payloads import encode
 from edge_agent.mqtt.wire.connection import Ack, Connection
 from edge_agent.system.clock import SystemClock
 from tests.ha.conftest import EXAMPLES
+from tests.ha.ending import end
 from tests.mqtt.brokers import HOST, Mosquitto, free_port
 from tests.mqtt.samples import TOPICS, broker_config, changed
 
@@ -68,15 +69,9 @@ class NodeRed:
 
     def stop(self) -> None:
         """End it in good order, as its service is stopped."""
-        if self._process is None:
-            return
-        self._process.send_signal(signal.SIGINT)
-        try:
-            self._process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
+        if self._process is not None:
+            end(self._process, signal.SIGINT, _STOP_S)
+            self._process = None
 
     def wait(self, condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
         deadline_s = time.monotonic() + timeout_s

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import weakref
+from dataclasses import replace
 
 import pytest
 
 from edge_agent.config.schema import LabelsConfig, MemoryConfig, ModelConfig
-from edge_agent.errors import EdgeAgentError
+from edge_agent.errors import EngineError
 from edge_agent.frame import Frame
+from edge_agent.inference import Admit, Engine
 from edge_agent.inference.loading import label_map, load_model, reload_as
 from edge_agent.model.sidecar import Artifact, EngineName
 from edge_agent.sources.picture import read_picture
@@ -42,9 +44,37 @@ def test_a_model_is_freed_and_loaded_again_in_another_precision(lite0: Artifact,
     assert old_engine() is None
 
 
-def test_the_old_model_is_closed_before_the_new_one_is_loaded() -> None:
-    model = fake_model()  # whose directory does not exist
-    with pytest.raises(EdgeAgentError, match="/nowhere"):
-        reload_as(model, "fp16", label_map(model.artifact, LabelsConfig()), ())
+def test_the_old_model_is_closed_before_the_new_one_takes_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = fake_model()
     assert isinstance(model.engine, FakeEngine)
-    assert model.engine.closed
+
+    def load_engine(*_: object, admit: Admit, **__: object) -> Engine:
+        admit(10.0)
+        assert isinstance(model.engine, FakeEngine)
+        assert model.engine.closed
+        raise EngineError("the library has failed")
+
+    monkeypatch.setattr("edge_agent.inference.loading.load_engine", load_engine)
+    with pytest.raises(EngineError, match="has failed"):
+        reload_as(model, "fp16", label_map(model.artifact, LabelsConfig()), ())
+
+
+def test_a_model_whose_other_precision_cannot_be_read_stays_as_it_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = fake_model()  # whose directory does not exist
+    assert reload_as(model, "fp16", label_map(model.artifact, LabelsConfig()), ()) is model
+    assert isinstance(model.engine, FakeEngine)
+    assert not model.engine.closed
+    assert "the model stays as it is: /nowhere" in caplog.text
+
+
+@pytest.mark.parametrize("engine", [pytest.param("xnnpack", marks=needs_xnnpack), "torchscript"])
+def test_a_model_whose_other_precision_takes_more_stays_as_it_is(
+    lite0: Artifact, engine: EngineName, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = replace(fake_model(engine=engine), artifact=lite0, needed_mb=1.0)
+    assert reload_as(model, "fp16", label_map(model.artifact, LabelsConfig()), ()) is model
+    assert isinstance(model.engine, FakeEngine)
+    assert not model.engine.closed
+    assert f"the model stays as it is: {engine} fp16 would take " in caplog.text

@@ -19,14 +19,26 @@ from edge_agent.mqtt.contract.payloads import LabelChanged, OutboxPlace
 from edge_agent.mqtt.link import BrokerLink
 from edge_agent.mqtt.publisher import Publisher, Subscription
 from edge_agent.mqtt.requests import Control, Reloaded
+from edge_agent.mqtt.wire.clear_retained import wait_for_ack
+from edge_agent.mqtt.wire.dialer import Dialer
 from edge_agent.system.clock import SystemClock
 from edge_agent.system.secret import Secret, SecretUrl
 from tests.clock import FakeClock
 from tests.installed import program
 from tests.mqtt.brokers import wait_until
-from tests.mqtt.samples import TOPICS
+from tests.mqtt.samples import TOPICS, broker_config
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "schema" / "response.schema.json").read_text())
+
+
+def publish_once(port: int, message: Message) -> None:
+    """Publish a message on a connection of its own; returns when the broker on `port` has taken it."""
+    clock = SystemClock()
+    connection = Dialer(broker_config(port), "once", clock, environment={}).dial()
+    try:
+        wait_for_ack(connection, connection.send(message), clock, 10)
+    finally:
+        connection.close(goodbye=True)
 
 
 class MemoryEvents:

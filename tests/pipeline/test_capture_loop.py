@@ -475,6 +475,30 @@ def test_a_picture_of_a_single_colour_is_not_classified_and_soon_an_error(clock:
     assert status.reopened == 1
 
 
+STREAM = CapturePolicy(fps=1, reopen_min_s=1, reopen_max_s=60, frozen_after_s=60, must_change=True)
+
+
+def test_no_picture_of_a_stream_is_classified_that_never_changes(clock: FakeClock) -> None:
+    source = ScriptedSource([*same(1, 70), GONE, *same(2, 70)], clock)
+    ready = bench(source, clock, STREAM)
+    ready.loop.run()
+    assert ready.loop.status.frames == 0
+    assert ready.loop.status.unusable > 100
+    assert "its stream is interlaced" in ready.loop.status.last_error
+
+
+def test_a_stream_whose_pictures_change_loses_the_first_one_alone_and_no_time(clock: FakeClock) -> None:
+    ready = played([noise(1), noise(2), noise(3), GONE, noise(3), noise(4)], clock, STREAM)
+    status = ready.loop.status
+    assert (status.frames, status.unusable, status.reopened) == (3, 0, 1)
+    assert clock.now_s == 1000 + 2 + 1 + 1  # two frames, the pause, and another one
+
+
+def test_a_stream_that_stands_still_at_first_is_classified_with_its_first_change(clock: FakeClock) -> None:
+    ready = played([*same(1, 10), noise(2), *same(2, 5)], clock, STREAM)
+    assert (ready.loop.status.frames, ready.loop.status.unusable) == (6, 9)
+
+
 def test_the_scene_before_a_pause_is_not_held_against_the_camera(clock: FakeClock) -> None:
     source = ScriptedSource([*same(1, 4), noise(2)], clock)
     ready = bench(source, clock, WATCHED)
@@ -495,6 +519,7 @@ def test_pictures_of_a_folder_or_file_may_be_the_same() -> None:
         config = SourceConfig(type=kind, warmup_s=2)  # type: ignore[arg-type]
         policy = CapturePolicy.from_config(config)
         assert (policy.frozen_after_s, policy.warmup_s) == (frozen_after_s, 2 if frozen_after_s else 0)
+        assert policy.must_change is (kind == "rtsp")
 
 
 @given(st.lists(st.integers(0, 3), max_size=60), st.sampled_from([0.0, 3.0, 5.0]))

@@ -1,4 +1,4 @@
-"""A small RTSP server for tests: Motion JPEG over RTP, interleaved in the RTSP connection.
+"""A small RTSP server for tests: Motion JPEG or else over RTP, interleaved in the RTSP connection.
 
 Written to RFC 2326 (RTSP), RFC 3550 (RTP) and RFC 2435 (JPEG over RTP), of which it does what FFmpeg asks
 for. It can misbehave on purpose: stop sending, hang up, refuse a password.
@@ -9,11 +9,13 @@ from __future__ import annotations
 import base64
 import io
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 from PIL import Image
 
@@ -21,7 +23,23 @@ _CLOCK_HZ = 90_000
 _JPEG_PAYLOAD = 26
 _CHUNK = 1200
 _OWN_QUANTISATION = 255
-_SDP = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=test\r\nt=0 0\r\nm=video 0 RTP/AVP 26\r\na=control:track0\r\n"
+_SDP = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=test\r\nt=0 0\r\n{media}a=control:track0\r\n"
+
+
+class Media(Protocol):
+    """What is sent over RTP."""
+
+    @property
+    def payload_type(self) -> int: ...
+
+    @property
+    def media(self) -> str:
+        """The lines of a session description."""
+        ...
+
+    def payloads(self, number: int) -> Iterator[bytes]:
+        """The RTP payloads of a picture."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -32,6 +50,21 @@ class JpegScan:
     height: int
     quantisation: bytes
     data: bytes
+
+    @property
+    def payload_type(self) -> int:
+        return _JPEG_PAYLOAD
+
+    @property
+    def media(self) -> str:
+        return f"m=video 0 RTP/AVP {_JPEG_PAYLOAD}\r\n"
+
+    def payloads(self, _number: int) -> Iterator[bytes]:
+        for offset in range(0, len(self.data), _CHUNK):
+            # RFC 2435 section 3.1: type 1 is 4:2:0; the sides are in units of 8 pixels
+            head = struct.pack(">IBBBB", offset, 1, _OWN_QUANTISATION, self.width // 8, self.height // 8)
+            tables = b"" if offset else struct.pack(">BBH", 0, 0, len(self.quantisation)) + self.quantisation
+            yield head + tables + self.data[offset : offset + _CHUNK]
 
 
 def jpeg_scan(picture: Image.Image) -> JpegScan:
@@ -62,13 +95,22 @@ def _segments(jpeg: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 class RtspServer:
-    """Serves one picture again and again at rtsp://127.0.0.1:`port`/cam."""
+    """Serves one picture again and again, or a stream, at rtsp://127.0.0.1:`port`/cam."""
 
-    def __init__(self, picture: Image.Image, *, fps: float = 100, password: str = "", port: int = 0) -> None:
-        """`password`: of the user `admin`; empty for none."""
-        self._scan = jpeg_scan(picture)
+    def __init__(
+        self,
+        picture: Image.Image | Media,
+        *,
+        fps: float = 100,
+        password: str = "",
+        port: int = 0,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
+        """`password`: of the user `admin`; empty for none. `context`: to speak TLS."""
+        self._media = jpeg_scan(picture) if isinstance(picture, Image.Image) else picture
         self._period_s = 1 / fps
         self._password = password
+        self._context = context
         self._stopping = threading.Event()
         self._stalled = threading.Event()
         self._clients: list[socket.socket] = []
@@ -79,7 +121,8 @@ class RtspServer:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def url(self, path: str = "cam", credentials: str = "") -> str:
-        return f"rtsp://{credentials}{'@' if credentials else ''}127.0.0.1:{self.port}/{path}"
+        scheme = "rtsps" if self._context else "rtsp"
+        return f"{scheme}://{credentials}{'@' if credentials else ''}127.0.0.1:{self.port}/{path}"
 
     def stall(self) -> None:
         """Keep the connections but send no more pictures."""
@@ -110,6 +153,11 @@ class RtspServer:
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
+        if self._context is not None:
+            try:
+                client = self._context.wrap_socket(client, server_side=True)
+            except OSError:
+                return
         lock = threading.Lock()
         with suppress(OSError), client.makefile("rb") as incoming:
             while (line := incoming.readline()) and not self._stopping.is_set():
@@ -137,7 +185,7 @@ class RtspServer:
         elif not url.rstrip("/").endswith(("/cam", "/track0")):
             status = "404 Not Found"
         elif method == "DESCRIBE":
-            body = _SDP
+            body = _SDP.format(media=self._media.media)
             extra = f"Content-Type: application/sdp\r\nContent-Length: {len(body)}\r\n"
         elif method == "SETUP":
             extra = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n"
@@ -146,33 +194,25 @@ class RtspServer:
         ).encode()
 
     def _play(self, client: socket.socket, lock: threading.Lock) -> None:
-        sequence = 0
-        ticks = 0
+        number = sequence = ticks = 0
         with suppress(OSError):
             while not self._stopping.wait(self._period_s):
                 if self._stalled.is_set():
                     continue
-                for packet in self._packets(sequence, ticks):
+                for packet in self._packets(number, sequence, ticks):
                     sequence += 1
                     with lock:
                         client.sendall(struct.pack(">cBH", b"$", 0, len(packet)) + packet)
                 self.sent += 1
+                number += 1
                 ticks += int(self._period_s * _CLOCK_HZ)
 
-    def _packets(self, sequence: int, ticks: int) -> Iterator[bytes]:
-        scan = self._scan
-        for offset in range(0, len(scan.data), _CHUNK):
-            last = offset + _CHUNK >= len(scan.data)
-            rtp = struct.pack(
-                ">BBHII", 0x80, _JPEG_PAYLOAD | (last << 7), sequence & 0xFFFF, ticks & 0xFFFFFFFF, 1
-            )
-            # RFC 2435 section 3.1: type 1 is 4:2:0; the sides are in units of 8 pixels
-            jpeg = struct.pack(">IBBBB", offset, 1, _OWN_QUANTISATION, scan.width // 8, scan.height // 8)
-            tables = (
-                struct.pack(">BBH", 0, 0, len(scan.quantisation)) + scan.quantisation if not offset else b""
-            )
-            yield rtp + jpeg + tables + scan.data[offset : offset + _CHUNK]
-            sequence += 1
+    def _packets(self, number: int, sequence: int, ticks: int) -> Iterator[bytes]:
+        payloads = list(self._media.payloads(number))
+        for index, payload in enumerate(payloads):
+            kind = self._media.payload_type | (index == len(payloads) - 1) << 7
+            head = struct.pack(">BBHII", 0x80, kind, (sequence + index) & 0xFFFF, ticks & 0xFFFFFFFF, 1)
+            yield head + payload
 
 
 def _headers(incoming: io.BufferedReader) -> Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -14,10 +15,11 @@ from typing import Literal
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from edge_agent.config.address import rtsp_address
-from edge_agent.config.schema import RtspConfig
+from edge_agent.config.schema import RtspConfig, SourceConfig
 from edge_agent.errors import ConfigError, SourceError
 from edge_agent.pipeline.capture_loop import CaptureLoop, CapturePolicy, CaptureStatus
 from edge_agent.pipeline.latest import LatestFrame
@@ -27,6 +29,8 @@ from edge_agent.sources.opencv import LiveCapture, StreamTooLargeError
 from edge_agent.sources.rtsp import rtsp_source
 from edge_agent.sources.rtsp_probe import require_stream
 from edge_agent.system.secret import SecretUrl
+from tests.mqtt.wire.certificates import Authority
+from tests.sources.h264 import H264Stream
 from tests.sources.helpers import BLUE, Deaf, open_files
 from tests.sources.rtsp_server import RtspServer
 
@@ -125,6 +129,36 @@ def test_a_refused_password_is_not_confused_with_a_server_that_is_away(
         source_of(guarded.url(credentials=credentials)).open()
 
 
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
+    """That of a camera, whose certificate nobody knows."""
+    files = Authority(tmp_path_factory.mktemp("ca"), "ca").issue("camera")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.certificate, files.key)
+    return context
+
+
+def test_a_server_that_encrypts_is_asked_why_it_refuses_too(context: ssl.SSLContext) -> None:
+    with RtspServer(Image.new("RGB", (320, 240), ORANGE), password=PASSWORD, context=context) as server:
+        for credentials in ("", "admin:wrong"):
+            with pytest.raises(LoginRefusedError, match="401"):
+                source_of(server.url(credentials=credentials)).open()
+        with pytest.raises(SourceError, match=r"has nothing at this path \(404\)"):
+            source_of(server.url("nothing", f"admin:{PASSWORD}")).open()
+        source = source_of(server.url(credentials=f"admin:{PASSWORD}"))
+        source.open()
+        np.testing.assert_allclose(mean_colour(source), ORANGE, atol=6)
+        source.close()
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "rtsps"])
+def test_a_server_that_accepts_and_says_nothing_is_not_asked_for_longer(scheme: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        address = rtsp_address(f"{scheme}://127.0.0.1:{mute.getsockname()[1]}/cam")
+        with pytest.raises(SourceError, match=r"accepts the connection, and gives no answer within 0\.3 s"):
+            require_stream(address, 0.3)
+
+
 def test_a_wrong_path_is_told_from_a_wrong_password(server: RtspServer) -> None:
     with pytest.raises(SourceError, match=r"has nothing at this path \(404\)") as failed:
         source_of(server.url("nothing")).open()
@@ -135,7 +169,10 @@ def test_a_wrong_path_is_told_from_a_wrong_password(server: RtspServer) -> None:
     "answer",
     [b"", b"HTTP/1.0 400 Bad\r\n\r\n", b"RTSP/1.0 500 x\r\n\r\n", b"\xff" * 99999, b"RTSP/1.0 200 OK\r\n"],
 )
-def test_a_server_that_answers_otherwise_is_left_to_ffmpeg(answer: bytes, in_thread: InThread) -> None:
+@pytest.mark.parametrize("scheme", ["rtsp", "rtsps"])
+def test_a_server_that_answers_otherwise_is_left_to_ffmpeg(
+    answer: bytes, scheme: str, in_thread: InThread
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as strange:
 
         def serve() -> None:
@@ -146,7 +183,7 @@ def test_a_server_that_answers_otherwise_is_left_to_ffmpeg(answer: bytes, in_thr
 
         in_thread(serve)
         port = strange.getsockname()[1]
-        require_stream(rtsp_address(f"rtsp://127.0.0.1:{port}/cam"), TIMEOUT_S)
+        require_stream(rtsp_address(f"{scheme}://127.0.0.1:{port}/cam"), TIMEOUT_S)
 
 
 def test_a_server_that_accepts_and_says_nothing_is_given_up() -> None:
@@ -269,7 +306,7 @@ def test_what_is_no_rtsp_address_is_refused_without_repeating_it(url: str) -> No
     [
         ("rtsp://camera.lan/cam", "camera.lan:554"),
         ("rtsps://camera.lan/cam", "camera.lan:322"),
-        ("rtsp://u:p@[fe80::1]:8554/", "fe80::1:8554"),
+        ("rtsp://u:p@[fe80::1]:8554/", "[fe80::1]:8554"),
     ],
 )
 def test_the_description_is_host_and_port(url: str, address: str) -> None:
@@ -327,3 +364,34 @@ def test_a_stream_that_the_memory_budget_has_no_room_for_is_refused_by_its_size(
         roomy.open()
         assert roomy.read().pixels.shape == (544, 960, 3)
         roomy.close()
+
+
+# H.264
+
+
+def halves(brightness: int) -> NDArray[np.uint8]:
+    """A picture that is dark on the left, and of that brightness on the right."""
+    luma = np.full((96, 128), 40, np.uint8)
+    luma[:, 64:] = brightness
+    return luma
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_a_frame_of_h264_is_handed_over_as_it_is_or_not_at_all(interlaced: bool, in_thread: InThread) -> None:
+    """OpenCV 5.0 fills the pictures of interlaced video with what there was in memory."""
+    stream = H264Stream(128, 96, interlaced, tuple(halves(150 + number) for number in range(80)))
+    slot = LatestFrame()
+    with RtspServer(stream) as server:
+        policy = CapturePolicy.from_config(SourceConfig(type="rtsp", fps=0))
+        loop = CaptureLoop(source_of(server.url()), slot, policy, Deaf())
+        in_thread(loop.run)
+        frame = None
+        while frame is None and loop.status.unusable < 10:
+            frame = slot.take(0.1)
+        loop.stop()
+    if frame is None:
+        assert interlaced
+        return
+    left, right = (frame.pixels[:, columns].mean() for columns in (slice(8, 56), slice(72, 120)))
+    assert 20 < left < 45
+    assert 140 < right < 255

@@ -45,8 +45,8 @@ class FakeVideoCapture:
         self.left -= 1
         return self.left >= 0
 
-    def read(self, image: NDArray[np.uint8] | None = None) -> tuple[bool, NDArray[np.uint8] | None]:  # noqa: ARG002
-        return (True, np.full((4, 6, 3), (1, 2, 3), np.uint8)) if self.grab() else (False, None)
+    def retrieve(self, image: NDArray[np.uint8] | None = None) -> tuple[bool, NDArray[np.uint8]]:  # noqa: ARG002
+        return True, np.full((4, 6, 3), (1, 2, 3), np.uint8)
 
     def release(self) -> None:
         self.released = True

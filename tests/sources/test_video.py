@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from edge_agent.errors import SourceError
 from edge_agent.frame import Frame
-from edge_agent.sources.opencv import to_rgb
+from edge_agent.sources.opencv import Decoder, StreamRoom, StreamTooLargeError, to_rgb
 from edge_agent.sources.video import VideoFileSource
 from tests.sources.helpers import BLUE, GREEN, RED, open_files, pixels_of
 from tests.sources.http_camera import jpeg
@@ -118,7 +120,8 @@ def test_a_file_that_gives_no_times_is_taken_to_be_evenly_spaced(video: Path) ->
             return getattr(self._capture, name)
 
     source = opened(video, fps=2.5)
-    source._capture = Timeless(source._capture)
+    assert source._decoder is not None
+    source._decoder._capture = Timeless(source._decoder._capture)
     assert [colour_of(read(source)) for _ in range(5)] == [0, 1, 2, 3, 4]
     source.close()
 
@@ -203,38 +206,85 @@ def test_frames_keep_their_own_pixels_while_the_next_are_decoded(video: Path) ->
     source.close()
 
 
+PLAY = """
+import sys
+from pathlib import Path
+from edge_agent.errors import SourceError
+from edge_agent.memory.procfs import read_memory
+from edge_agent.sources.opencv import import_cv2
+from edge_agent.sources.video import VideoFileSource
+import_cv2()
+before = read_memory().rss_mb
+room = int(sys.argv[2]) << 20
+source = VideoFileSource(Path(sys.argv[1]), loop=False, fps=0, room=lambda: room)
+try:
+    source.open()
+    while source.read():
+        pass
+except SourceError as error:
+    print(error)
+print(round(read_memory().peak_mb - before))
+"""
+
+
+def played(path: Path, room_mb: int) -> tuple[str, int]:
+    """The error of playing a video in a process of its own, and the memory that it took, in MB."""
+    command = [sys.executable, "-c", PLAY, str(path), str(room_mb)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    *messages, peak_mb = ended.stdout.splitlines()
+    return " ".join(messages), int(peak_mb)
+
+
+REFUSED = "decoding 3840 x 2160 pixels takes about 125 MB, and the memory budget leaves 48"
+
+
 def test_a_video_too_large_for_the_budget_is_refused_before_it_takes_the_memory(tmp_path: Path) -> None:
     """3840 x 2160 pixels, which take more than 70 MB to decode."""
     path = tmp_path / "large.mkv"
     write_matroska(path, [jpeg(BLUE, (3840, 2160))] * 5, range(0, 200, 40), (3840, 2160))
-    script = (
-        "import sys\n"
-        "from pathlib import Path\n"
-        "from edge_agent.errors import SourceError\n"
-        "from edge_agent.memory.procfs import read_memory\n"
-        "from edge_agent.sources.opencv import import_cv2\n"
-        "from edge_agent.sources.video import VideoFileSource\n"
-        "import_cv2()\n"
-        "before = read_memory().rss_mb\n"
-        "room = int(sys.argv[2]) << 20\n"
-        "source = VideoFileSource(Path(sys.argv[1]), loop=False, fps=0, room=lambda: room)\n"
-        "try:\n"
-        "    source.open()\n"
-        "    source.read()\n"
-        "except SourceError as error:\n"
-        "    print(error)\n"
-        "print(round(read_memory().peak_mb - before))\n"
-    )
-
-    def play(room_mb: int) -> tuple[str, int]:
-        command = [sys.executable, "-c", script, str(path), str(room_mb)]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-        *messages, peak_mb = ended.stdout.splitlines()
-        return " ".join(messages), int(peak_mb)
-
-    refused, peak_mb = play(room_mb=40)
-    assert "decoding 3840 x 2160 pixels takes about 125 MB, and the memory budget leaves 48" in refused
+    refused, peak_mb = played(path, room_mb=40)
+    assert REFUSED in refused
     assert peak_mb < 25
-    played, decoded_mb = play(room_mb=200)
-    assert played == ""
+    error, decoded_mb = played(path, room_mb=200)
+    assert error == ""
     assert peak_mb + 20 < decoded_mb < 125
+
+
+def test_a_video_that_is_larger_than_it_says_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "lies.mkv"
+    write_matroska(path, [jpeg(BLUE, (3840, 2160))] * 20, range(0, 800, 40), (320, 240))
+    refused, peak_mb = played(path, room_mb=40)
+    assert REFUSED in refused
+    assert peak_mb < 75
+
+
+class GrowingCapture:
+    """What OpenCV does that follows a stream: the pictures grow, and what it says of them comes later."""
+
+    def __init__(self, sizes: Sequence[tuple[int, int]]) -> None:
+        self._sizes = iter(sizes)
+        self._size = (0, 0)
+
+    def get(self, _: int) -> float:
+        return 0.0
+
+    def grab(self) -> bool:
+        self._size = next(self._sizes)
+        return True
+
+    def retrieve(self, _: object) -> tuple[bool, NDArray[np.uint8]]:
+        width, height = self._size
+        return True, np.zeros((height, width, 3), np.uint8)
+
+
+def test_a_stream_that_grows_is_refused_with_its_first_picture_for_which_there_is_no_room() -> None:
+    room = StreamRoom(room_bytes=16 << 20, subject="the stream", advice="take a smaller one")
+    decoder = Decoder(GrowingCapture([(320, 240), (640, 480), (1920, 1080)]), room)
+    for size in ((240, 320, 3), (480, 640, 3)):
+        assert decoder.grab()
+        image = decoder.retrieve()
+        assert image is not None
+        assert image.shape == size
+    assert decoder.grab()
+    with pytest.raises(StreamTooLargeError, match="decoding 1920 x 1080 pixels takes about 36 MB"):
+        decoder.retrieve()

@@ -141,7 +141,7 @@ class CameraHealth:
     last_error: str
     """Empty when there was none."""
     unusable: int = 0
-    """Received, but not classified: damaged, too large, or of a single colour."""
+    """Received, but not classified: damaged, too large, of a single colour, or never changing."""
 
 
 @dataclass(frozen=True, slots=True)

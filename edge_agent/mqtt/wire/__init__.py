@@ -6,5 +6,5 @@
 - `connection`: one connection, from the first packet to the last.
 - `dialer`: opens one in the MQTT version that the broker speaks.
 - `size_limit`, `topic_limit`: learn which messages a broker does not take that only hangs up.
-- `probe`, `publish_once`: single connections for the commands, which have no publisher.
+- `probe`, `clear_retained`: single connections for the commands, which have no publisher.
 """

@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterable, Mapping
 
 from edge_agent.config.schema import MqttConfig
+from edge_agent.errors import BrokerError
 from edge_agent.mqtt.contract.message import Incoming, Message
-from edge_agent.mqtt.wire.connection import Connection
+from edge_agent.mqtt.wire.connection import Ack, Connection
 from edge_agent.mqtt.wire.credentials import client_id
 from edge_agent.mqtt.wire.dialer import Dialer
-from edge_agent.mqtt.wire.publish_once import wait_for_ack
 from edge_agent.mqtt.wire.status import BrokerConnectionError
 from edge_agent.system.clock import Clock
 
@@ -56,6 +56,20 @@ def clear_retained(
 def _remove(connection: Connection, topic: str, clock: Clock, timeout_s: float) -> None:
     mid = connection.send(Message(topic, b"", retain=True))
     wait_for_ack(connection, mid, clock, timeout_s)
+
+
+def wait_for_ack(connection: Connection, mid: int, clock: Clock, timeout_s: float) -> None:
+    """Return when the broker has taken the message `mid`. Raises BrokerError when it refuses or is silent."""
+    deadline_s = clock.monotonic_s() + timeout_s
+    while (left_s := deadline_s - clock.monotonic_s()) > 0:
+        for item in connection.step(left_s):
+            if isinstance(item, Ack) and item.mid == mid:
+                if item.refused:
+                    raise BrokerError(
+                        f"the broker at {connection.address} refused the message: {item.reason}"
+                    )
+                return
+    raise BrokerError(f"the broker at {connection.address} has not acknowledged the message")
 
 
 def _retained(connection: Connection, pattern: str, clock: Clock) -> tuple[Incoming, ...]:

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_agent.config.address import host_with_port
 from edge_agent.config.schema import MqttConfig, TlsConfig
 from edge_agent.mqtt.wire.status import BrokerConnectionError, Trouble, reason
 from edge_agent.system.text import printable
+from edge_agent.system.tls import client_context
 
 if TYPE_CHECKING:
     import ssl
@@ -24,7 +26,7 @@ def port(config: MqttConfig) -> int:
 
 def address(config: MqttConfig) -> str:
     """Return `host:port`, for people."""
-    return f"{config.host}:{port(config)}"
+    return host_with_port(config.host, port(config))
 
 
 def client_id(config: MqttConfig, device_id: str) -> str:
@@ -74,17 +76,12 @@ def tls_context(config: TlsConfig) -> ssl.SSLContext:
 
     Raises BrokerConnectionError (LOCAL) if a file is missing, or is no certificate or key.
     """
-    import ssl  # takes megabytes, and few need it: see edge_agent.system.lean_imports
-
     try:
-        context = ssl.create_default_context(cafile=config.ca_file)
+        context = client_context(config.ca_file)
     except OSError as error:
         raise BrokerConnectionError(
             Trouble.LOCAL, f"mqtt.tls.ca_file {config.ca_file}: {reason(error)}"
         ) from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # Python 3.13 would also insist on extensions that the certificates of a home-made authority rarely have.
-    context.verify_flags &= ~ssl.VerifyFlags.VERIFY_X509_STRICT
     if config.cert_file:
         try:
             # An encrypted key would make OpenSSL ask on the terminal: give it an empty passphrase instead.

@@ -6,28 +6,25 @@ import http.client
 import io
 import socket
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urldefrag, urljoin, urlsplit
 
 from edge_agent.config.address import HTTP_PORTS, NetworkAddress, http_address
 from edge_agent.errors import ConfigError, SourceError
 from edge_agent.sources.deadline import Deadline, Incoming, connect
 from edge_agent.sources.login import Credentials, Login, LoginRefusedError
-from edge_agent.system.lean_imports import import_ssl
 from edge_agent.system.lookup import Lookup
 from edge_agent.system.text import printable
+from edge_agent.system.tls import client_context
+
+if TYPE_CHECKING:
+    import ssl
 
 MOST_REDIRECTS = 3
 _REDIRECTS = (301, 302, 303, 307, 308)
 _LONGEST_REASON = 60
 _AS_IT_IS = "%/?:@!$&'()*+,;=[]|"
 _MOST_DISCARDED = 1 << 16
-
-
-def server_of(address: NetworkAddress) -> str:
-    """Host and port, as an address has them; both may be shown."""
-    host = f"[{address.host}]" if ":" in address.host else address.host
-    return f"{host}:{address.port}"
 
 
 def _may_be_trusted(there: NetworkAddress, origin: NetworkAddress) -> bool:
@@ -66,7 +63,7 @@ class Client:
                 login = Login(None)
             place = there
         raise SourceError(
-            f"the camera at {server_of(self.place)} sends from one address to the next, more than"
+            f"the camera at {self.place.server} sends from one address to the next, more than"
             f" {MOST_REDIRECTS} times; write the last one into source.http.url"
         )
 
@@ -117,17 +114,16 @@ class Client:
 
     def _redirected(self, response: http.client.HTTPResponse, place: NetworkAddress) -> NetworkAddress:
         location = response.headers.get("Location", "")
-        here = f"{place.scheme}://{server_of(place)}{urlsplit(place.target).path}"
+        here = f"{place.scheme}://{place.server}{urlsplit(place.target).path}"
         try:
             there = http_address(urldefrag(urljoin(here, location)).url)
         except (ConfigError, ValueError):
             raise SourceError(
-                f"the camera at {server_of(place)} sends elsewhere, but to no HTTP address;"
-                " check source.http.url"
+                f"the camera at {place.server} sends elsewhere, but to no HTTP address; check source.http.url"
             ) from None
         if (place.scheme, there.scheme) == ("https", "http"):
             raise SourceError(
-                f"the camera at {server_of(place)} sends from https to http, where nothing is encrypted;"
+                f"the camera at {place.server} sends from https to http, where nothing is encrypted;"
                 " check source.http.url"
             )
         return there
@@ -138,7 +134,7 @@ class Client:
         status = response.status
         if status == 200:
             return response
-        server = f"the camera at {server_of(place)}"
+        server = f"the camera at {place.server}"
         if status == 401 and not self._login.has_credentials:
             raise LoginRefusedError(
                 f"{server} asks for a user and a password (401);"
@@ -205,12 +201,8 @@ class _DeadlineSocket:
         pass
 
 
-def _tls_context(ca_file: Path | None) -> Any:
+def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
     try:
-        ssl = import_ssl()
-        context = ssl.create_default_context(cafile=ca_file)
+        return client_context(ca_file)
     except (ImportError, OSError) as error:
         raise SourceError(f"https cannot be used: {error}; check source.http.ca_file") from error
-    # Python 3.13 would also insist on extensions that the certificates of a home-made authority rarely have.
-    context.verify_flags &= ~ssl.VerifyFlags.VERIFY_X509_STRICT
-    return context

@@ -16,7 +16,7 @@ from edge_agent.errors import SourceError
 from edge_agent.frame import Frame
 from edge_agent.memory.room import Room
 from edge_agent.sources.deadline import Deadline
-from edge_agent.sources.http.client import Client, server_of
+from edge_agent.sources.http.client import Client
 from edge_agent.sources.http.multipart import Parts, StreamError, boundary_of
 from edge_agent.sources.picture import decode_picture
 from edge_agent.system.log import RepeatedError
@@ -61,7 +61,7 @@ class HttpSource:
 
     @property
     def description(self) -> str:
-        return f"http {server_of(self._client.place)}"
+        return f"http {self._client.place.server}"
 
     @property
     def damaged(self) -> int:
@@ -104,7 +104,7 @@ class HttpSource:
         for _ in range(_MOST_DAMAGED):
             data = self._next_data()
             try:
-                pixels = decode_picture(data, f"from {server_of(self._client.place)}", self._room())
+                pixels = decode_picture(data, f"from {self._client.place.server}", self._room())
             except SourceError as error:
                 failure = error
                 self._damaged += 1
@@ -129,7 +129,7 @@ class HttpSource:
 
     def _within_timeout(self, action: Callable[[], _Result]) -> _Result:
         self._client.deadline = Deadline(self._timeout_s, self._clock)
-        server = server_of(self._client.place)
+        server = self._client.place.server
         try:
             return action()
         except StreamError as error:
@@ -152,6 +152,6 @@ class HttpSource:
 
     def _strange(self, error: Exception) -> SourceError:
         return SourceError(
-            f"the server at {server_of(self._client.place)} does not speak HTTP as a camera does"
+            f"the server at {self._client.place.server} does not speak HTTP as a camera does"
             f" ({type(error).__name__}); check source.http.url"
         )

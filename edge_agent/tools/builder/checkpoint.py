@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from edge_agent.errors import ArtifactError, ModelError
 from edge_agent.inference.torchscript import check_archive, deprecation_unmentioned
 from edge_agent.system.text import printable
-from edge_agent.tools.builder.file_kind import kind_of
+from edge_agent.tools.builder.weights_kind import kind_of
 
 if TYPE_CHECKING:
     from torch import Tensor

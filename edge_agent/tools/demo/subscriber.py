@@ -9,6 +9,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
+from edge_agent.config.address import host_with_port
 from edge_agent.errors import BrokerError
 from edge_agent.mqtt.contract.message import Incoming
 
@@ -37,7 +38,7 @@ class Subscriber:
 
     def __enter__(self) -> Self:
         """Connect and subscribe. Raises BrokerError."""
-        address = f"{self._host}:{self._port}"
+        address = host_with_port(self._host, self._port)
         try:
             self._client.connect(self._host, self._port)
         except OSError as error:

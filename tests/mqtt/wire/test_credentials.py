@@ -8,10 +8,21 @@ from pathlib import Path
 import pytest
 
 from edge_agent.config.schema import MqttConfig, TlsConfig
-from edge_agent.mqtt.wire.credentials import password, tls_context
+from edge_agent.mqtt.wire.credentials import address, password, tls_context
 from edge_agent.mqtt.wire.status import BrokerConnectionError, Trouble
 from edge_agent.system.secret import Secret
 from tests.mqtt.wire.certificates import Authority
+
+
+@pytest.mark.parametrize(
+    ("config", "shown"),
+    [
+        (MqttConfig(host="broker"), "broker:1883"),
+        (MqttConfig(host="fe80::1", tls=TlsConfig(enabled=True)), "[fe80::1]:8883"),
+    ],
+)
+def test_the_address_is_host_and_port_as_in_a_url(config: MqttConfig, shown: str) -> None:
+    assert address(config) == shown
 
 
 class TestTlsContext:
