@@ -711,6 +711,9 @@ install_model() {
         say "Model: $lean"
         agent model info "$lean" >/dev/null || die "the model in $lean cannot be used"
         cp -R "$lean" "$new_model"
+        # For this board's CPU; what another machine has packed is of no use here.
+        rm -f "$new_model"/*.packed
+        agent model pack "$new_model" >/dev/null || note "the weights are not packed for the native engine (see above)"
     else
         say "Model: building it (minutes on a board)"
         local options=(--output "$new_model")

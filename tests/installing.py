@@ -97,9 +97,9 @@ def run(*options: str | Path, checkout: Path = CHECKOUT) -> subprocess.Completed
 
 def copy_of_checkout(directory: Path) -> Path:
     """What install.sh needs of the checkout, to be changed by a test."""
-    for name in ("edge_agent", "systemd", "requirements"):
+    for name in ("edge_agent", "native", "systemd", "requirements"):
         shutil.copytree(CHECKOUT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("install.sh", "pyproject.toml", "README.md"):
+    for name in ("install.sh", "pyproject.toml", "setup.py", "MANIFEST.in", "README.md"):
         shutil.copy(CHECKOUT / name, directory / name)
     return directory
 

@@ -4,6 +4,7 @@
   edge-agent model build --weights resnet18-f37072fd.pth --output ./model
   edge-agent model build --arch mobilenet_v3_large --weights fruit.pth --labels fruit.txt --output ./fruit
   edge-agent model info ./model
+  edge-agent model pack ./model
   edge-agent model verify ./model --images ./pictures
 
 `edge-agent model ACTION --help` describes each action.
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from edge_agent.errors import EXIT_FAILURE, EXIT_OK, ArtifactError, UsageError
+from edge_agent.model.plan import Precision
 from edge_agent.model.sidecar import (
     SIDECAR_NAME,
     Activation,
@@ -53,6 +55,12 @@ _INFO = """Describe a model, and check its files against their hashes; exit code
   edge-agent model info ./model
   edge-agent model info --json ./model
 """
+_PACK = """Pack a model's weights for the native engine on this machine, beside the model. It is for models
+that were built elsewhere: the first start would do it otherwise, beside the model or in the cache directory.
+
+  edge-agent model pack ./model
+  edge-agent model pack ./model --precision fp32
+"""
 _VERIFY = """Compare each engine and precision of a model with its network in eager FP32 on a folder of
 pictures: how often the best label is the same, how much the three best overlap, the largest error of a logit
 and of a probability. Exit code 1 when the best label agrees on fewer pictures than --min-agreement requires.
@@ -66,12 +74,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     _add_build(_action(actions, "build", "make a model directory from weights", _BUILD))
     _add_info(_action(actions, "info", "describe a model, and check its files", _INFO))
+    _add_pack(_action(actions, "pack", "pack a model's weights for this machine", _PACK))
     _add_verify(_action(actions, "verify", "compare a model with its network in eager FP32", _VERIFY))
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the action; raises the errors that it ends with."""
-    action = {"build": _build, "info": _info, "verify": _verify}[args.action]
+    action = {"build": _build, "info": _info, "pack": _pack, "verify": _verify}[args.action]
     return action(args)
 
 
@@ -144,6 +153,13 @@ def _add_info(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def _add_pack(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", metavar="DIR", type=Path, help="a model directory")
+    parser.add_argument(
+        "--precision", choices=get_args(Precision), default="fp16", help="of the weights (default: fp16)"
+    )
+
+
 def _add_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="DIR", type=Path, help="a model directory")
     parser.add_argument("--images", metavar="DIR", type=Path, required=True, help="a folder of pictures")
@@ -205,6 +221,16 @@ def _info(args: argparse.Namespace) -> int:
         for problem in damage:
             print(printable(problem), file=sys.stderr)
     return EXIT_FAILURE if damage else EXIT_OK
+
+
+def _pack(args: argparse.Namespace) -> int:
+    from edge_agent.inference.native.engine import pack_model
+
+    if line := become_owner_of(args.directory):
+        print(line, file=sys.stderr)
+    path = pack_model(read_sidecar(args.directory), args.precision, args.directory)
+    print(f"{printable(str(path))}: {path.stat().st_size / 1e6:.1f} MB")
+    return EXIT_OK
 
 
 def _damage(artifact: Artifact) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ import pytest
 import edge_agent.tools.demo
 from edge_agent.cli import main
 from edge_agent.inference import EngineInfo
-from edge_agent.model.sidecar import Artifact
+from edge_agent.inference.choice import load_engine
+from edge_agent.model.sidecar import Artifact, files_sha256, read_sidecar, write_sidecar
 from edge_agent.tools.builder.verify import LogitAgreement, VerifyReport
+from tests.installed import needs_native
 
 
 @pytest.fixture
@@ -168,3 +171,27 @@ def test_build_keeps_what_was_said_of_the_pictures_and_says_what_it_assumes(
     assert "96 x 96 pixels, cut from 96 x 96, squashed, grey" in shown
     assert "std 0.25 0.25 0.25" in shown
     assert "2: bad, good" in shown
+
+
+@needs_native
+def test_pack_makes_the_file_that_the_native_engine_looks_for(
+    lite0: Artifact, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(lite0.directory, copy, ignore=shutil.ignore_patterns("*.packed"))
+    assert main(["model", "pack", str(copy)]) == 0
+    (packed,) = copy.glob("native-fp16-*.packed")
+    assert str(packed) in capsys.readouterr().out
+    written = packed.stat().st_mtime_ns
+    load_engine(read_sidecar(copy), "native", "fp16", threads=1).close()
+    assert packed.stat().st_mtime_ns == written
+
+
+@needs_native
+def test_pack_of_a_model_without_a_plan_says_so(
+    lite0: Artifact, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {role: found for role, found in lite0.sidecar.files.items() if "torchscript" in role}
+    write_sidecar(tmp_path, replace(lite0.sidecar, files=files, sha256=files_sha256(files)))
+    assert main(["model", "pack", str(tmp_path)]) != 0
+    assert "has no xnnpack-fp16 files" in capsys.readouterr().err

@@ -213,14 +213,7 @@ class NativeEngine:
         streaming = activations_mb + weights_mb > room_mb
         admit(activations_mb if streaming else activations_mb + weights_mb)
         key = Key(model, library.lanes, network.packing.bytes)
-        packed = open_packed(
-            directories,
-            key.file_name(precision),
-            key,
-            plan,
-            network.packing,
-            lambda: open_role(artifact, role_of("native", precision))[1],
-        )
+        packed = _open_weights(artifact, precision, plan, network.packing, key, directories)
         cores = affinity or tuple(sorted(os.sched_getaffinity(0)))
         options = COptions(
             threads=threads,
@@ -293,3 +286,35 @@ def read_plan(artifact: Artifact, precision: Precision) -> tuple[Plan, str]:
     if plan.precision != precision:
         raise PlanError(f"{path} is of precision {plan.precision}, its sidecar says {precision}")
     return plan, f"{plan_file.sha256} {weights_file.sha256}"
+
+
+def pack_model(artifact: Artifact, precision: Precision, directory: Path) -> Path:
+    """Make the packed weights of a model for this machine, where they are not there yet; return their path.
+
+    Raises ArtifactError for a damaged model, EngineError where there are no kernels for this machine or the
+    file cannot be written.
+    """
+    library = open_library()
+    plan, model = read_plan(artifact, precision)
+    packing = make_network(plan, library.lanes).packing
+    packed = _open_weights(
+        artifact, precision, plan, packing, Key(model, library.lanes, packing.bytes), [directory]
+    )
+    packed.mapped.close()
+    if packed.path is None:
+        raise EngineError(f"the packed weights cannot be written: {packed.note}")
+    return packed.path
+
+
+def _open_weights(
+    artifact: Artifact,
+    precision: Precision,
+    plan: Plan,
+    packing: Packing,
+    key: Key,
+    directories: Sequence[Path],
+) -> PackedWeights:
+    def find_weights() -> Path:
+        return open_role(artifact, role_of("native", precision))[1]
+
+    return open_packed(directories, key.file_name(precision), key, plan, packing, find_weights)

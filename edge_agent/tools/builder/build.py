@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from edge_agent.errors import ArtifactError, ModelError
+from edge_agent.errors import ArtifactError, EngineError, ModelError
 from edge_agent.model.plan import Precision
 from edge_agent.model.plan_file import decode_plan
 from edge_agent.model.sidecar import (
@@ -23,6 +23,7 @@ from edge_agent.model.sidecar import (
     files_sha256,
     open_role,
     read_sidecar,
+    role_of,
     write_sidecar,
 )
 from edge_agent.system.text import printable
@@ -86,7 +87,24 @@ def build(
         sidecar = _sidecar(options, network, labels, files, not_lowered, now())
         write_sidecar(directory, sidecar)
         _read_back(directory, sidecar)
+        _pack(directory, report)
     return read_sidecar(options.output)
+
+
+def _pack(directory: Path, report: Report) -> None:
+    """Pack the weights for this machine now, so that the first start is as quick as every other."""
+    from edge_agent.inference.native.engine import pack_model
+
+    artifact = read_sidecar(directory)
+    if role_of("native", "fp16") not in artifact.sidecar.files:
+        return
+    try:
+        packed = pack_model(artifact, "fp16", directory)
+        report(
+            f"{packed.name}: {packed.stat().st_size / 1e6:.1f} MB, packed for this machine's native engine"
+        )
+    except EngineError as error:
+        report(f"not packed: {error}")
 
 
 def _labels(options: BuildOptions, network: Network) -> tuple[str, ...]:
@@ -144,7 +162,7 @@ def _write_files(network: Network, labels: int, directory: Path, report: Report)
     files["torchscript-fp32"] = (_write(frozen, "fp32", directory, network, expected, report),)
     try:
         files |= lower(frozen, input_shape=network.shape, directory=directory, precisions=("fp16", "fp32"))
-        report("lowered for the xnnpack engine")
+        report("lowered for the native and the xnnpack engine")
         not_lowered = ""
     except LoweringError as error:
         not_lowered = str(error)

@@ -36,6 +36,7 @@ from edge_agent.tools.builder.input_options import InputOptions
 from edge_agent.tools.builder.lowering.lower import LoweringError
 from edge_agent.tools.builder.script import load, probe
 from edge_agent.tools.builder.verify import verify
+from tests.installed import needs_native
 from tests.tools.builder.networks import SHAPE, network
 
 
@@ -82,7 +83,14 @@ def test_the_sidecar_says_what_the_model_is(resnet18: tuple[Artifact, nn.Module]
 def test_every_file_is_listed_and_whole(resnet18: tuple[Artifact, nn.Module]) -> None:
     artifact, _ = resnet18
     listed = {file.name for files in artifact.sidecar.files.values() for file in files}
-    assert {path.name for path in artifact.directory.iterdir()} == listed | {"model.json"}
+    there = {path.name for path in artifact.directory.iterdir() if path.suffix != ".packed"}
+    assert there == listed | {"model.json"}
+
+
+@needs_native
+def test_the_weights_are_packed_for_this_machine(resnet18: tuple[Artifact, nn.Module]) -> None:
+    artifact, _ = resnet18
+    assert len(list(artifact.directory.glob("native-fp16-*.packed"))) == 1
     assert set(artifact.sidecar.files) == {
         "torchscript-fp16",
         "torchscript-fp32",
