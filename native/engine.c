@@ -1,5 +1,6 @@
 // Creates an engine, and runs a picture through its steps: one call, all threads, a barrier after each step.
 #define _GNU_SOURCE
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -10,6 +11,7 @@
 #define MOST_STEPS 20000
 #define MOST_THREADS 64
 #define ALIGNMENT 64
+#define FIRST_TURN (UINT_MAX - 100)  // turns and pictures are counted round; in months, so each engine begins with it
 
 #ifndef NATIVE_VERSION
 #define NATIVE_VERSION "unknown"
@@ -75,7 +77,7 @@ static void run_steps(struct worker *w) {
 static void *serve(void *argument) {
     struct worker *w = argument;
     struct native_engine *engine = w->engine;
-    for (int picture = 0;; picture++) {
+    for (unsigned picture = FIRST_TURN;; picture++) {
         pool_wait(&engine->picture, picture, engine->options.spins);
         if (atomic_load_explicit(&engine->stop, memory_order_acquire)) return 0;
         run_steps(w);
@@ -198,6 +200,8 @@ int32_t native_create(const struct native_network *network, const struct native_
     struct native_engine *made = calloc(1, sizeof *made);
     if (!made) return NATIVE_NO_MEMORY;
     size_t bytes = network->step_count * sizeof *network->steps;
+    atomic_init(&made->turn, FIRST_TURN);
+    atomic_init(&made->picture, FIRST_TURN);
     made->network = *network;
     made->options = *options;
     made->step_count = network->step_count;

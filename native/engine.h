@@ -29,7 +29,7 @@ struct native_engine {
     struct worker *workers;
     int started;
     double *seconds;
-    atomic_int arrived, turn, picture, stop;
+    atomic_uint arrived, turn, picture, stop;
 };
 
 INLINE const float *input_of(const struct worker *w, const struct native_tensor *t) { return w->engine->memory + t->offset; }

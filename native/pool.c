@@ -15,9 +15,9 @@ static void pause_briefly(void) {
 #endif
 }
 
-void pool_wake(atomic_int *word) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, 0, 0, 0); }
+void pool_wake(atomic_uint *word) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, 0, 0, 0); }
 
-void pool_wait(atomic_int *word, int value, int spins) {
+void pool_wait(atomic_uint *word, unsigned value, int spins) {
     for (int i = 0; i < spins; i++) {
         if (atomic_load_explicit(word, memory_order_acquire) != value) return;
         pause_briefly();
@@ -26,9 +26,9 @@ void pool_wait(atomic_int *word, int value, int spins) {
 }
 
 void barrier(struct native_engine *engine) {
-    int threads = engine->options.threads;
+    unsigned threads = (unsigned)engine->options.threads;
     if (threads == 1) return;
-    int turn = atomic_load_explicit(&engine->turn, memory_order_acquire);
+    unsigned turn = atomic_load_explicit(&engine->turn, memory_order_acquire);
     if (atomic_fetch_add_explicit(&engine->arrived, 1, memory_order_acq_rel) == threads - 1) {
         atomic_store_explicit(&engine->arrived, 0, memory_order_relaxed);
         atomic_store_explicit(&engine->turn, turn + 1, memory_order_release);

@@ -4,8 +4,8 @@
 
 #include "engine.h"
 
-void pool_wake(atomic_int *word);
+void pool_wake(atomic_uint *word);
 // Wait until `word` is not `value` any more; look `spins` times before sleeping.
-void pool_wait(atomic_int *word, int value, int spins);
+void pool_wait(atomic_uint *word, unsigned value, int spins);
 
 #endif
