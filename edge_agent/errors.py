@@ -13,6 +13,7 @@ EdgeAgentError              1, where nothing else is said
   EngineError
     UnavailableError        in inference/xnnpack/library.py
     XnnpackError            in inference/xnnpack/library.py
+    StepError               in inference/native/library.py
   EvidenceError             in inference/evidence.py
   SourceError
     LastingError            in sources/__init__.py

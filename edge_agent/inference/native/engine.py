@@ -212,7 +212,7 @@ class NativeEngine:
         weights_mb = network.packing.bytes / 1e6
         streaming = activations_mb + weights_mb > room_mb
         admit(activations_mb if streaming else activations_mb + weights_mb)
-        key = Key(model, library.lanes, network.packing.bytes)
+        key = Key.of(model, library.lanes, network.packing)
         packed = _open_weights(artifact, precision, plan, network.packing, key, directories)
         cores = affinity or tuple(sorted(os.sched_getaffinity(0)))
         options = COptions(
@@ -254,8 +254,11 @@ class NativeEngine:
         return not self._is_streaming and self.packed.path is not None
 
     def stream(self) -> None:
-        """Give weights' pages back layer by layer from the next picture on: less memory, more time."""
-        if self._kernels is not None:
+        """Give weights' pages back layer by layer from the next picture on: less memory, more time.
+
+        Nothing happens where `can_stream` is false: pages that are in no file would be lost.
+        """
+        if self._kernels is not None and self.can_stream:
             self._kernels.stream()
             self._is_streaming = True
 
@@ -297,9 +300,8 @@ def pack_model(artifact: Artifact, precision: Precision, directory: Path) -> Pat
     library = open_library()
     plan, model = read_plan(artifact, precision)
     packing = make_network(plan, library.lanes).packing
-    packed = _open_weights(
-        artifact, precision, plan, packing, Key(model, library.lanes, packing.bytes), [directory]
-    )
+    key = Key.of(model, library.lanes, packing)
+    packed = _open_weights(artifact, precision, plan, packing, key, [directory])
     packed.mapped.close()
     if packed.path is None:
         raise EngineError(f"the packed weights cannot be written: {packed.note}")

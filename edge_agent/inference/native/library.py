@@ -103,9 +103,7 @@ class Library:
     def __init__(self, variant: Variant, handle: ctypes.CDLL) -> None:
         self.variant = variant
         self._handle = handle
-        if self._call("native_abi", c_int32) != ABI or self._call(
-            "native_step_bytes", c_size_t
-        ) != ctypes.sizeof(CStep):
+        if not self._is_ours():
             raise EngineError(
                 f"{variant.file_name} belongs to another version of edge-agent: install it again"
             )
@@ -167,6 +165,14 @@ class Library:
         function = getattr(self._handle, name)
         function.restype = result
         return function(*arguments)
+
+    def _is_ours(self) -> bool:
+        """Whether the file has the functions, and the numbers in the form, that this program knows."""
+        try:
+            abi, step_bytes = self._call("native_abi", c_int32), self._call("native_step_bytes", c_size_t)
+        except AttributeError:
+            return False
+        return bool(abi == ABI and step_bytes == ctypes.sizeof(CStep))
 
 
 class StepError(EngineError):

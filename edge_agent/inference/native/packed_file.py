@@ -7,6 +7,7 @@ when it is opened, and made again where it does not fit. So damage costs a momen
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import mmap
 import os
@@ -22,12 +23,15 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.errors import ArtifactError
+from edge_agent.errors import ArtifactError, EngineError
 from edge_agent.inference.native.packing import Packing, pack
 from edge_agent.model.plan import DTYPES, Plan, Precision
 
 FORMAT = 1
+"""Of the first page, and of the order that `pack` gives the numbers of an array: with either it changes."""
 PAGE_BYTES = 4096
+MOST_FILES = 4
+"""That are kept in one directory: two models in both precisions."""
 _MAGIC = b"edgepack"
 _HEAD = struct.Struct("<8sIIQ32sI")
 _READ_BYTES = 1 << 18
@@ -40,12 +44,19 @@ class Key:
     model: str
     """A hash over the plan and the weights."""
     lanes: int
+    order: str
+    """A hash over the place of each array: another version of this program may choose other kernels."""
     size: int
     """In bytes, without the first page."""
 
+    @classmethod
+    def of(cls, model: str, lanes: int, packing: Packing) -> Key:
+        return cls(model, lanes, packing.digest, packing.bytes)
+
     @property
     def digest(self) -> bytes:
-        return hashlib.sha256(f"{FORMAT} {self.model} {self.lanes} {self.size}".encode()).digest()
+        text = f"{FORMAT} {self.model} {self.lanes} {self.order} {self.size}"
+        return hashlib.sha256(text.encode()).digest()
 
     def file_name(self, precision: Precision) -> str:
         """Tells models apart that share a directory of caches."""
@@ -78,8 +89,8 @@ def open_packed(
     """Map the packed file in the first directory that has a sound one, or make it in the first that takes it.
 
     Where none takes it, the weights are packed into memory. `find_weights` checks the model's own weights and
-    returns their path; it is called only where there is something to pack. Raises what it raises, and
-    ArtifactError when they are not as long as the plan says.
+    returns their path; it is called only where there is something to pack. Raises what it raises,
+    ArtifactError when they are not as long as the plan says, EngineError when there is no memory for them.
     """
     for directory in directories:
         with contextlib.suppress(OSError, _UnfitError):
@@ -98,9 +109,11 @@ def open_packed(
 def write_packed(path: Path, key: Key, plan: Plan, packing: Packing, weights: Path) -> None:
     """Write the file whole or not at all; another process may do the same. Raises OSError, ArtifactError."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _clear(path)
     descriptor, unfinished = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
             file.seek(PAGE_BYTES)
             checksum = _write_body(file, plan, packing, weights)
             file.seek(0)
@@ -108,10 +121,23 @@ def write_packed(path: Path, key: Key, plan: Plan, packing: Packing, weights: Pa
             file.flush()
             os.fchmod(file.fileno(), 0o644)
             os.fsync(file.fileno())
-        Path(unfinished).replace(path)
+            Path(unfinished).replace(path)
     except BaseException:
         Path(unfinished).unlink(missing_ok=True)
         raise
+
+
+def _clear(path: Path) -> None:
+    """Remove what a writer left that was killed, and the oldest files of other models."""
+    for unfinished in path.parent.glob(f".{path.name}.*"):
+        with contextlib.suppress(OSError), unfinished.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a writer that lives has it
+            if os.fstat(file.fileno()).st_size:  # or is about to take it
+                unfinished.unlink()
+    others = {other for other in path.parent.glob("native-*.packed") if other != path}
+    with contextlib.suppress(OSError):
+        for oldest in sorted(others, key=lambda other: -other.lstat().st_mtime)[MOST_FILES - 1 :]:
+            oldest.unlink()
 
 
 class _UnfitError(Exception):
@@ -119,7 +145,7 @@ class _UnfitError(Exception):
 
 
 def _map(path: Path, key: Key) -> mmap.mmap:
-    with FileIO(path) as file:
+    with FileIO(path, opener=_open) as file:
         if os.fstat(file.fileno()).st_size != PAGE_BYTES + key.size:
             raise _UnfitError("its size is another")
         head = file.read(_HEAD.size)
@@ -130,6 +156,11 @@ def _map(path: Path, key: Key) -> mmap.mmap:
         if _checksum(file) != checksum:
             raise _UnfitError("it is damaged")
         return mmap.mmap(file.fileno(), PAGE_BYTES + key.size, access=mmap.ACCESS_READ)
+
+
+def _open(path: str, flags: int) -> int:
+    """Neither follow a link nor wait for who writes into a pipe: whatever lies there in place of a file."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _checksum(file: FileIO) -> int:
@@ -154,7 +185,10 @@ def _write_body(file: BinaryIO, plan: Plan, packing: Packing, weights: Path) -> 
 
 
 def _in_memory(plan: Plan, packing: Packing, weights: Path) -> mmap.mmap:
-    room = mmap.mmap(-1, max(packing.bytes, 1), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        room = mmap.mmap(-1, max(packing.bytes, 1), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise EngineError(f"there is no memory for {packing.bytes / 1e6:.0f} MB of weights") from error
     for offset, piece in _pieces(plan, packing, weights):
         room[offset : offset + piece.nbytes] = piece.data.cast("B")
     return room

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,16 @@ class Packing:
     """Byte offsets by tensor and groups."""
     constants: dict[Id, int]
     bytes: int
+
+    @property
+    def digest(self) -> str:
+        """Another one wherever an array lies elsewhere or is ordered for another kernel."""
+        lines = [
+            f"{parcel.step and (parcel.step.kind, parcel.step.groups)} {parcel.tensor.offset} {parcel.offset}"
+            f" {parcel.shape} {parcel.precision}\n"
+            for parcel in self.parcels
+        ]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def weights_of(self, step: Step) -> tuple[int, int]:
         """The byte offsets of the filter and the bias of a step; 0 where it has none."""

@@ -43,7 +43,7 @@ def kernels(plan: Plan, blob: bytes, library: Library, options: COptions) -> Ite
         weights = Path(directory, "weights")
         weights.write_bytes(blob)
         network = make_network(plan, library.lanes)
-        key = Key("test", library.lanes, network.packing.bytes)
+        key = Key.of("test", library.lanes, network.packing)
         packed = open_packed([Path(directory)], "packed", key, plan, network.packing, lambda: weights)
         made = Kernels(network, packed, library, options)
         try:

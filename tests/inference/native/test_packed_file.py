@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import fcntl
+import itertools
 import os
+import pickle
 import random
 import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from edge_agent.errors import ArtifactError
+from edge_agent.inference.native import steps
 from edge_agent.inference.native.engine import NativeEngine
 from edge_agent.inference.native.library import open_library
+from edge_agent.inference.native.packed_file import MOST_FILES
 from edge_agent.model.plan import Plan
 from edge_agent.model.sidecar import Artifact
-from tests.inference.native.kernels import logits_of
+from tests.inference.native.kernels import logits_of, variants_here
 from tests.installed import needs_native
-from tests.model.plans import picture_for, save, small_plan
+from tests.model.plans import RandomPlan, picture_for, save, small_plan
 
 pytestmark = needs_native
 PLAN, BLOB = small_plan()
@@ -38,9 +44,9 @@ def expected() -> NDArray[np.float32]:
     return logits_of(PLAN, BLOB, picture_for(PLAN), open_library())
 
 
-def load(artifact: Artifact, *directories: Path) -> NativeEngine:
+def load(artifact: Artifact, *directories: Path, variant: str = "") -> NativeEngine:
     places = directories or (artifact.directory,)
-    return NativeEngine.load(artifact, "fp32", threads=1, directories=places)
+    return NativeEngine.load(artifact, "fp32", threads=1, directories=places, variant=variant)
 
 
 def answers(engine: NativeEngine, expected: NDArray[np.float32]) -> bool:
@@ -109,6 +115,8 @@ def test_where_no_file_can_be_written_the_weights_are_packed_into_memory(
     assert engine.packed.path is None
     assert "/proc/nowhere" in engine.packed.note
     assert not engine.can_stream
+    engine.stream()
+    assert answers(engine, expected)
     assert answers(engine, expected)
 
 
@@ -137,22 +145,149 @@ def test_a_planted_link_is_replaced_and_not_followed(artifact: Artifact, tmp_pat
     assert not path.is_symlink()
 
 
+def test_what_lies_there_in_place_of_a_file_is_not_waited_for(
+    artifact: Artifact, expected: NDArray[np.float32]
+) -> None:
+    load(artifact).close()
+    path = packed_in(artifact.directory)
+    path.unlink()
+    os.mkfifo(path)
+    engine = load(artifact)
+    assert path.is_file()
+    assert answers(engine, expected)
+
+
+def test_a_folder_in_its_place_leaves_the_weights_in_memory(
+    artifact: Artifact, expected: NDArray[np.float32]
+) -> None:
+    load(artifact).close()
+    path = packed_in(artifact.directory)
+    path.unlink()
+    path.mkdir()
+    engine = load(artifact)
+    assert "directory" in engine.packed.note
+    assert answers(engine, expected)
+    assert list(artifact.directory.glob("*packed*")) == [path]
+
+
+def test_a_file_of_any_length_costs_no_memory(artifact: Artifact, expected: NDArray[np.float32]) -> None:
+    load(artifact).close()
+    path = packed_in(artifact.directory)
+    size = path.stat().st_size
+    os.truncate(path, 1 << 40)
+    assert answers(load(artifact), expected)
+    assert path.stat().st_size == size
+
+
+def test_each_kind_of_kernels_has_a_file_of_its_own(
+    artifact: Artifact, expected: NDArray[np.float32]
+) -> None:
+    for variant in variants_here():
+        load(artifact, variant=variant.name).close()
+    files = sorted(artifact.directory.glob("*.packed"))
+    assert len(files) == len({open_library(variant.name).lanes for variant in variants_here()})
+    for variant in variants_here():
+        for own, other in itertools.pairwise([*files, files[0]]):
+            own.write_bytes(other.read_bytes())
+        engine = load(artifact, variant=variant.name)
+        np.testing.assert_allclose(engine.run(picture_for(PLAN)), expected, atol=1e-5)
+
+
+def test_a_version_that_chooses_other_kernels_makes_its_own_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builder = RandomPlan((1, 9, 9, 16))
+    plan, blob = builder.build(builder.conv2d(0, 32, padding=(1, 1, 1, 1)))
+    artifact, picture = save(plan, blob, tmp_path), picture_for(plan)
+    with monkeypatch.context() as patched:
+        patched.setattr(steps, "WINOGRAD_FROM_CHANNELS", 64)
+        older = load(artifact)
+        expected, path = older.run(picture).copy(), packed_in(tmp_path)
+    newer = load(artifact)
+    assert newer.packed.path is not None
+    assert newer.packed.path != path
+    assert newer.packed.path.stat().st_size == path.stat().st_size
+    path.replace(newer.packed.path)
+    np.testing.assert_allclose(load(artifact).run(picture), expected, atol=1e-4)
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_one_still_writes_is_not(artifact: Artifact) -> None:
+    load(artifact).close()
+    path = packed_in(artifact.directory)
+    path.unlink()
+    left, living = (path.with_name(f".{path.name}.{ending}") for ending in ("left", "living"))
+    left.write_bytes(b"half")
+    with living.open("wb") as file:
+        file.write(b"half")
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        load(artifact).close()
+    assert set(artifact.directory.glob("*packed*")) == {path, living}
+
+
+def test_few_files_are_kept_in_one_directory(artifact: Artifact, tmp_path: Path) -> None:
+    cache, others = tmp_path / "cache", []
+    cache.mkdir()
+    for number in range(MOST_FILES + 2):
+        others.append(cache / f"native-fp16-32-{number}.packed")
+        others[-1].write_bytes(b"another model's")
+        os.utime(others[-1], (number, number))
+    kept = load(artifact, cache).packed.path
+    assert set(cache.iterdir()) == {kept, *others[-MOST_FILES + 1 :]}
+    assert load(artifact, cache).packed.path == kept
+    assert len(list(cache.iterdir())) == MOST_FILES
+
+
 _LOAD = """
-import sys
-from pathlib import Path
-from tests.inference.native.test_packed_file import load, answers, PLAN, BLOB
-from tests.model.plans import artifact_of
-engine = load(artifact_of(Path(sys.argv[1]), "fp32"))
-from tests.inference.native.test_packed_file import *
-print(answers(engine, logits_of(PLAN, BLOB, picture_for(PLAN), open_library())))
+import pickle, sys
+from edge_agent.inference.native.engine import NativeEngine
+print(flush=True)
+artifact, directory, picture = pickle.load(sys.stdin.buffer)
+engine = NativeEngine.load(artifact, "fp32", threads=1, directories=[directory])
+print(engine.run(picture).tobytes().hex(), engine.packed.note)
 """
 
 
-def test_processes_that_start_at_once_do_not_disturb_each_other(artifact: Artifact) -> None:
-    command = [sys.executable, "-c", _LOAD, str(artifact.directory)]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) for _ in range(3)]
-    assert [process.communicate(timeout=60)[0].strip() for process in running] == ["True"] * 3
+def loads_in(artifact: Artifact, directory: Path) -> bytes:
+    """What the process that runs _LOAD reads: it loads the model as soon as it has it."""
+    return pickle.dumps((artifact, directory, picture_for(PLAN)))
+
+
+def test_processes_that_start_at_once_do_not_disturb_each_other(
+    artifact: Artifact, expected: NDArray[np.float32]
+) -> None:
+    command = [sys.executable, "-c", _LOAD]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    running: list[Any] = [subprocess.Popen(command, **pipes) for _ in range(3)]
+    for process in running:
+        process.stdout.readline()  # all is imported
+    for process in running:
+        process.stdin.write(loads_in(artifact, artifact.directory))
+        process.stdin.flush()
+    printed = [process.communicate(timeout=60)[0].decode().strip() for process in running]
+    assert printed == [expected.tobytes().hex()] * 3
     assert len(list(artifact.directory.glob("*packed*"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"), [("size=8k", "No space left on device"), ("ro", "Read-only file system")]
+)
+def test_a_disk_that_takes_no_file_leaves_the_weights_in_memory(
+    artifact: Artifact, expected: NDArray[np.float32], tmp_path: Path, options: str, problem: str
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    as_root = ["unshare", "--map-root-user", "--mount"]
+    if subprocess.run([*as_root, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this system lets nobody mount a disk")
+    script = f'mount -t tmpfs -o {options} none "$1" && "$2" -c "$3" && ls -A "$1"'
+    done = subprocess.run(
+        [*as_root, "sh", "-c", script, "sh", disk, sys.executable, _LOAD],
+        check=True,
+        capture_output=True,
+        input=loads_in(artifact, disk),
+    )
+    assert done.stdout.decode() == f"\n{expected.tobytes().hex()} {disk}: {problem}\n"
 
 
 def test_weights_of_another_length_are_refused(artifact: Artifact) -> None:
