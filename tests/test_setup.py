@@ -26,6 +26,7 @@ class Machine:
         for name in ("bash", "env", "ln", "true"):
             (folder / name).symlink_to(str(shutil.which(name)))
         self.has("ldconfig", "echo libXNNPACK.so.0")
+        self.has("cc")
         self.is_of(1000)
 
     def has(self, name: str, script: str = "") -> None:

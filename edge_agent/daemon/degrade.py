@@ -28,10 +28,10 @@ def possible_steps(config: Config, model: LoadedModel) -> tuple[DegradeStep, ...
 
 def _possible(config: Config, model: LoadedModel) -> Iterator[DegradeStep]:
     choice = model.choice
-    if isinstance(model.engine, StreamingEngine) and model.engine.can_stream:
-        yield DegradeStep.STREAM_WEIGHTS
     if config.source.type in _STREAMS:
         yield DegradeStep.REOPEN_STREAM
+    if isinstance(model.engine, StreamingEngine) and model.engine.can_stream:
+        yield DegradeStep.STREAM_WEIGHTS
     if choice.precision == "fp32" and role_of(choice.engine, "fp16") in model.artifact.sidecar.files:
         yield DegradeStep.FP16_WEIGHTS
     if config.publish.image or config.publish.event_image:

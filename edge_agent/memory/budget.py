@@ -19,9 +19,10 @@ _HYSTERESIS_SHARE = 0.02
 class DegradeStep(StrEnum):
     """The things that the agent can give up to need less memory, in the order in which it does."""
 
-    STREAM_WEIGHTS = "stream_weights"
     REOPEN_STREAM = "reopen_stream"
     """Nothing is given up where the stream is what it was; one that has grown too large is refused."""
+    STREAM_WEIGHTS = "stream_weights"
+    """Time is given up, nothing else."""
     FP16_WEIGHTS = "fp16_weights"
     NO_IMAGES = "no_images"
     SMALL_FRAME = "small_frame"

@@ -133,7 +133,7 @@ def test_a_text_that_can_be_read_in_one_way_only_is_taken_as_written(written: st
 def test_a_text_without_quotes_is_taken_as_it_is_seen_or_refused(written: str) -> None:
     with suppress(InvalidConfigError):
         config = parse(f"mqtt:\n  username: me\n  password: {written}\n", NAME, hostname="pi")
-        seen = re.split("(?:^| +)#(?: |$)", written.strip(" "))[0]
+        seen = re.split("(?:^| +)#+(?: |$)", written.strip(" "))[0]
         in_quotes = seen[:1] in ("'", '"')
         assert str(config.mqtt.password) == (yaml.safe_load(seen) if in_quotes else seen)
 

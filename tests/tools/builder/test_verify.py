@@ -66,7 +66,7 @@ def test_every_engine_that_runs_agrees_with_eager_fp32(lite0: Artifact, pictures
         assert row.max_logit_error < (1e-3 if precision == "fp32" else 0.2)
         assert row.max_probability_error < (1e-4 if precision == "fp32" else 0.02)
     assert found["torchscript", "fp16"].max_logit_error > found["torchscript", "fp32"].max_logit_error
-    assert len(found) + len(report.not_run) == 4
+    assert len(found) + len(report.not_run) == 6
 
 
 def test_an_engine_that_the_model_has_no_files_for_is_listed_with_the_reason(
@@ -74,7 +74,9 @@ def test_an_engine_that_the_model_has_no_files_for_is_listed_with_the_reason(
 ) -> None:
     report = verify(altered(torchscript_alone(lite0.sidecar)), pictures, silent)
     assert {row.info.engine for row in report.agreements} == {"torchscript"}
-    assert {(row.engine, row.reason) for row in report.not_run} == {("xnnpack", "aten::erf in features.3")}
+    assert {(row.engine, row.reason) for row in report.not_run} == {
+        (engine, "aten::erf in features.3") for engine in ("native", "xnnpack")
+    }
 
 
 def test_a_model_that_answers_differently_is_found_out(
