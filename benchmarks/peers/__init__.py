@@ -1,0 +1,1 @@
+"""Other inference libraries beside the agent's engines: `python -m benchmarks.peers`."""
