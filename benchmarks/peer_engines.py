@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edge_agent.inference import Engine, EngineInfo
 from edge_agent.tools.measure.task import Task
 
-Tensor = NDArray[np.float32]
+Float32Array = NDArray[np.float32]
 
 
 class OnnxRuntime:
@@ -38,7 +38,7 @@ class OnnxRuntime:
     def info(self) -> EngineInfo:
         return self._info
 
-    def run(self, tensor: Tensor) -> Tensor:
+    def run(self, tensor: Float32Array) -> Float32Array:
         picture = np.ascontiguousarray(tensor.transpose(0, 3, 1, 2))
         return np.asarray(self._session.run(None, {"input": picture})[0], np.float32).reshape(-1)
 
@@ -65,7 +65,7 @@ class Ncnn:
     def info(self) -> EngineInfo:
         return self._info
 
-    def run(self, tensor: Tensor) -> Tensor:
+    def run(self, tensor: Float32Array) -> Float32Array:
         picture = np.ascontiguousarray(tensor[0].transpose(2, 0, 1))  # the Mat only points to it
         extractor = self._net.create_extractor()
         extractor.input("in0", self._ncnn.Mat(picture))
@@ -99,7 +99,7 @@ class LiteRt:
     def info(self) -> EngineInfo:
         return self._info
 
-    def run(self, tensor: Tensor) -> Tensor:
+    def run(self, tensor: Float32Array) -> Float32Array:
         is_channels_first = self._input["shape"][1] == 3
         picture = tensor.transpose(0, 3, 1, 2) if is_channels_first else tensor
         self._interpreter.set_tensor(self._input["index"], np.ascontiguousarray(picture))
