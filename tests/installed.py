@@ -6,6 +6,7 @@ import ctypes
 import ctypes.util
 import os
 import shutil
+from importlib.util import find_spec
 
 import pytest
 
@@ -38,4 +39,5 @@ def _loads(library: str) -> bool:
     return True
 
 
+needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
 needs_xnnpack = pytest.mark.skipif(not has_xnnpack(), reason="libXNNPACK is not installed")

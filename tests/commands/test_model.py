@@ -13,6 +13,7 @@ from edge_agent.cli import main
 from edge_agent.inference import EngineInfo
 from edge_agent.model.sidecar import Artifact
 from edge_agent.tools.builder.verify import LogitAgreement, VerifyReport
+from tests.installed import needs_torch
 
 
 @pytest.fixture
@@ -23,6 +24,7 @@ def pictures(tmp_path: Path) -> Path:
     return tmp_path / "pictures"
 
 
+@needs_torch
 def test_build_prints_progress_aside_and_the_sidecar_for_scripts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -35,6 +37,7 @@ def test_build_prints_progress_aside_and_the_sidecar_for_scripts(
     assert "torchscript-fp16.pt" in printed.err
 
 
+@needs_torch
 def test_a_wrong_name_ends_with_one_line_that_helps(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -135,6 +138,7 @@ def test_what_a_model_says_of_itself_is_escaped_on_the_terminal(
     assert line.isprintable()
 
 
+@needs_torch
 def test_build_keeps_what_was_said_of_the_pictures_and_says_what_it_assumes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
