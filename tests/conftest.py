@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from edge_agent.model.sidecar import Artifact
 from tests.attack.tally import pytest_terminal_summary, tally
+
+if TYPE_CHECKING:
+    from tests.mqtt.brokers import Mosquitto
 
 __all__ = ["lite0", "pytest_terminal_summary", "tally"]
 
@@ -26,6 +31,15 @@ for _number in (signal.SIGINT, signal.SIGHUP):
 # A slow day must not fail a property.
 settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    """A mosquitto that lets everyone in."""
+    from tests.mqtt.brokers import Mosquitto
+
+    with Mosquitto(tmp_path / "broker") as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
