@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from edge_agent.model.sidecar import Artifact
 from tests.attack.tally import pytest_terminal_summary, tally
+
+if TYPE_CHECKING:
+    from tests.mqtt.brokers import Mosquitto
 
 __all__ = ["lite0", "pytest_terminal_summary", "tally"]
 
@@ -28,9 +33,22 @@ settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
 
 
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    """A mosquitto that lets everyone in."""
+    from tests.mqtt.brokers import Mosquitto
+
+    with Mosquitto(tmp_path / "broker") as running:
+        yield running
+
+
 @pytest.fixture(scope="session")
 def lite0(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    """EfficientNet-Lite0 with its ImageNet weights, for both engines in both precisions."""
+    """EfficientNet-Lite0 with its ImageNet weights, for both engines in both precisions.
+
+    Skips the test where there is no torch to build it with.
+    """
+    pytest.importorskip("torch", reason="torch is not installed")
     from edge_agent.tools.builder.build import BuildOptions, build
 
     directory: Path = tmp_path_factory.mktemp("models") / "lite0"

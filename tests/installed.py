@@ -6,6 +6,7 @@ import ctypes
 import ctypes.util
 import os
 import shutil
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -51,6 +52,7 @@ def has_native() -> bool:
 
 
 needs_native = pytest.mark.skipif(not has_native(), reason="the native kernels are not compiled")
+needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
 needs_xnnpack = pytest.mark.skipif(not has_xnnpack(), reason="libXNNPACK is not installed")
 
 

@@ -22,6 +22,7 @@ from edge_agent.system.json_reader import read as read_json
 
 SCHEMA = 1
 FILE_NAME = "calibration.json"
+_LARGEST_BYTES = 1 << 20
 
 Positive = Annotated[float, Rule(lambda number: number > 0, "expected a number above 0")]
 
@@ -141,7 +142,9 @@ def find(paths: Iterable[Path], key: EvidenceKey) -> Found:
 def read(path: Path) -> Calibration:
     """Read evidence that `write` has written. Raises EvidenceError, naming the file, when it is damaged."""
     try:
-        return _decode(path.read_bytes())
+        with path.open("rb") as file:
+            contents = file.read(_LARGEST_BYTES + 1)
+        return _decode(contents)
     except (OSError, JsonError) as error:
         raise EvidenceError(f"{path} cannot be used ({error}): run `edge-agent calibrate` again") from None
 
@@ -162,6 +165,8 @@ class _Head:
 
 
 def _decode(contents: bytes) -> Calibration:
+    if len(contents) > _LARGEST_BYTES:
+        raise JsonError(f"it is larger than {_LARGEST_BYTES >> 20} MB")
     document = parse(contents)
     if (schema := read_json(_Head, document).schema) != SCHEMA:
         raise MismatchError("schema", f"is {schema}, but this version reads {SCHEMA}")

@@ -14,8 +14,8 @@ from edge_agent.inference.host import Host
 from edge_agent.model.plan import Precision
 from edge_agent.model.sidecar import Artifact, EngineName
 from edge_agent.tools import Report
-from edge_agent.tools.measure.runs import Measured, Probabilities, agreement, run_interleaved
-from edge_agent.tools.measure.task import Failure, Task
+from edge_agent.tools.measure.runs import Probabilities, TaskResult, agreement, run_interleaved
+from edge_agent.tools.measure.task import Task, TaskFailure
 
 ENGINE_LOADER = "edge_agent.tools.measure.engines:load"
 # A measuring process imports these first, so that its memory is comparable with the daemon's.
@@ -85,8 +85,8 @@ def calibrate(
     """
     tasks = [(way.name, _task(artifact, way, pictures, frames)) for way in ways]
     outcomes = run_interleaved(tasks, repeats, report)
-    measured = {way: found for way in ways if isinstance(found := outcomes[way.name], Measured)}
-    failures = {way: found for way in ways if isinstance(found := outcomes[way.name], Failure)}
+    measured = {way: found for way in ways if isinstance(found := outcomes[way.name], TaskResult)}
+    failures = {way: found for way in ways if isinstance(found := outcomes[way.name], TaskFailure)}
     if not measured:
         reasons = "; ".join(f"{way.name}: {failure.reason}" for way, failure in failures.items())
         raise EngineError(
@@ -121,7 +121,7 @@ def _task(artifact: Artifact, way: Candidate, pictures: Sequence[str], frames: i
     )
 
 
-def _measurement(way: Candidate, found: Measured, exact: Probabilities) -> Evidence:
+def _measurement(way: Candidate, found: TaskResult, exact: Probabilities) -> Evidence:
     compared = agreement(found.probabilities, exact)
     summary = found.summary
     return Evidence(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,13 +22,9 @@ from tests.mqtt.samples import broker_config
 TOPIC = "edge_agent/porch/state"
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+@pytest.fixture(autouse=True)
+def _mosquitto_pub() -> None:
     program("mosquitto_pub")  # before a thread asks for it
-    broker = Mosquitto(tmp_path / "broker")
-    broker.start()
-    yield broker
-    broker.kill()
 
 
 def config(broker: Mosquitto) -> Config:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,14 +16,6 @@ from edge_agent.tools.demo.subscriber import Subscriber
 from tests.mqtt.brokers import HOST, Mosquitto, free_port, wait_until
 from tests.mqtt.helpers import publish_once
 from tests.mqtt.samples import TOPICS
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    broker = Mosquitto(tmp_path / "broker")
-    broker.start()
-    yield broker
-    broker.kill()
 
 
 def config_file(directory: Path, port: int, enabled: str = "false") -> str:
@@ -106,18 +97,13 @@ def test_where_it_may_not_read_the_known_topics_go_all_the_same(tmp_path: Path) 
     acl = tmp_path / "acl"
     acl.write_text("topic write #\n")
     acl.chmod(0o600)
-    broker = Mosquitto(
-        tmp_path / "strict", f"acl_file {acl}\npersistence true\npersistence_location {tmp_path}/\n"
-    )
-    broker.start()
-    try:
+    lines = f"acl_file {acl}\npersistence true\npersistence_location {tmp_path}/\n"
+    with Mosquitto(tmp_path / "strict", lines) as broker:
         keep(broker, "edge_agent/porch/state", "edge_agent/porch/event_image", "edge_agent/porch/else")
         assert main(["ha", "remove", "--config", config_file(tmp_path, broker.port)]) == EXIT_OK
         acl.write_text("topic readwrite #\n")
         broker.send(signal.SIGHUP)
         wait_until(lambda: kept(broker) == {"edge_agent/porch/else"})
-    finally:
-        broker.kill()
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "#", "+", "a b"])

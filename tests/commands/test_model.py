@@ -15,7 +15,7 @@ from edge_agent.inference import EngineInfo
 from edge_agent.inference.choice import load_engine
 from edge_agent.model.sidecar import Artifact, files_sha256, read_sidecar, write_sidecar
 from edge_agent.tools.builder.verify import LogitAgreement, VerifyReport
-from tests.installed import needs_native
+from tests.installed import needs_native, needs_torch
 
 
 @pytest.fixture
@@ -26,6 +26,7 @@ def pictures(tmp_path: Path) -> Path:
     return tmp_path / "pictures"
 
 
+@needs_torch
 def test_build_prints_progress_aside_and_the_sidecar_for_scripts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -38,6 +39,7 @@ def test_build_prints_progress_aside_and_the_sidecar_for_scripts(
     assert "torchscript-fp16.pt" in printed.err
 
 
+@needs_torch
 def test_a_wrong_name_ends_with_one_line_that_helps(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -138,6 +140,7 @@ def test_what_a_model_says_of_itself_is_escaped_on_the_terminal(
     assert line.isprintable()
 
 
+@needs_torch
 def test_build_keeps_what_was_said_of_the_pictures_and_says_what_it_assumes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -24,14 +24,6 @@ Ask = Callable[..., Any]
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    mosquitto = Mosquitto(tmp_path / "broker")
-    mosquitto.start()
-    yield mosquitto
-    mosquitto.kill()
-
-
-@pytest.fixture
 def subscriber(broker: Mosquitto) -> Iterator[Subscriber]:
     """Receives everything that the daemon publishes."""
     with Subscriber(HOST, broker.port, f"edge_agent/{DEVICE}/#") as connected:

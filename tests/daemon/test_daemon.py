@@ -215,18 +215,16 @@ def test_another_broker_is_connected_to_without_a_restart(
 ) -> None:
     daemon = start()
     receive(subscriber, "state")
-    other = Mosquitto(tmp_path / "other")
-    other.start()
-    try:
-        with Subscriber("127.0.0.1", other.port, f"edge_agent/{DEVICE}/#") as elsewhere:
-            daemon.edit(mqtt={"port": other.port})
-            assert receive(subscriber, "availability", lambda text: text == "offline") == "offline"
-            messages = collect(elsewhere, of("availability"), START_S)
-            assert messages[-1].payload == b"online"
-            assert payloads(messages, "info")
-            assert receive(elsewhere, "state")
-    finally:
-        other.kill()
+    with (
+        Mosquitto(tmp_path / "other") as other,
+        Subscriber("127.0.0.1", other.port, f"edge_agent/{DEVICE}/#") as elsewhere,
+    ):
+        daemon.edit(mqtt={"port": other.port})
+        assert receive(subscriber, "availability", lambda text: text == "offline") == "offline"
+        messages = collect(elsewhere, of("availability"), START_S)
+        assert messages[-1].payload == b"online"
+        assert payloads(messages, "info")
+        assert receive(elsewhere, "state")
 
 
 def test_another_source_is_opened_without_a_restart(

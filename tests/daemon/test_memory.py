@@ -56,7 +56,10 @@ def leak(monkeypatch: pytest.MonkeyPatch, *, until_mb: int) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
 
 
-@pytest.mark.parametrize("engine", ["native", "xnnpack", "torchscript"])
+@pytest.mark.parametrize(
+    "engine",
+    ["native", *(pytest.param(engine, marks=pytest.mark.soak) for engine in ("xnnpack", "torchscript"))],
+)
 def test_above_the_budget_the_weights_are_exchanged_while_it_runs(
     start: StartDaemon, subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch, engine: str
 ) -> None:
@@ -76,6 +79,7 @@ def test_above_the_budget_the_weights_are_exchanged_while_it_runs(
     assert daemon.running
 
 
+@pytest.mark.soak
 def test_above_the_budget_the_camera_is_opened_again_with_smaller_frames(
     start: StartDaemon, subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch, ask: Ask
 ) -> None:
@@ -127,6 +131,7 @@ def test_a_budget_that_only_the_lean_engine_fits_gets_the_lean_engine(
     assert state["model"]["engine"] == ("native" if read_host().native else "xnnpack")
 
 
+@pytest.mark.soak
 def test_the_torchscript_engine_does_not_start_in_a_budget_for_the_lean_one(start: StartDaemon) -> None:
     daemon = start(model={"engine": "torchscript"}, memory={"budget_mb": 120})
     assert daemon.wait() == EXIT_USAGE
@@ -164,6 +169,7 @@ def assert_flat(samples: list[float], tolerance_mb: float) -> None:
     assert statistics.median(last) <= statistics.median(middle) + tolerance_mb, samples
 
 
+@pytest.mark.soak
 def test_memory_is_flat_from_frame_to_frame(start: StartDaemon, subscriber: Subscriber) -> None:
     assert_flat(rss_over(start(), subscriber, 150), tolerance_mb=2.0)
 

@@ -30,10 +30,8 @@ def root() -> Path:
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
-    mosquitto = Mosquitto(tmp_path_factory.mktemp("broker"), "max_queued_messages 0\n")
-    mosquitto.start()
-    yield mosquitto
-    mosquitto.kill()
+    with Mosquitto(tmp_path_factory.mktemp("broker"), "max_queued_messages 0\n") as running:
+        yield running
 
 
 @pytest.fixture(scope="module", params=RELEASES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -110,6 +111,15 @@ def test_any_file_is_evidence_or_refused(tmp_path_factory: pytest.TempPathFactor
     path.write_bytes(content)
     with pytest.raises(EvidenceError):
         evidence.read(path)
+
+
+def test_a_file_that_is_much_too_large_is_refused_and_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "calibration.json"
+    evidence.write(_CALIBRATION, path)
+    os.truncate(path, 1 << 40)  # more than any memory holds
+    found = evidence.find([path], _KEY)
+    problem = f"{path} cannot be used (it is larger than 1 MB): run `edge-agent calibrate` again"
+    assert found == evidence.Found(None, problem)
 
 
 def test_evidence_from_before_cores_were_measured_is_for_all_of_them(tmp_path: Path) -> None:

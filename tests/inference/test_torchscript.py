@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -152,11 +153,28 @@ def test_a_damaged_model_is_refused_with_its_name(lite0: Artifact, tmp_path: Pat
         TorchScriptEngine.load(artifact, "fp16", threads=1)
 
 
+def with_other_fp16(artifact: Artifact, directory: Path) -> Artifact:
+    """The model with the `torchscript-fp16.pt` that lies in the directory, hashed as if it were its own."""
+    files = artifact.sidecar.files | {"torchscript-fp16": (describe_file(directory / "torchscript-fp16.pt"),)}
+    return with_sidecar(artifact, directory, replace(artifact.sidecar, files=files))
+
+
 def test_a_file_that_is_no_torchscript_is_refused_with_its_name(lite0: Artifact, tmp_path: Path) -> None:
     (tmp_path / "torchscript-fp16.pt").write_bytes(b"hashed, and yet no model")
-    files = lite0.sidecar.files | {"torchscript-fp16": (describe_file(tmp_path / "torchscript-fp16.pt"),)}
-    artifact = with_sidecar(lite0, tmp_path, replace(lite0.sidecar, files=files))
+    artifact = with_other_fp16(lite0, tmp_path)
     with pytest.raises(ArtifactError, match=r"torchscript-fp16\.pt: not a TorchScript file"):
+        TorchScriptEngine.load(artifact, "fp16", threads=1)
+
+
+def test_a_file_that_unfolds_to_much_more_than_its_size_is_refused_before_torch_unfolds_it(
+    lite0: Artifact, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(
+        tmp_path / "torchscript-fp16.pt", "w", zipfile.ZIP_DEFLATED, compresslevel=1
+    ) as file:
+        file.writestr("archive/data.pkl", bytes(40 << 20))
+    artifact = with_other_fp16(lite0, tmp_path)
+    with pytest.raises(ArtifactError, match=r"torchscript-fp16\.pt: unfolds to 42 MB from 0\.2 MB"):
         TorchScriptEngine.load(artifact, "fp16", threads=1)
 
 

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 from edge_agent.mqtt.contract.message import Incoming
 from edge_agent.tools.demo.subscriber import Subscriber
@@ -18,7 +19,7 @@ _START_TIMEOUT_S = 10.0
 
 
 class Mosquitto:
-    """A mosquitto on a free loopback port; `start` again after `kill` keeps the port."""
+    """A mosquitto on a free loopback port, running in its context; `start` after `kill` keeps the port."""
 
     def __init__(self, directory: Path, config: str = "", port: int = 0) -> None:
         """`config` are further lines of mosquitto.conf; without an own `listener` there is one on `port`."""
@@ -32,6 +33,13 @@ class Mosquitto:
         anonymous = "" if "allow_anonymous" in config else "allow_anonymous true\n"
         as_root = "user root\n"  # or it could not read the test's files; without effect for anyone else
         self._config.write_text(as_root + listener + anonymous + config.format(port=self.port, dir=directory))
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
 
     def start(self) -> None:
         """Skips the test where mosquitto is not installed."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -13,20 +15,8 @@ from tests.mqtt.brokers import Mosquitto
 @pytest.fixture
 def make_broker(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
     """Start mosquittos with further configuration lines; all end with the test."""
-    brokers: list[Mosquitto] = []
-
-    def make(config: str = "", port: int = 0) -> Mosquitto:
-        broker = Mosquitto(tmp_path / f"broker{len(brokers)}", config, port)
-        brokers.append(broker)
-        broker.start()
-        return broker
-
-    yield make
-    for broker in brokers:
-        broker.kill()
-
-
-@pytest.fixture
-def broker(make_broker: Callable[..., Mosquitto]) -> Mosquitto:
-    """A mosquitto that lets everyone in."""
-    return make_broker()
+    numbers = count()
+    with ExitStack() as running:
+        yield lambda config="", port=0: running.enter_context(
+            Mosquitto(tmp_path / f"broker{next(numbers)}", config, port)
+        )

@@ -111,7 +111,7 @@ def test_requests_can_be_allowed_later(broker: Mosquitto, other: Connection) -> 
     closed = config(broker, control=False, homeassistant=False)
     with linked(closed, agent) as link:
         link.reconnect(config(broker, control=True, homeassistant=False))
-        wait_connected(link)
+        wait_until(lambda: TOPICS.request("#") in broker.log.read_text())  # the subscription has arrived
         other.send(Message(TOPICS.request("pause"), b""))
 
         def is_paused() -> bool:

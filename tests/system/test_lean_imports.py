@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,14 +18,6 @@ import_paho(os.environ, tls=False)
 from edge_agent.daemon.agent import run_agent
 """
 PROXIES = ("http_proxy", "HTTPS_PROXY", "all_proxy", "mqtt_proxy", "no_proxy")
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    broker = Mosquitto(tmp_path)
-    broker.start()
-    yield broker
-    broker.kill()
 
 
 def run(script: str, **variables: str) -> str:
@@ -101,12 +92,8 @@ def test_a_broker_is_reached_with_what_is_left_of_paho(broker: Mosquitto, tls: b
 def test_websockets_need_nothing_that_was_left_out(tmp_path: Path) -> None:
     port = free_port()
     plain = f"listener {free_port()} {HOST}\n"  # without one, mosquitto 2.0.11 does not start
-    broker = Mosquitto(tmp_path, f"{plain}listener {port} {HOST}\nprotocol websockets\n", port=port)
-    broker.start()
-    try:
+    with Mosquitto(tmp_path, f"{plain}listener {port} {HOST}\nprotocol websockets\n", port=port) as broker:
         assert connect(broker, 'transport="websockets"') == "None"
-    finally:
-        broker.kill()
 
 
 def test_where_pysocks_is_installed_paho_asks_the_stand_in(broker: Mosquitto, tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from edge_agent.system.board import Board
 from edge_agent.tools import Report
 from edge_agent.tools.bench.result import BenchResult, Machine, RowResult
 from edge_agent.tools.bench.rows import BenchSetup, RowSpec
-from edge_agent.tools.measure.runs import Agreement, Measured, Outcome, agreement, run_interleaved
-from edge_agent.tools.measure.task import Failure
+from edge_agent.tools.measure.runs import Agreement, TaskOutcome, TaskResult, agreement, run_interleaved
+from edge_agent.tools.measure.task import TaskFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ def run_bench(bench: Bench, host: Host, created: datetime, report: Report) -> Be
     tasks = [(row.name, row.task) for row in bench.rows if row.task is not None]
     outcomes = run_interleaved(tasks, bench.repeats, report)
     real = [row.name for row in bench.rows if row.has_real_weights]
-    reference = next((name for name in real if isinstance(outcomes.get(name), Measured)), "nothing")
+    reference = next((name for name in real if isinstance(outcomes.get(name), TaskResult)), "nothing")
     sidecar = bench.setup.artifact.sidecar
     return BenchResult(
         created=created,
@@ -61,15 +61,15 @@ def this_machine(host: Host) -> Machine:
     )
 
 
-def _row(spec: RowSpec, outcomes: dict[str, Outcome], reference: str) -> RowResult:
-    outcome = outcomes.get(spec.name, Failure(spec.absent))
-    if isinstance(outcome, Failure):
+def _row(spec: RowSpec, outcomes: dict[str, TaskOutcome], reference: str) -> RowResult:
+    outcome = outcomes.get(spec.name, TaskFailure(spec.absent))
+    if isinstance(outcome, TaskFailure):
         return RowResult(spec.name, spec.artifact_mb, None, None, outcome.reason, spec.note)
     compared = _agreement(outcome, outcomes.get(reference)) if spec.has_real_weights else None
     return RowResult(spec.name, spec.artifact_mb, outcome.summary, compared, "", spec.note)
 
 
-def _agreement(outcome: Measured, reference: Outcome | None) -> Agreement | None:
-    if not isinstance(reference, Measured):
+def _agreement(outcome: TaskResult, reference: TaskOutcome | None) -> Agreement | None:
+    if not isinstance(reference, TaskResult):
         return None
     return agreement(outcome.probabilities, reference.probabilities)

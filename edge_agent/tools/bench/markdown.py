@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edge_agent.tools.bench.result import BenchResult, RowResult, frontier
-from edge_agent.tools.measure.runs import Spread, Summary
+from edge_agent.tools.measure.runs import FigureSummary, Summary
 from edge_agent.tools.measure.table import table
 
 _HEADER = (
@@ -25,7 +25,7 @@ def markdown(result: BenchResult) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def spread(value: Spread) -> str:
+def figure(value: FigureSummary) -> str:
     """Three digits: `84.1`, or `84.1 (83.0-87.2)` where the runs differ visibly."""
     digits = _decimals(value.median)
     middle, low, high = (f"{number:.{digits}f}" for number in (value.median, value.lowest, value.highest))
@@ -58,11 +58,11 @@ def _cells(row: RowResult) -> list[str]:
 
 def _figures(summary: Summary) -> list[str]:
     return [
-        spread(summary.load_s),
-        spread(summary.latency_p50_ms),
-        spread(summary.latency_p95_ms),
-        spread(summary.peak_mb),
-        spread(summary.steady_mb),
+        figure(summary.load_s),
+        figure(summary.latency_p50_ms),
+        figure(summary.latency_p95_ms),
+        figure(summary.peak_mb),
+        figure(summary.steady_mb),
     ]
 
 

@@ -28,7 +28,7 @@ from edge_agent.tools.measure.task import Reading, Task
 
 _FRAMES_AFTER_TRIM = 10
 
-Tensor = NDArray[np.float32]
+EngineInput = NDArray[np.float32]
 
 
 def measure(task: Task, libc: Libc) -> Reading:
@@ -78,18 +78,18 @@ def _loader(name: str) -> Callable[[Task], Engine]:
     return loader
 
 
-def _tensors(task: Task) -> Iterator[Tensor]:
+def _tensors(task: Task) -> Iterator[EngineInput]:
     preprocessor = Preprocessor(read_sidecar(Path(task.model)).sidecar.preprocessing)
     for path in task.pictures:
         yield preprocessor(read_picture(Path(path))).copy()
 
 
-def _repeat(engine: Engine, tensor: Tensor, times: int) -> None:
+def _repeat(engine: Engine, tensor: EngineInput, times: int) -> None:
     for _ in repeat(None, times):
         engine.run(tensor)
 
 
-def _save_probabilities(engine: Engine, tensors: Iterator[Tensor], task: Task) -> None:
+def _save_probabilities(engine: Engine, tensors: Iterator[EngineInput], task: Task) -> None:
     """Run every picture, or as many as the task's time allows."""
     deadline_s = time.monotonic() + task.longest_s
     activation = read_sidecar(Path(task.model)).sidecar.activation
@@ -101,7 +101,7 @@ def _save_probabilities(engine: Engine, tensors: Iterator[Tensor], task: Task) -
     np.save(task.probabilities, np.array(rows, np.float32))
 
 
-def _time_frames(engine: Engine, tensor: Tensor, task: Task) -> list[float]:
+def _time_frames(engine: Engine, tensor: EngineInput, task: Task) -> list[float]:
     deadline_s = time.monotonic() + task.longest_s
     latencies_ms: list[float] = []
     while len(latencies_ms) < task.frames and (not latencies_ms or time.monotonic() < deadline_s):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edge_agent.system.child import python_module
 from edge_agent.tools import Report
-from edge_agent.tools.measure.task import Failure, Reading, Task
+from edge_agent.tools.measure.task import Reading, Task, TaskFailure
 
 _LONGEST_REASON = 300
 
@@ -22,7 +22,7 @@ Probabilities = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class FigureSummary:
     """One figure over several runs."""
 
     median: float
@@ -38,19 +38,19 @@ class Summary:
     arithmetic: str
     threads: int
     runs: int
-    load_s: Spread
-    latency_p50_ms: Spread
-    latency_p95_ms: Spread
-    steady_mb: Spread
-    untrimmed_mb: Spread
-    anon_mb: Spread
-    file_mb: Spread
-    peak_mb: Spread
-    faults_per_frame: Spread
+    load_s: FigureSummary
+    latency_p50_ms: FigureSummary
+    latency_p95_ms: FigureSummary
+    steady_mb: FigureSummary
+    untrimmed_mb: FigureSummary
+    anon_mb: FigureSummary
+    file_mb: FigureSummary
+    peak_mb: FigureSummary
+    faults_per_frame: FigureSummary
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class TaskResult:
     """The summary of several runs of one task, and its answers to the pictures."""
 
     summary: Summary
@@ -58,7 +58,7 @@ class Measured:
     """Shape (pictures, classes), float32, 0 to 1."""
 
 
-Outcome = Measured | Failure
+TaskOutcome = TaskResult | TaskFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +74,13 @@ class Agreement:
 
 def run_interleaved(
     tasks: Sequence[tuple[str, Task]], repeats: int, report: Report, timeout_s: float = 900.0
-) -> dict[str, Outcome]:
+) -> dict[str, TaskOutcome]:
     """Run each named task `repeats` times, in rounds, so that a machine that slows down slows all of them.
 
     Only the first round computes the probabilities of all pictures. A task that fails is not tried again.
     """
     readings: dict[str, list[Reading]] = {name: [] for name, _ in tasks}
-    failures: dict[str, Failure] = {}
+    failures: dict[str, TaskFailure] = {}
     with tempfile.TemporaryDirectory(prefix="edge-agent-") as directory:
         matrices = {name: Path(directory) / f"{i}.npy" for i, (name, _) in enumerate(tasks)}
         for round_number in range(repeats):
@@ -90,17 +90,17 @@ def run_interleaved(
                 report(f"round {round_number + 1} of {repeats}: {name}")
                 matrix = str(matrices[name]) if round_number == 0 else ""
                 answer = run_task(replace(task, probabilities=matrix), timeout_s)
-                if isinstance(answer, Failure):
+                if isinstance(answer, TaskFailure):
                     failures[name] = answer
                 else:
                     readings[name].append(answer)
         return {
-            name: failures.get(name) or Measured(summarise(readings[name]), np.load(matrices[name]))
+            name: failures.get(name) or TaskResult(summarise(readings[name]), np.load(matrices[name]))
             for name, _ in tasks
         }
 
 
-def run_task(task: Task, timeout_s: float) -> Reading | Failure:
+def run_task(task: Task, timeout_s: float) -> Reading | TaskFailure:
     """Carry one task out in a fresh process of this Python."""
     with tempfile.TemporaryDirectory(prefix="edge-agent-") as directory:
         answer = Path(directory) / "reading.json"
@@ -110,9 +110,9 @@ def run_task(task: Task, timeout_s: float) -> Reading | Failure:
                 command, input=task.to_json(), capture_output=True, text=True, timeout=timeout_s, check=False
             )
         except subprocess.TimeoutExpired:
-            return Failure(f"took longer than {timeout_s:.0f} s")
+            return TaskFailure(f"took longer than {timeout_s:.0f} s")
         if done.returncode != 0 or not answer.is_file():
-            return Failure(_reason(done.returncode, done.stderr))
+            return TaskFailure(_reason(done.returncode, done.stderr))
         return Reading.from_json(answer.read_text(encoding="utf-8"))
 
 
@@ -123,15 +123,15 @@ def summarise(readings: Sequence[Reading]) -> Summary:
         arithmetic=readings[0].arithmetic,
         threads=readings[0].threads,
         runs=len(readings),
-        load_s=_spread([r.load_s for r in readings]),
-        latency_p50_ms=_spread([statistics.median_low(r.latencies_ms) for r in readings]),
-        latency_p95_ms=_spread([_p95(r.latencies_ms) for r in readings]),
-        steady_mb=_spread([r.steady_mb for r in readings]),
-        untrimmed_mb=_spread([r.untrimmed_mb for r in readings]),
-        anon_mb=_spread([r.anon_mb for r in readings]),
-        file_mb=_spread([r.file_mb for r in readings]),
-        peak_mb=_spread([r.peak_mb for r in readings]),
-        faults_per_frame=_spread([r.faults_per_frame for r in readings]),
+        load_s=_figure([r.load_s for r in readings]),
+        latency_p50_ms=_figure([statistics.median_low(r.latencies_ms) for r in readings]),
+        latency_p95_ms=_figure([_p95(r.latencies_ms) for r in readings]),
+        steady_mb=_figure([r.steady_mb for r in readings]),
+        untrimmed_mb=_figure([r.untrimmed_mb for r in readings]),
+        anon_mb=_figure([r.anon_mb for r in readings]),
+        file_mb=_figure([r.file_mb for r in readings]),
+        peak_mb=_figure([r.peak_mb for r in readings]),
+        faults_per_frame=_figure([r.faults_per_frame for r in readings]),
     )
 
 
@@ -151,8 +151,8 @@ def _first_labels(rows: Probabilities) -> NDArray[np.intp]:
     return rows.argmax(axis=1) if rows.shape[1] > 1 else (rows[:, 0] > 0.5).astype(np.intp)
 
 
-def _spread(values: Sequence[float]) -> Spread:
-    return Spread(statistics.median_low(values), min(values), max(values))
+def _figure(values: Sequence[float]) -> FigureSummary:
+    return FigureSummary(statistics.median_low(values), min(values), max(values))
 
 
 def _p95(values: Sequence[float]) -> float:

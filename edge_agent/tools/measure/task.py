@@ -71,7 +71,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class TaskFailure:
     """The reason why a process could not measure."""
 
     reason: str

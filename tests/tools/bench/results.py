@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from edge_agent.tools.bench.result import BenchResult, Machine, RowResult
-from edge_agent.tools.measure.runs import Agreement, Spread, Summary
+from edge_agent.tools.measure.runs import Agreement, FigureSummary, Summary
 
 
-def _same(value: float) -> Spread:
-    return Spread(value, value, value)
+def _same(value: float) -> FigureSummary:
+    return FigureSummary(value, value, value)
 
 
 def row(name: str, steady_mb: float, latency_ms: float, top1: float = 1.0) -> RowResult:

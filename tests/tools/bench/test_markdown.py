@@ -8,9 +8,9 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.tools.bench.markdown import markdown, spread
+from edge_agent.tools.bench.markdown import figure, markdown
 from edge_agent.tools.bench.result import frontier
-from edge_agent.tools.measure.runs import Spread
+from edge_agent.tools.measure.runs import FigureSummary
 from tests.tools.bench.results import RESULT, row
 
 
@@ -53,6 +53,6 @@ def test_the_json_holds_what_the_table_shows() -> None:
 
 
 def test_a_spread_is_shown_only_where_there_is_one() -> None:
-    assert spread(Spread(84.04, 84.01, 84.04)) == "84.0"
-    assert spread(Spread(84.1, 83.0, 87.2)) == "84.1 (83.0-87.2)"
-    assert spread(Spread(3058.2, 3001.7, 3120.0)) == "3058 (3002-3120)"
+    assert figure(FigureSummary(84.04, 84.01, 84.04)) == "84.0"
+    assert figure(FigureSummary(84.1, 83.0, 87.2)) == "84.1 (83.0-87.2)"
+    assert figure(FigureSummary(3058.2, 3001.7, 3120.0)) == "3058 (3002-3120)"

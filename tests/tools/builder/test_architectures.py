@@ -8,6 +8,7 @@ from edge_agent.errors import ModelError
 from edge_agent.model.sidecar import Preprocessing
 from edge_agent.tools.builder.architectures import find_architecture, make_blank
 from edge_agent.tools.builder.pretrained import WeightsUnavailable
+from tests.installed import needs_torch
 
 
 @pytest.fixture
@@ -49,6 +50,7 @@ def test_the_number_of_classes_is_read_from_the_weights(name: str) -> None:
     assert make_blank(architecture).class_count(architecture.make(7).state_dict()) == 7
 
 
+@needs_torch
 def test_efficientnet_lite0_needs_no_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "torchvision", None)
     monkeypatch.setitem(__import__("sys").modules, "torchvision.models", None)
@@ -67,6 +69,7 @@ def test_the_package_that_efficientnet_lite0_needs_is_named(monkeypatch: pytest.
         find_architecture("efficientnet_lite0")
 
 
+@needs_torch
 def test_weights_of_another_network_are_recognised_by_their_missing_head() -> None:
     with pytest.raises(ModelError, match=r"not efficientnet_lite0's: they have no _fc\.weight"):
         make_blank(find_architecture("efficientnet_lite0")).class_count({})

@@ -12,6 +12,9 @@ from typing import cast
 
 import numpy as np
 import pytest
+
+pytest.importorskip("torch", reason="torch is not installed")
+
 import torch
 from PIL import Image
 from torch import nn

@@ -17,6 +17,9 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+
+pytest.importorskip("torch", reason="torch is not installed")
+
 import torch
 from torch import nn
 

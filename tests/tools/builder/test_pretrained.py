@@ -15,6 +15,9 @@ import pytest
 
 from edge_agent.errors import ModelError
 from edge_agent.tools.builder.pretrained import Pretrained, WeightsUnavailable, given, obtain
+from tests.installed import needs_torch
+
+pytestmark = needs_torch
 
 CONTENT = bytes(range(256)) * 2000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -73,13 +73,9 @@ def test_a_subscriber_without_a_broker_says_so() -> None:
 
 
 def test_a_subscriber_that_the_broker_refuses_says_so(tmp_path: Path) -> None:
-    broker = Mosquitto(tmp_path / "broker", "allow_anonymous false\n")
-    broker.start()
-    try:
-        with (
-            pytest.raises(BrokerError, match="does not take a subscriber: Not authorized"),
-            Subscriber(_HOST, broker.port, "#"),
-        ):
-            pass
-    finally:
-        broker.kill()
+    with (
+        Mosquitto(tmp_path / "broker", "allow_anonymous false\n") as broker,
+        pytest.raises(BrokerError, match="does not take a subscriber: Not authorized"),
+        Subscriber(_HOST, broker.port, "#"),
+    ):
+        pass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,14 +16,6 @@ from edge_agent.system.secret import Secret
 from edge_agent.tools.demo.bundled import PICTURES_DIR
 from edge_agent.tools.doctor import setup_checks
 from tests.mqtt.brokers import HOST, Mosquitto
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    mosquitto = Mosquitto(tmp_path / "broker")
-    mosquitto.start()
-    yield mosquitto
-    mosquitto.kill()
 
 
 def _folder(path: Path) -> SourceConfig:

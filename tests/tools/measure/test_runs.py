@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.tools.measure.runs import agreement, run_task, summarise
-from edge_agent.tools.measure.task import Failure, Reading, Task
+from edge_agent.tools.measure.task import Reading, Task, TaskFailure
 
 
 def _reading(latencies_ms: tuple[float, ...], steady_mb: float) -> Reading:
@@ -49,13 +49,13 @@ def test_tasks_and_readings_survive_the_trip_through_json() -> None:
 
 def test_a_process_that_fails_says_why(tmp_path: Path) -> None:
     answer = run_task(Task("a:b", str(tmp_path), ("x.jpg",)), timeout_s=60)
-    assert isinstance(answer, Failure)
+    assert isinstance(answer, TaskFailure)
     assert str(tmp_path) in answer.reason
 
 
 def test_a_process_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     answer = run_task(Task("a:b", str(tmp_path), ("x.jpg",)), timeout_s=0.01)
-    assert answer == Failure("took longer than 0 s")
+    assert answer == TaskFailure("took longer than 0 s")
 
 
 def test_of_one_label_agreement_is_whether_it_is_more_likely_than_not() -> None:

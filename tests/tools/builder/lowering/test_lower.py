@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="lowering reads TorchScript")
+pytest.importorskip("torch", reason="torch is not installed")
 
-import torch.nn.functional as F  # noqa: E402, N812
-from torch import nn  # noqa: E402
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
 
-from edge_agent.inference.choice import load_engine  # noqa: E402
-from edge_agent.model.plan import (  # noqa: E402
+from edge_agent.inference.choice import load_engine
+from edge_agent.model.plan import (
     ALIGNMENT,
     Activation,
     Arithmetic,
@@ -28,14 +29,14 @@ from edge_agent.model.plan import (  # noqa: E402
     Pool2d,
     Precision,
 )
-from edge_agent.model.plan_file import decode_plan  # noqa: E402
-from edge_agent.model.sidecar import EngineName  # noqa: E402
-from edge_agent.tools.builder.lowering.lower import LoweringError, lower  # noqa: E402
-from edge_agent.tools.builder.script import freeze, load, save  # noqa: E402
-from tests.inference.reference import evaluate  # noqa: E402
-from tests.installed import needing, needs_native, needs_xnnpack  # noqa: E402
-from tests.model.plans import artifact_of  # noqa: E402
-from tests.tools.builder.networks import NAMES, lowered, picture  # noqa: E402
+from edge_agent.model.plan_file import decode_plan
+from edge_agent.model.sidecar import EngineName
+from edge_agent.tools.builder.lowering.lower import LoweringError, lower
+from edge_agent.tools.builder.script import freeze, load, save
+from tests.inference.reference import evaluate
+from tests.installed import needing, needs_native, needs_xnnpack
+from tests.model.plans import artifact_of
+from tests.tools.builder.networks import NAMES, lowered, picture
 
 TOLERANCES: dict[Precision, float] = {"fp32": 1e-4, "fp16": 3e-2}
 """Of the logits, relative to the largest; fp16 rounds each weight to eleven bits."""
