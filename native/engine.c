@@ -135,7 +135,7 @@ static int network_is_sound(const struct native_network *n) {
 }
 
 static int options_are_sound(const struct native_options *o) {
-    return o->threads >= 1 && o->threads <= MOST_THREADS && o->spins >= 0 && o->shared_bytes >= 0 && o->shared_bytes <= 1 << 30;
+    return o->threads >= 1 && o->threads <= MOST_THREADS && o->spins >= 0 && o->shared_l2_bytes >= 0 && o->shared_l2_bytes <= 1 << 30;
 }
 
 // Zeroed floats, aligned to a line of the cache; malloc gives such blocks back to the system when they are freed.

@@ -74,7 +74,7 @@ struct native_network {
 struct native_options {
     int32_t threads;        // with the thread that calls native_run
     int32_t spins;          // how often a thread looks before it sleeps; 0 where there are fewer cores than threads
-    int64_t shared_bytes;   // of transformed input that all threads share, for cores with one L2; 0: each has its own
+    int64_t shared_l2_bytes;  // the size of the one L2 that all threads' cores share; 0: each has its own
     int32_t streaming;      // weights' pages are given back after each step
     int32_t reserved;
 };

@@ -7,8 +7,8 @@
 #include "finish.h"
 #include "gemm.h"
 
-#if VL == 16
-#define KB 32  // input channels of a block of U
+#if VL == 4
+#define KB 16  // input channels of a block of U
 #else
 #define KB 32
 #endif
@@ -208,18 +208,20 @@ static void run_private(struct worker *w, const struct native_step *s) {
 }
 
 // On cores that share their L2 there is one V for all threads: each transforms some tiles of a group, then all of the
-// group's tiles meet each thread's own output channels. The weights are read once a group, by one thread each.
-static int shared_group(const struct native_step *s, int64_t shared_bytes) {
-    int tiles = tiles_of(s);
-    int64_t most = shared_bytes / ((int64_t)36 * 4 * s->input.channels);
-    if (most < 4) most = 4;
-    int groups = (int)((tiles + most - 1) / most);
-    return (tiles + groups - 1) / groups;
+// group's tiles meet each thread's own output channels. The weights are read once a group, by one thread each: where they
+// stay in the cache, a group leaves room for its part of the pictures too; else it is as large as it can be.
+static int shared_group(const struct native_step *s, const struct native_options *o) {
+    int64_t cache = o->shared_l2_bytes, inputs = s->input.channels, outputs = s->output.channels, tiles = tiles_of(s);
+    int stays = inputs * outputs * 9 * (s->weights_type == NATIVE_FP16 ? 2 : 4) <= cache / 4;
+    int64_t room = cache / 8 * (stays ? 6 : 5) - (int64_t)o->threads * 36 * 4 * U_PLANE, tile = 36 * 4 * (inputs + o->threads * NR);
+    if (stays) tile += 16 * 4 * (inputs + outputs * (s->operand == NATIVE_SAME ? 2 : 1));
+    int64_t most = room / tile < 4 ? 4 : room / tile, groups = (tiles + most - 1) / most;
+    return (int)((tiles + groups - 1) / groups);
 }
 
 static void run_shared(struct worker *w, const struct native_step *s) {
     struct native_engine *engine = w->engine;
-    int group = shared_group(s, engine->options.shared_bytes), blocks = blocks_of(s), tiles = tiles_of(s), n1, n2;
+    int group = shared_group(s, &engine->options), blocks = blocks_of(s), tiles = tiles_of(s), n1, n2;
     share(panels_of(s), w->index, engine->options.threads, &n1, &n2);
     float *u = w->scratch, *v = engine->shared, *m = u + 36 * U_PLANE;
     for (int t0 = 0; t0 < tiles; t0 += group) {
@@ -245,7 +247,7 @@ void run_winograd(struct worker *w, const struct native_step *s) {
 
 int64_t winograd_scratch(const struct native_step *s, const struct native_options *options) {
     int64_t one = 36 * U_PLANE;
-    if (options->shared_bytes) return one + (int64_t)36 * M_PLANE(shared_group(s, options->shared_bytes));
+    if (options->shared_l2_bytes) return one + (int64_t)36 * M_PLANE(shared_group(s, options));
     struct split split = split_of(s, options->threads);
     int64_t panels = split.by_tiles ? panels_of(s) : (panels_of(s) + options->threads - 1) / options->threads;
     int64_t all = one * blocks_of(s) * panels, kept = all < KEPT ? all : KEPT;
@@ -253,6 +255,6 @@ int64_t winograd_scratch(const struct native_step *s, const struct native_option
 }
 
 int64_t winograd_shared(const struct native_step *s, const struct native_options *options) {
-    if (!options->shared_bytes) return 0;
-    return (int64_t)36 * V_PLANE(shared_group(s, options->shared_bytes)) * blocks_of(s);
+    if (!options->shared_l2_bytes) return 0;
+    return (int64_t)36 * V_PLANE(shared_group(s, options)) * blocks_of(s);
 }

@@ -218,7 +218,7 @@ class NativeEngine:
         options = COptions(
             threads=threads,
             spins=_SPINS if threads <= len(cores) else 0,
-            shared_bytes=Board().shared_l2_bytes(cores) // 3,
+            shared_l2_bytes=Board().shared_l2_bytes(cores),
             streaming=int(streaming and packed.path is not None),
         )
         with on_cores(affinity):

@@ -91,7 +91,7 @@ class COptions(Structure):
     _fields_ = (
         ("threads", c_int32),
         ("spins", c_int32),
-        ("shared_bytes", c_int64),
+        ("shared_l2_bytes", c_int64),
         ("streaming", c_int32),
         ("reserved", c_int32),
     )

@@ -59,11 +59,11 @@ def logits_of(
     library: Library,
     *,
     threads: int = 1,
-    shared_bytes: int = 0,
+    shared_l2_bytes: int = 0,
     streaming: bool = False,
 ) -> NDArray[np.float32]:
     """The answer for one picture, and the same again for a second run."""
-    options = COptions(threads, 50, shared_bytes, int(streaming))
+    options = COptions(threads, 50, shared_l2_bytes, int(streaming))
     with kernels(plan, blob, library, options) as made:
         made.run(picture)
         first = made.logits.copy()

@@ -48,12 +48,12 @@ def check(
     blob: bytes,
     library: Library,
     threads: int = 2,
-    shared_bytes: int = 0,
+    shared_l2_bytes: int = 0,
     streaming: bool = False,
 ) -> NDArray[np.float32]:
     picture = picture_for(plan)
     answer = logits_of(
-        plan, blob, picture, library, threads=threads, shared_bytes=shared_bytes, streaming=streaming
+        plan, blob, picture, library, threads=threads, shared_l2_bytes=shared_l2_bytes, streaming=streaming
     )
     assert_agrees(plan, blob, answer, picture)
     return answer
@@ -69,15 +69,15 @@ def test_every_type_of_operation_computes_what_it_should(library: Library, preci
     plans(),
     st.sampled_from(variants_here() or VARIANTS),
     st.integers(1, 7),
-    st.sampled_from([0, 0, 1, 50_000]),
+    st.sampled_from([0, 0, 1, 50_000, 1 << 20]),
     st.booleans(),
 )
 def test_any_valid_plan_computes_what_it_should_and_the_same_whatever_the_threads(
-    built: tuple[Plan, bytes], variant: Variant, threads: int, shared_bytes: int, streaming: bool
+    built: tuple[Plan, bytes], variant: Variant, threads: int, shared_l2_bytes: int, streaming: bool
 ) -> None:
     library = open_library(variant.name)
-    answer = check(*built, library, threads, shared_bytes, streaming)
-    assert np.array_equal(answer, check(*built, library, threads=1, shared_bytes=shared_bytes))
+    answer = check(*built, library, threads, shared_l2_bytes, streaming)
+    assert np.array_equal(answer, check(*built, library, threads=1, shared_l2_bytes=shared_l2_bytes))
 
 
 @st.composite
@@ -104,12 +104,12 @@ def convolutions(draw: st.DrawFn) -> tuple[Plan, bytes]:
     convolutions(),
     st.sampled_from(variants_here() or VARIANTS),
     st.integers(1, 5),
-    st.sampled_from([0, 9000]),
+    st.sampled_from([0, 9000, 200_000]),
 )
 def test_convolutions_of_any_width_compute_what_they_should(
-    built: tuple[Plan, bytes], variant: Variant, threads: int, shared_bytes: int
+    built: tuple[Plan, bytes], variant: Variant, threads: int, shared_l2_bytes: int
 ) -> None:
-    check(*built, open_library(variant.name), threads, shared_bytes)
+    check(*built, open_library(variant.name), threads, shared_l2_bytes)
 
 
 @settings(max_examples=60 * EFFORT, deadline=None)
