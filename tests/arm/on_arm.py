@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_agent.inference.xnnpack import XnnpackEngine
+from edge_agent.inference.choice import load_engine
 from edge_agent.model.plan import Precision
+from edge_agent.model.sidecar import EngineName
 from tests.model.plans import artifact_of
 
 CASES = Path(os.environ["ARM_CASES"])
@@ -30,12 +31,13 @@ def cpu_has_fp16_arithmetic() -> bool:
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("engine_name", ["native", "xnnpack"])
 @pytest.mark.parametrize("name", NAMES)
 def test_logits_are_those_of_eager_torch(
-    name: str, precision: Precision, capsys: pytest.CaptureFixture[str]
+    name: str, engine_name: EngineName, precision: Precision, capsys: pytest.CaptureFixture[str]
 ) -> None:
     expected = np.load(CASES / name / "expected.npz")
-    engine = XnnpackEngine.load(artifact_of(CASES / name, precision), precision, threads=2)
+    engine = load_engine(artifact_of(CASES / name, precision), engine_name, precision, threads=2)
     logits = engine.run(expected["picture"])
     engine.close()
 
@@ -43,7 +45,11 @@ def test_logits_are_those_of_eager_torch(
     largest = np.abs(expected["logits"]).max()
     difference = np.abs(logits - expected["logits"]).max() / largest
     with capsys.disabled():
-        print(f"\n{name:20} weights {precision}, arithmetic {arithmetic}: {difference:.1e} ", end="")
-    assert arithmetic == ("fp16" if precision == "fp16" and cpu_has_fp16_arithmetic() else "fp32")
+        print(
+            f"\n{engine_name:8} {name:20} weights {precision}, arithmetic {arithmetic}: {difference:.1e} ",
+            end="",
+        )
+    computes_in_fp16 = engine_name == "xnnpack" and precision == "fp16" and cpu_has_fp16_arithmetic()
+    assert arithmetic == ("fp16" if computes_in_fp16 else "fp32")
     assert difference < TOLERANCE[precision, arithmetic]
     assert logits.argmax() == expected["logits"].argmax()
