@@ -25,6 +25,7 @@ from edge_agent.errors import EdgeAgentError
 from edge_agent.inference.host import Host, read_host
 from edge_agent.model.sidecar import read_sidecar
 from edge_agent.system import paths
+from edge_agent.tools import to_stderr
 from edge_agent.tools.bench import chart
 from edge_agent.tools.bench.comparison import Bench, run_bench
 from edge_agent.tools.bench.markdown import markdown
@@ -137,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="edge-agent-peers-") as directory:
         rows = _all_rows(host, setup, Path(directory))
         created = datetime.now(UTC).replace(microsecond=0)
-        result = run_bench(Bench(rows, setup, args.repeats), host, created, _report)
+        result = run_bench(Bench(rows, setup, args.repeats), host, created, to_stderr)
     print(markdown(result), ratios(result), sep="\n", end="")
     if args.json:
         args.json.write_text(result.to_json(), encoding="utf-8")
@@ -164,7 +165,7 @@ def _convert(peer: Peer, setup: BenchSetup, file: Path) -> str:
     source = setup.artifact.sidecar.files.get("torchscript-fp32")
     if source is None:
         return "the model has no torchscript-fp32 file to convert"
-    _report(f"converting for {peer.title}")
+    to_stderr(f"converting for {peer.title}")
     path = setup.artifact.directory / source[0].name
     crop = setup.artifact.sidecar.preprocessing.crop
     command = [sys.executable, "-m", "benchmarks.convert", peer.kind, str(path), str(crop), str(file)]
@@ -178,10 +179,6 @@ def _convert(peer: Peer, setup: BenchSetup, file: Path) -> str:
 def _parts(file: Path) -> tuple[Path, ...]:
     """ncnn's models are two files, the others' one."""
     return (file, file.with_suffix(".bin")) if file.suffix == ".param" else (file,)
-
-
-def _report(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
