@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +19,7 @@ from edge_agent.errors import EXIT_OK, UsageError
 from edge_agent.model.sidecar import read_sidecar
 from edge_agent.system import paths
 from edge_agent.system.privileges import become_owner_of
+from edge_agent.tools import to_stderr
 
 _FRAMES = 30
 
@@ -51,10 +51,10 @@ def run(args: argparse.Namespace) -> int:
         chart.require_matplotlib()
     directory = paths.find_model(args.model, os.environ)
     if line := become_owner_of(directory):
-        _report(line)
+        to_stderr(line)
     artifact = read_sidecar(directory)
     host = read_host()
-    pictures = readable_pictures(args.images, _report)
+    pictures = readable_pictures(args.images, to_stderr)
     setup = BenchSetup(
         artifact=artifact,
         pictures=pictures.paths,
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     if not rows:
         raise UsageError(f"--row {' '.join(args.row)}: no row is called that")
     bench = Bench(rows, setup, args.repeats)
-    result = run_bench(bench, host, datetime.now(UTC).replace(microsecond=0), _report)
+    result = run_bench(bench, host, datetime.now(UTC).replace(microsecond=0), to_stderr)
     print(markdown(result), end="")
     if args.json:
         _write(args.json, result.to_json())
@@ -79,10 +79,6 @@ def run(args: argparse.Namespace) -> int:
 def is_wanted(name: str, parts: Sequence[str] | None) -> bool:
     """Whether a row's name contains one of the texts, in upper or lower case; None selects all."""
     return parts is None or any(part.lower() in name.lower() for part in parts)
-
-
-def _report(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _write(path: Path, content: str) -> None:

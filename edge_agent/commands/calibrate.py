@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +23,7 @@ from edge_agent.model.sidecar import read_sidecar
 from edge_agent.system import paths
 from edge_agent.system.privileges import become_owner_of
 from edge_agent.system.text import plain_json, printable
+from edge_agent.tools import to_stderr
 
 if TYPE_CHECKING:
     from edge_agent.inference.evidence import Calibration
@@ -54,11 +54,12 @@ def run(args: argparse.Namespace) -> int:
     from edge_agent.tools.measure.pictures import readable_pictures
 
     directory = paths.find_model(args.model, os.environ)
-    _report_if_any(become_owner_of(directory))
+    if line := become_owner_of(directory):
+        to_stderr(line)
     artifact = read_sidecar(directory)
     host = read_host()
     threads = args.threads or calibration.thread_counts(host.usable_cores, host.default_threads)
-    pictures = readable_pictures(args.images, _report)
+    pictures = readable_pictures(args.images, to_stderr)
     found = calibration.calibrate(
         artifact,
         host,
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         repeats=args.repeats,
         frames=args.frames,
         created=datetime.now(UTC).replace(microsecond=0),
-        report=_report,
+        report=to_stderr,
     )
     places = (args.output,) if args.output else evidence_paths(artifact.directory, os.environ)
     stored = _store(found, places)
@@ -93,7 +94,8 @@ def _store(found: Calibration, places: Sequence[Path]) -> Path:
     problems: list[str] = []
     for place in places:
         try:
-            _report_if_any(become_owner_of(place))
+            if line := become_owner_of(place):
+                to_stderr(line)
             evidence.write(found, place)
         except OSError as error:
             problems.append(f"{place}: {error.strerror or error}")
@@ -125,12 +127,3 @@ def _table(found: Calibration, skipped: int) -> str:
     compared = f"agreement: the same first label as {found.reference}, on {found.pictures} pictures"
     compared += f"; {skipped} skipped" if skipped else ""
     return "\n".join([table(header, rows), "", compared, *failures])
-
-
-def _report(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _report_if_any(line: str) -> None:
-    if line:
-        _report(line)

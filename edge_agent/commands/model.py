@@ -32,6 +32,7 @@ from edge_agent.model.sidecar import (
 )
 from edge_agent.system.privileges import become_owner_of
 from edge_agent.system.text import plain_json, printable
+from edge_agent.tools import to_stderr
 
 if TYPE_CHECKING:
     from edge_agent.tools.builder.verify import VerifyReport
@@ -185,7 +186,7 @@ def _build(args: argparse.Namespace) -> int:
     from edge_agent.tools.builder.input_options import InputOptions
 
     if line := become_owner_of(args.output):
-        _report(line)
+        to_stderr(line)
     options = BuildOptions(
         output=args.output,
         arch=args.arch,
@@ -202,7 +203,7 @@ def _build(args: argparse.Namespace) -> int:
             grey=args.grey,
         ),
     )
-    artifact = build(options, _report)
+    artifact = build(options, to_stderr)
     if args.json:
         print((artifact.directory / SIDECAR_NAME).read_text(encoding="utf-8"), end="")
     else:
@@ -290,15 +291,15 @@ def _verify(args: argparse.Namespace) -> int:
     from edge_agent.tools.builder.verify import verify
 
     if line := become_owner_of(args.directory):
-        _report(line)
+        to_stderr(line)
     artifact = read_sidecar(args.directory)
-    report = verify(artifact, args.images, _report, weights=args.weights, threads=args.threads)
+    report = verify(artifact, args.images, to_stderr, weights=args.weights, threads=args.threads)
     if args.json:
         print(json.dumps(plain_json(asdict(report)), indent=2))
     else:
         _print_agreements(report)
     if report.worst_agreement() < args.min_agreement:
-        _report(
+        to_stderr(
             f"agreement of {report.worst_agreement():.2%} is less than the {args.min_agreement:.2%} asked for"
         )
         return EXIT_FAILURE
@@ -317,7 +318,3 @@ def _print_agreements(report: VerifyReport) -> None:
         )
     for missing in report.not_run:
         print(f"{missing.engine:<12} {missing.precision:<8} not run: {printable(missing.reason)}")
-
-
-def _report(line: str) -> None:
-    print(printable(line), file=sys.stderr)

@@ -203,15 +203,20 @@ def test_a_file_is_left_alone_until_its_writer_closes_it(path: Path, unlink: boo
     watcher.close()
 
 
-def test_a_second_writer_is_waited_for_as_well(path: Path) -> None:
-    watcher = ConfigWatcher(path, Inotify(), settle_s=SETTLE_S)
-    write_in_place(path)
+def assert_a_writer_is_waited_for(watcher: ConfigWatcher, path: Path) -> None:
+    """A change is seen once the file is closed, and not before; closes the watcher."""
     with path.open("a") as file:
         file.write("source:")
         file.flush()
         assert not wait(watcher, 10 * SETTLE_S)
     assert wait(watcher, SOON_S)
     watcher.close()
+
+
+def test_a_second_writer_is_waited_for_as_well(path: Path) -> None:
+    watcher = ConfigWatcher(path, Inotify(), settle_s=SETTLE_S)
+    write_in_place(path)
+    assert_a_writer_is_waited_for(watcher, path)
 
 
 def test_a_writer_that_never_closes_is_not_waited_for_without_end(path: Path) -> None:
@@ -228,13 +233,7 @@ def test_a_writer_that_never_closes_is_not_waited_for_without_end(path: Path) ->
 def test_a_writer_of_another_name_of_the_file_is_waited_for(tmp_path: Path, path: Path) -> None:
     other = tmp_path / "other-name.yaml"
     os.link(path, other)
-    watcher = ConfigWatcher(path, Inotify(), settle_s=SETTLE_S)
-    with other.open("a") as file:
-        file.write("source:")
-        file.flush()
-        assert not wait(watcher, 10 * SETTLE_S)
-    assert wait(watcher, SOON_S)
-    watcher.close()
+    assert_a_writer_is_waited_for(ConfigWatcher(path, Inotify(), settle_s=SETTLE_S), other)
 
 
 def test_a_link_that_is_created_is_not_taken_for_a_file_being_written(tmp_path: Path, path: Path) -> None:
@@ -248,12 +247,7 @@ def test_a_link_that_is_created_is_not_taken_for_a_file_being_written(tmp_path: 
 def test_a_link_into_a_directory_that_is_a_link_is_followed(tmp_path: Path, path: Path) -> None:
     (tmp_path / "alias").symlink_to(path.parent)
     watcher = ConfigWatcher(tmp_path / "alias" / path.name, Inotify(), settle_s=SETTLE_S)
-    with path.open("a") as file:
-        file.write("source:")
-        file.flush()
-        assert not wait(watcher, 10 * SETTLE_S)
-    assert wait(watcher, SOON_S)
-    watcher.close()
+    assert_a_writer_is_waited_for(watcher, path)
 
 
 def test_the_descriptor_is_readable_when_there_is_something_to_look_at(path: Path) -> None:

@@ -16,10 +16,10 @@ import pytest
 from edge_agent.mqtt.contract.message import Message
 from edge_agent.mqtt.contract.payloads import encode
 from edge_agent.mqtt.wire.connection import Ack, Connection
-from edge_agent.system.clock import SystemClock
 from tests.ha.conftest import EXAMPLES
 from tests.ha.ending import end
 from tests.mqtt.brokers import HOST, Mosquitto, free_port
+from tests.mqtt.helpers import connected
 from tests.mqtt.samples import TOPICS, broker_config, changed
 
 _START_S = 90.0
@@ -92,10 +92,8 @@ def node_red(root: Path, broker: Mosquitto) -> Iterator[NodeRed]:
 
 @pytest.fixture
 def agent(broker: Mosquitto) -> Iterator[Connection]:
-    connection = Connection(broker_config(broker.port), "agent", "5", environment={})
-    connection.open(SystemClock())
-    yield connection
-    connection.close(goodbye=True)
+    with connected(broker_config(broker.port)) as connection:
+        yield connection
 
 
 def send(agent: Connection, *seqs: int, label: str = "cat") -> None:

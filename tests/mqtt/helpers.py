@@ -20,6 +20,7 @@ from edge_agent.mqtt.link import BrokerLink
 from edge_agent.mqtt.publisher import Publisher, Subscription
 from edge_agent.mqtt.requests import Control, Reloaded
 from edge_agent.mqtt.wire.clear_retained import wait_for_ack
+from edge_agent.mqtt.wire.connection import Connection, MqttVersion
 from edge_agent.mqtt.wire.dialer import Dialer
 from edge_agent.system.clock import SystemClock
 from edge_agent.system.secret import Secret, SecretUrl
@@ -37,6 +38,19 @@ def publish_once(port: int, message: Message) -> None:
     connection = Dialer(broker_config(port), "once", clock, environment={}).dial()
     try:
         wait_for_ack(connection, connection.send(message), clock, 10)
+    finally:
+        connection.close(goodbye=True)
+
+
+@contextmanager
+def connected(
+    config: MqttConfig, protocol: MqttVersion = "5", answer_timeout_s: float = 5.0, client_id: str = "other"
+) -> Iterator[Connection]:
+    """A client of the broker beside the agent."""
+    connection = Connection(config, client_id, protocol, environment={})
+    try:
+        connection.open(SystemClock(), answer_timeout_s=answer_timeout_s)
+        yield connection
     finally:
         connection.close(goodbye=True)
 

@@ -22,10 +22,10 @@ from edge_agent.mqtt.contract.message import Message
 from edge_agent.mqtt.contract.payloads import encode
 from edge_agent.mqtt.wire.connection import Connection
 from edge_agent.mqtt.wire.status import Trouble
-from edge_agent.system.clock import SystemClock
 from tests.mqtt import samples
 from tests.mqtt.brokers import HOST, Mosquitto, wait_until
 from tests.mqtt.contract.home_assistant_rules import environment
+from tests.mqtt.helpers import connected
 from tests.mqtt.samples import TOPICS, broker_config, changed
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -181,6 +181,11 @@ class TestNodeRedFlow:
 class TestPythonSubscriber:
     """Run as written, on a real broker."""
 
+    @pytest.fixture
+    def agent(self, broker: Mosquitto) -> Iterator[Connection]:
+        with connected(broker_config(broker.port)) as connection:
+            yield connection
+
     @contextmanager
     def running(self, port: int) -> Iterator[subprocess.Popen[str]]:
         command = [sys.executable, str(EXAMPLES / "subscriber.py"), HOST, "--port", str(port)]
@@ -191,10 +196,7 @@ class TestPythonSubscriber:
             finally:
                 process.terminate()
 
-    def test_it_prints_each_change_and_misses_none(self, broker: Mosquitto) -> None:
-        agent = Connection(broker_config(broker.port), "agent", "5", environment={})
-        agent.open(SystemClock())
-
+    def test_it_prints_each_change_and_misses_none(self, broker: Mosquitto, agent: Connection) -> None:
         def publish(*seqs: int) -> None:
             for seq in seqs:
                 agent.send(Message(TOPICS.event, encode(changed(seq, "cat", f"label {seq}"))))
@@ -213,11 +215,8 @@ class TestPythonSubscriber:
             if after == line.format(3):  # ended before its acknowledgement was out: then it comes again
                 after = subscriber.stdout.readline()
             assert after == line.format(4)
-        agent.close(goodbye=True)
 
-    def test_it_accepts_numbers_that_begin_again(self, broker: Mosquitto) -> None:
-        agent = Connection(broker_config(broker.port), "agent", "5", environment={})
-        agent.open(SystemClock())
+    def test_it_accepts_numbers_that_begin_again(self, broker: Mosquitto, agent: Connection) -> None:
         with self.running(broker.port) as subscriber:
             assert subscriber.stdout is not None
             self.wait_for_subscription(broker)
@@ -225,11 +224,8 @@ class TestPythonSubscriber:
                 agent.send(Message(TOPICS.event, encode(changed(seq, "cat", f"label {seq}"))))
             printed = [subscriber.stdout.readline().split()[-2] for _ in range(3)]
             assert printed == ["900", "901", "1"]
-        agent.close(goodbye=True)
 
-    def test_it_goes_on_after_what_is_no_event(self, broker: Mosquitto) -> None:
-        agent = Connection(broker_config(broker.port), "agent", "5", environment={})
-        agent.open(SystemClock())
+    def test_it_goes_on_after_what_is_no_event(self, broker: Mosquitto, agent: Connection) -> None:
         bad = [
             b"",
             b"\xff\xfe",
@@ -249,7 +245,6 @@ class TestPythonSubscriber:
             assert subscriber.stdout.readline() == "2025-06-01T12:00:00.123Z cat -> \\x1b[2Jdog (50%)\n"
             complaints = [subscriber.stderr.readline() for _ in bad]
             assert all(line.startswith("not an event, on edge_agent/porch/event") for line in complaints)
-        agent.close(goodbye=True)
 
     def test_it_waits_for_a_broker_that_is_not_there_yet(self, broker: Mosquitto) -> None:
         broker.stop()

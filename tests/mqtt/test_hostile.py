@@ -27,7 +27,16 @@ from edge_agent.system.lookup import Lookup
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.mqtt import hostile
 from tests.mqtt.brokers import HOST, Mosquitto, collect, wait_until
-from tests.mqtt.helpers import Bench, FakeAgent, MemoryEvents, is_, make_publisher, publishing, wait_connected
+from tests.mqtt.helpers import (
+    Bench,
+    FakeAgent,
+    MemoryEvents,
+    connected,
+    is_,
+    make_publisher,
+    publishing,
+    wait_connected,
+)
 from tests.mqtt.hostile import MEGABYTE, Behaviour, serve
 from tests.mqtt.samples import TOPICS, broker_config, changed
 from tests.resolver import HangingResolver
@@ -93,9 +102,10 @@ def test_the_broker_is_told_how_large_a_packet_may_be() -> None:
 def test_mosquitto_does_not_pass_on_what_is_too_large(broker: Mosquitto) -> None:
     received: list[Incoming] = []
     subscription = Subscription(TOPICS.request("#"), received.append)
-    with publishing(broker_config(broker.port), subscriptions=[subscription]) as publisher:
-        other = Connection(broker_config(broker.port), "other", "3.1.1", environment={})
-        other.open(SystemClock())
+    with (
+        publishing(broker_config(broker.port), subscriptions=[subscription]) as publisher,
+        connected(broker_config(broker.port), "3.1.1") as other,
+    ):
         wait_until(lambda: "request/#" in broker.log.read_text())
         for payload in (b"x" * MEGABYTE, b"small"):
             other.send(Message(TOPICS.request("pause"), payload))
@@ -103,16 +113,13 @@ def test_mosquitto_does_not_pass_on_what_is_too_large(broker: Mosquitto) -> None
         wait_until(lambda: bool(received))
         assert [message.payload for message in received] == [b"small"]
         assert publisher.status.reconnects == 0
-        other.close(goodbye=True)
 
 
 def test_a_retained_request_that_is_too_large_does_not_keep_events_from_the_broker(broker: Mosquitto) -> None:
-    other = Connection(broker_config(broker.port), "other", "3.1.1", environment={})
-    other.open(SystemClock())
-    other.send(Message(TOPICS.request("pause"), b"x" * MEGABYTE, retain=True))
-    while not other.step(5):
-        pass
-    other.close(goodbye=True)
+    with connected(broker_config(broker.port), "3.1.1") as other:
+        other.send(Message(TOPICS.request("pause"), b"x" * MEGABYTE, retain=True))
+        while not other.step(5):
+            pass
     subscription = Subscription(TOPICS.request("#"), lambda _: None)
     config = broker_config(broker.port, protocol="3.1.1")
     with (

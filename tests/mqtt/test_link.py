@@ -19,7 +19,7 @@ from edge_agent.system.wake import Wake
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.mqtt import samples
 from tests.mqtt.brokers import HOST, Mosquitto, collect, wait_until
-from tests.mqtt.helpers import FakeAgent, MemoryEvents, is_, wait_connected
+from tests.mqtt.helpers import FakeAgent, MemoryEvents, connected, is_, wait_connected
 from tests.mqtt.samples import NOON, TOPICS, broker_config
 
 DISCOVERY = "homeassistant/device/porch/config"
@@ -43,10 +43,8 @@ def linked(config: Config, agent: FakeAgent | None = None) -> Iterator[BrokerLin
 @pytest.fixture
 def other(broker: Mosquitto) -> Iterator[Connection]:
     """Another client of the broker: a user's, or Home Assistant."""
-    connection = Connection(broker_config(broker.port), "other", "5", environment={})
-    connection.open(SystemClock())
-    yield connection
-    connection.close(goodbye=True)
+    with connected(broker_config(broker.port)) as connection:
+        yield connection
 
 
 def config(broker: Mosquitto, *, control: bool, homeassistant: bool) -> Config:

@@ -24,7 +24,7 @@ from edge_agent.tools.demo.broker import embedded_broker
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.mqtt import samples
 from tests.mqtt.brokers import HOST, Mosquitto, collect, free_port, wait_until
-from tests.mqtt.helpers import is_, make_publisher, passwords, publishing, wait_connected
+from tests.mqtt.helpers import connected, is_, make_publisher, passwords, publishing, wait_connected
 from tests.mqtt.samples import TOPICS, broker_config
 
 MakeBroker = Callable[..., Mosquitto]
@@ -33,10 +33,8 @@ MakeBroker = Callable[..., Mosquitto]
 def interrupt(publisher: Publisher, config: MqttConfig) -> None:
     """Have the broker end the publisher's connection: another client takes its id."""
     before = publisher.status.reconnects
-    rival = Connection(config, f"edge-agent-{TOPICS.device_id}", "5", environment={})
-    rival.open(SystemClock())
-    wait_until(lambda: publisher.status.reconnects > before)
-    rival.close(goodbye=True)
+    with connected(config, client_id=f"edge-agent-{TOPICS.device_id}"):
+        wait_until(lambda: publisher.status.reconnects > before)
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
@@ -308,16 +306,16 @@ def test_subscriptions_are_made_on_each_connection(broker: Mosquitto, protocol: 
     heard: list[Incoming] = []
     config = broker_config(broker.port, protocol=protocol)
     subscriptions = (Subscription(TOPICS.request("#"), heard.append), Subscription("x/status", heard.append))
-    other = Connection(broker_config(broker.port), "other", "5", environment={})
-    other.open(SystemClock())
-    with publishing(config, subscriptions=subscriptions) as publisher:
+    with (
+        connected(broker_config(broker.port)) as other,
+        publishing(config, subscriptions=subscriptions) as publisher,
+    ):
         for round_number in (1, 2):
             other.send(Message(TOPICS.request("config/get"), b"{}"))
             other.send(Message("x/status", b"online"))
             other.send(Message("x/other", b"not for us"))
             wait_until(lambda enough=2 * round_number: len(heard) >= enough)  # type: ignore[misc]
             interrupt(publisher, config)
-    other.close(goodbye=True)
     assert [message.topic for message in heard] == [TOPICS.request("config/get"), "x/status"] * 2
 
 
@@ -331,14 +329,14 @@ def test_a_message_that_cannot_be_handled_costs_no_connection(
         raise RuntimeError(message.payload)
 
     config = broker_config(broker.port)
-    other = Connection(config, "other", "5", environment={})
-    other.open(SystemClock())
-    with publishing(config, subscriptions=[Subscription("x/status", broken)]) as publisher:
+    with (
+        connected(config) as other,
+        publishing(config, subscriptions=[Subscription("x/status", broken)]) as publisher,
+    ):
         for _ in range(3):
             other.send(Message("x/status", b"hunter2"))
         wait_until(lambda: len(heard) == 3)
         assert publisher.status.connected
         assert publisher.status.reconnects == 0
-    other.close(goodbye=True)
     assert caplog.text.count("with RuntimeError at publisher.py:") == 1
     assert "hunter2" not in caplog.text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -155,6 +155,13 @@ SlotMachine.TestCase.settings = settings(max_examples=60, deadline=None)
 test_any_order_of_calls = SlotMachine.TestCase
 
 
+def numbers_taken(slot: LatestFrame) -> Iterator[int]:
+    """The numbers of the frames that are taken until the giver closes the slot."""
+    while not slot.closed:
+        if (got := slot.take(LONG_S)) is not None:
+            yield got.id
+
+
 def test_two_threads_lose_nothing_when_the_giver_waits(in_thread: InThread) -> None:
     slot = LatestFrame()
 
@@ -164,11 +171,7 @@ def test_two_threads_lose_nothing_when_the_giver_waits(in_thread: InThread) -> N
         slot.close()
 
     in_thread(give)
-    taken: list[int] = []
-    while not slot.closed:
-        if (got := slot.take(LONG_S)) is not None:
-            taken.append(got.id)
-    assert taken == list(range(500))
+    assert list(numbers_taken(slot)) == list(range(500))
 
 
 def test_two_threads_account_for_every_frame_when_the_giver_does_not_wait(in_thread: InThread) -> None:
@@ -180,10 +183,7 @@ def test_two_threads_account_for_every_frame_when_the_giver_does_not_wait(in_thr
         slot.close()
 
     in_thread(give)
-    taken: list[int] = []
-    while not slot.closed:
-        if (got := slot.take(LONG_S)) is not None:
-            taken.append(got.id)
+    taken = list(numbers_taken(slot))
     assert len(taken) + slot.dropped == 5000
     assert taken == sorted(taken)
     assert taken[-1] == 4999

@@ -15,13 +15,11 @@ from edge_agent.mqtt.contract.message import Incoming, Message
 from edge_agent.mqtt.contract.payloads import encode
 from edge_agent.mqtt.contract.topics import Topics
 from edge_agent.mqtt.publisher import Subscription
-from edge_agent.mqtt.wire.connection import Connection
-from edge_agent.system.clock import SystemClock
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.mqtt import samples
 from tests.mqtt.brokers import HOST, Mosquitto, collect, wait_until
 from tests.mqtt.contract import home_assistant_rules as ha
-from tests.mqtt.helpers import Bench, is_, publishing
+from tests.mqtt.helpers import Bench, connected, is_, publishing
 from tests.mqtt.samples import TOPICS, broker_config
 
 
@@ -243,9 +241,8 @@ def test_it_is_published_again_when_home_assistant_starts(broker: Mosquitto) -> 
     handlers: list[Subscription] = []
     sent: list[Message] = []
     handlers.append(Subscription(of.birth_topic, of.on_birth(sent.append)))
-    other = Connection(broker_config(broker.port), "home-assistant", "5", environment={})
-    other.open(SystemClock())
     with (
+        connected(broker_config(broker.port)) as other,
         Subscriber(HOST, broker.port, of.topic) as subscriber,
         publishing(
             broker_config(broker.port), announcements=[of.message()], subscriptions=handlers
@@ -257,7 +254,6 @@ def test_it_is_published_again_when_home_assistant_starts(broker: Mosquitto) -> 
         wait_until(lambda: bool(sent))
         publisher.publish(sent[0])
         collect(subscriber, is_(of.topic, of.message().payload))
-    other.close(goodbye=True)
     assert sent == [of.message()]
 
 

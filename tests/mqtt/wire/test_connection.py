@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,23 +17,11 @@ from edge_agent.system.clock import SystemClock
 from edge_agent.system.secret import Secret
 from edge_agent.tools.demo.broker import embedded_broker
 from tests.mqtt.brokers import HOST, Mosquitto, free_port
-from tests.mqtt.helpers import passwords
+from tests.mqtt.helpers import connected, passwords
 from tests.mqtt.samples import broker_config
 from tests.mqtt.wire.certificates import Authority
 
 MakeBroker = Callable[..., Mosquitto]
-
-
-@contextmanager
-def connected(
-    config: MqttConfig, protocol: MqttVersion = "5", answer_timeout_s: float = 5.0
-) -> Iterator[Connection]:
-    connection = Connection(config, "test-client", protocol, environment={})
-    try:
-        connection.open(SystemClock(), answer_timeout_s=answer_timeout_s)
-        yield connection
-    finally:
-        connection.close(goodbye=True)
 
 
 def trouble_of(
