@@ -168,7 +168,10 @@ def test_a_name_server_that_hangs_is_waited_for_no_longer_than_the_broker() -> N
 
 @pytest.mark.parametrize(
     ("behaviour", "changes"),
-    [(hostile.slow_websocket(0.2), {"transport": "websockets"}), (hostile.silent, {})],
+    [
+        (hostile.slow_websocket(0.2), {"transport": "websockets"}),
+        pytest.param(hostile.silent, {}, marks=pytest.mark.attack),
+    ],
     ids=["websocket, a byte at a time", "a broker that never answers"],
 )
 def test_events_are_on_disk_within_five_seconds_while_connecting_hangs(

@@ -286,7 +286,7 @@ def many_cases(tmp_path: Path, count: int) -> None:
 
 
 def test_random_damage_costs_nothing_that_is_whole(tmp_path: Path) -> None:
-    many_cases(tmp_path, 60)
+    many_cases(tmp_path, 20)
 
 
 @pytest.mark.attack
