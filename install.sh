@@ -669,12 +669,13 @@ install_config() {
 
 # put MODE OWNER SOURCE FILE: copy a file into a directory of root's, whole or not at all.
 put() {
-    local new=$4.new
-    rm -f "$new"
-    install -m "$1" "$3" "$new"
-    owned "$2" "$new"
-    sync "$new"
-    mv -T "$new" "$4"
+    unplaced=$4.new
+    rm -f "$unplaced"
+    install -m "$1" "$3" "$unplaced"
+    owned "$2" "$unplaced"
+    sync "$unplaced"
+    mv -T "$unplaced" "$4"
+    unplaced=''
 }
 
 # Print the effective value of a setting, by its dotted name.
@@ -729,13 +730,14 @@ install_model() {
 # point TARGET LINK: make or replace a symbolic link in one step. Nothing that lies there is opened or followed: the
 # directory may be the service's.
 point() {
-    local new=$2.$$$RANDOM$RANDOM
-    ln -sT "$1" "$new"
+    unplaced=$2.$$$RANDOM$RANDOM
+    ln -sT "$1" "$unplaced"
     if [[ -d $2 && ! -L $2 ]]; then
         note "$2 was a directory: it is now $2.replaced$$"
         mv -T "$2" "$2.replaced$$"
     fi
-    mv -fT "$new" "$2"
+    mv -fT "$unplaced" "$2"
+    unplaced=''
 }
 
 # Remove every model but the one in use and the one before it.
@@ -896,6 +898,7 @@ at_exit() {
         wait "$child" 2>/dev/null
     fi
     return_compiler
+    if [[ -n $unplaced ]]; then rm -f "$unplaced"; fi # a file or link that a signal kept from its place
     if ((!settled)); then
         if [[ -d $opt/before ]]; then
             say "Not finished: going back to what ran before"
@@ -981,7 +984,7 @@ report_first_label() {
 
 # --- the three jobs ----------------------------------------------------------------------------------------
 
-release='' new_model='' old_release='' old_model_link='' work='' child=''
+release='' new_model='' old_release='' old_model_link='' work='' child='' unplaced=''
 created=() pip_settings=()
 settled=0
 

@@ -1,86 +1,34 @@
-"""A prober of install.sh: what its surroundings may be, and what the service's user may have planted."""
+"""A prober of install.sh: what its surroundings may be, and what the service's user may have planted.
+
+`make attack-test` plants more, and interrupts more often.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from edge_agent.model.sidecar import Artifact
-from tests.installing import CHECKOUT, Board, Installation, copy_of_checkout, set_version
-
-_EVIL = 'import pathlib; pathlib.Path({mark!r}).touch(); raise SystemExit("imported")\n'
-_MODULES = (
-    "json",
-    "ensurepip",
-    "venv",
-    "pip",
-    "ast",
-    "pathlib",
-    "tomllib",
-    "edge_agent",
-    "numpy",
-    "sitecustomize",
-)
+from tests.installing import CHECKOUT, Board, Installation, copy_of_checkout
+from tests.prober import KINDS, Surroundings, fingerprint, make_victim, plant, run_in, upgrade_past
 
 
 @pytest.fixture
-def hostile(tmp_path: Path) -> tuple[Path, Path, dict[str, str]]:
-    """A directory full of traps, the mark that a trap leaves, and an environment that leads into them."""
-    traps, mark = tmp_path / "traps", tmp_path / "mark"
-    traps.mkdir()
-    for name in _MODULES:
-        (traps / f"{name}.py").write_text(_EVIL.format(mark=str(mark)))
-    for name in ("python3", "python", "pip", "systemctl", "dpkg", "df", "mktemp", "install", "bash"):
-        (traps / name).write_text(f"#!/bin/sh\ntouch {mark}\nexit 1\n")
-        (traps / name).chmod(0o755)
-    (traps / "bash_env").write_text(f"touch {mark}\n")
-    (traps / "pip.conf").write_text(
-        f"[global]\nuser = true\ntarget = {traps}/target\n[install]\nprefix = {traps}\n"
-    )
-    environment = {
-        **os.environ,
-        "PATH": f"{traps}:{os.environ['PATH']}",
-        "PYTHONPATH": str(traps),
-        "PYTHONHOME": str(traps),
-        "PYTHONSTARTUP": str(traps / "json.py"),
-        "PIP_USER": "1",
-        "PIP_TARGET": str(traps / "target"),
-        "PIP_PREFIX": str(traps),
-        "PIP_CONFIG_FILE": str(traps / "pip.conf"),
-        "PIP_CONSTRAINT": str(traps / "json.py"),
-        "PIP_NO_DEPS": "0",
-        "VIRTUAL_ENV": str(traps),
-        "TMPDIR": str(traps / "nowhere"),
-        "BASH_ENV": str(traps / "bash_env"),
-        "ENV": str(traps / "bash_env"),
-        "CDPATH": str(traps),
-        "SHELLOPTS": "noexec",
-        "BASH_FUNC_install%%": f"() {{ touch {mark}; }}",
-        "GREP_OPTIONS": "-v",
-    }
-    return traps, mark, environment
-
-
-def run_in(
-    directory: Path, command: list[str | Path], environment: dict[str, str], umask: int = 0o077
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, cwd=directory, env=environment, umask=umask, capture_output=True, text=True, check=False
-    )
+def hostile(tmp_path: Path) -> Surroundings:
+    return Surroundings.make(tmp_path)
 
 
 @pytest.mark.parametrize(
     "shell", [(), ("/bin/sh",), ("/bin/bash",), ("/bin/dash",), ("/bin/bash", "--posix")]
 )
 def test_any_shell_may_run_it_from_anywhere_and_no_trap_springs(
-    hostile: tuple[Path, Path, dict[str, str]], shell: tuple[str, ...], lite0: Artifact, tmp_path: Path
+    hostile: Surroundings, shell: tuple[str, ...], lite0: Artifact, tmp_path: Path
 ) -> None:
-    traps, mark, environment = hostile
+    traps, mark, environment = hostile.traps, hostile.mark, hostile.environment
     if "bash" in "".join(shell):
         # bash itself reads these before it reads the script.
         environment = {
@@ -147,9 +95,9 @@ def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_hostile_environment_changes_nothing_about_the_installation(
-    hostile: tuple[Path, Path, dict[str, str]], lite0: Artifact, tmp_path: Path, wheelhouse: Path
+    hostile: Surroundings, lite0: Artifact, tmp_path: Path, wheelhouse: Path
 ) -> None:
-    traps, mark, environment = hostile
+    traps, mark, environment = hostile.traps, hostile.mark, hostile.environment
     made = Installation(tmp_path / "root", copy_of_checkout(tmp_path / "checkout"), lite0.directory)
     before = sorted(traps.iterdir())
     done = run_in(
@@ -223,94 +171,35 @@ def test_a_tampered_wheel_in_the_wheelhouse_is_refused_by_name_before_anything_i
 # --- what the service's user may have planted ---------------------------------------------------------------
 
 
-@pytest.fixture
-def board(tmp_path: Path, lite0: Artifact) -> Board:
-    board = Board.make(tmp_path / "board", lite0.directory)
+@pytest.fixture(scope="module")
+def installed_once(tmp_path_factory: pytest.TempPathFactory, lite0: Artifact) -> Board:
+    board = Board.make(tmp_path_factory.mktemp("probed") / "board", lite0.directory)
     assert board.install().returncode == 0
     return board
 
 
 @pytest.fixture
+def board(installed_once: Board) -> Iterator[Board]:
+    with installed_once.restored() as board:
+        yield board
+
+
+@pytest.fixture
 def victim(tmp_path: Path) -> Path:
-    """A directory of somebody else's, with things in it that root could harm."""
-    directory = tmp_path / "victim"
-    (directory / "inner").mkdir(parents=True)
-    (directory / "inner/file").write_text("precious")
-    (directory / "model.json").write_text("precious")
-    (directory / "secret").write_text("precious")
-    (directory / "secret").chmod(0o600)
-    return directory
-
-
-def fingerprint(directory: Path) -> dict[str, tuple[int, int, str]]:
-    return {
-        str(path): (
-            path.lstat().st_mode,
-            path.lstat().st_mtime_ns,
-            hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "",
-        )
-        for path in (directory, *sorted(directory.rglob("*")))
-    }
-
-
-def plant(kind: str, place: Path, victim: Path) -> None:
-    if place.is_symlink() or place.is_file():
-        place.unlink()
-    if kind == "link to a directory":
-        place.symlink_to(victim)
-    elif kind == "link to a file":
-        place.symlink_to(victim / "secret")
-    elif kind == "hard link":
-        place.hardlink_to(victim / "secret")
-    elif kind == "pipe":
-        os.mkfifo(place)
-    elif kind == "directory":
-        place.mkdir()
-        (place / "model.json").write_text("{}")
-    elif kind == "link to nowhere":
-        place.symlink_to(victim / "made-by-root")
-    else:
-        place.symlink_to(place)
-
-
-_KINDS = (
-    "link to a directory",
-    "link to a file",
-    "hard link",
-    "pipe",
-    "directory",
-    "link to nowhere",
-    "circle",
-)
+    return make_victim(tmp_path / "victim")
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"),
-    [*(("model", kind) for kind in _KINDS), ("models", "link to a directory"), ("models", "directory")],
+    ("name", "kind"), [("model", "link to a directory"), ("model", "hard link"), ("models", "directory")]
 )
 def test_an_upgrade_touches_nothing_through_what_is_planted_in_the_state_directory(
     board: Board, victim: Path, name: str, kind: str
 ) -> None:
-    if name == "models":
-        # As an older install.sh left it: the models lay in the service's own directory.
-        plant("link to a directory", board.state / "model", victim)
-    plant(kind, board.state / name, victim)
-    before = fingerprint(victim)
-    other = board.stand_ins / "other-model"
-    subprocess.run(["cp", "-R", board.model, other], check=True)
-    sidecar = other / "model.json"
-    sidecar.write_bytes(sidecar.read_bytes().replace(b"efficientnet_lite0", b"efficientnet_lite1", 1))
-    set_version(board.checkout, "1.1.0")
-    for _ in range(2):  # the second run clears away what an older one left
-        done = board.install("--lean", other)
-        assert done.returncode == 0, done.stdout
-    assert fingerprint(victim) == before
-    assert (board.state / "model/model.json").read_bytes() == sidecar.read_bytes()
-    assert (board.state / "model").readlink() == board.root / "var/lib/edge-agent-models/current"
+    upgrade_past(board, victim, name, kind)
 
 
 def test_purging_removes_links_and_not_what_they_lead_to(board: Board, victim: Path) -> None:
-    for number, kind in enumerate(_KINDS):
+    for number, kind in enumerate(KINDS):
         plant(kind, board.state / f"planted{number}", victim)
     before = fingerprint(victim)
     done = subprocess.run(

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,14 +20,21 @@ def board(tmp_path: Path, lite0: Artifact) -> Board:
     return Board.make(tmp_path / "board", lite0.directory)
 
 
-@pytest.fixture
-def installed(board: Board) -> Board:
-    """1.0.0 runs."""
+@pytest.fixture(scope="module")
+def installed_once(tmp_path_factory: pytest.TempPathFactory, lite0: Artifact) -> Board:
+    board = Board.make(tmp_path_factory.mktemp("installed") / "board", lite0.directory)
     done = board.install()
     assert done.returncode == 0, done.stdout
     assert "First label: lorikeet" in done.stdout
     assert board.running() == ("enabled", "active")
     return board
+
+
+@pytest.fixture
+def installed(installed_once: Board) -> Iterator[Board]:
+    """1.0.0 runs."""
+    with installed_once.restored() as board:
+        yield board
 
 
 def versions(board: Board) -> list[str]:
@@ -92,11 +100,14 @@ def test_a_first_release_that_is_not_healthy_stays_and_keeps_trying(board: Board
 
 
 @pytest.mark.parametrize(
-    ("number", "all_of_them"),
-    [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGHUP, True)],
+    ("point", "number", "all_of_them"),
+    [
+        ("filling", signal.SIGINT, True),
+        ("starting", signal.SIGTERM, False),
+        ("starting", signal.SIGHUP, True),
+    ],
     ids=["Ctrl-C", "kill", "closed terminal"],
 )
-@pytest.mark.parametrize("point", ["filling", "starting"])
 def test_an_upgrade_that_is_interrupted_leaves_all_as_it_was(
     installed: Board, point: str, number: signal.Signals, all_of_them: bool
 ) -> None:
@@ -108,6 +119,14 @@ def test_an_upgrade_that_is_interrupted_leaves_all_as_it_was(
     assert installed.current.readlink().name.startswith("1.0.0")
     assert installed.upgrade_to("1.1.0").returncode == 0
     assert sorted(versions(installed)) == ["1.0.0", "1.1.0"]
+
+
+def test_a_signal_between_making_a_link_and_putting_it_in_its_place_leaves_no_link(installed: Board) -> None:
+    before, once = installed.snapshot(), installed.stand_ins / "once"
+    stopped = f'if [[ $1 == -fT && ! -e {once} ]]; then touch {once}; kill $$; else command mv "$@"; fi'
+    done = installed.upgrade_to("1.1.0", changes=f"mv() {{ {stopped}; }}")
+    assert done.returncode == 128 + signal.SIGTERM, done.stdout
+    assert installed.snapshot() == before
 
 
 @pytest.mark.parametrize("point", ["filling", "starting"])
