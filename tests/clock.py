@@ -1,4 +1,4 @@
-"""A clock that only moves when a test moves it."""
+"""Clocks that a test moves."""
 
 from __future__ import annotations
 
@@ -6,10 +6,24 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from edge_agent.system.clock import SystemClock
+
+
+class LeapingClock(SystemClock):
+    """The real clock, until a test lets it leap ahead."""
+
+    ahead_s = 0.0
+
+    def monotonic_s(self) -> float:
+        return super().monotonic_s() + self.ahead_s
+
 
 @dataclass(slots=True)
 class FakeClock:
-    """An `edge_agent.system.clock.Clock`; called, it is the monotonic one alone. Sleeping takes no time."""
+    """A clock that only moves when a test moves it; called, it is the monotonic one alone.
+
+    Sleeping takes no time.
+    """
 
     now_s: float = 1000.0
     wall_s: float = 1_750_000_000.0

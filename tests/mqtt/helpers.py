@@ -55,6 +55,14 @@ def connected(
         connection.close(goodbye=True)
 
 
+def use(connection: Connection, timeout_s: float) -> None:
+    """Connect, subscribe to requests, and receive until the connection's error is raised."""
+    connection.open(SystemClock(), answer_timeout_s=timeout_s)
+    connection.subscribe(TOPICS.request("#"))
+    while True:
+        connection.step(timeout_s)
+
+
 class MemoryEvents:
     """An EventQueue that lasts as long as the process."""
 

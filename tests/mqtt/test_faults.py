@@ -152,7 +152,7 @@ class TestAgentKilled:
             yield process
 
     def test_a_few_times(self, make_broker: MakeBroker, tmp_path: Path) -> None:
-        self.run(make_broker, tmp_path, 6)
+        self.run(make_broker, tmp_path, 3)  # the third with the broker away
 
     @pytest.mark.fault
     def test_forty_times(self, make_broker: MakeBroker, tmp_path: Path) -> None:

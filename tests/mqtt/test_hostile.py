@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -16,7 +14,7 @@ from hypothesis import strategies as st
 
 from edge_agent.config.schema import Config, ControlConfig, HomeAssistantConfig, OutboxConfig, TlsConfig
 from edge_agent.mqtt.contract.message import Incoming, Message
-from edge_agent.mqtt.events.outbox import open_outbox
+from edge_agent.mqtt.events.outbox import SPILL_AFTER_S, open_outbox
 from edge_agent.mqtt.link import BrokerLink
 from edge_agent.mqtt.publisher import Subscription, Timing
 from edge_agent.mqtt.wire.connection import Connection, MqttVersion
@@ -25,8 +23,10 @@ from edge_agent.mqtt.wire.status import BrokerConnectionError, Trouble
 from edge_agent.system.clock import SystemClock
 from edge_agent.system.lookup import Lookup
 from edge_agent.tools.demo.subscriber import Subscriber
+from tests.clock import LeapingClock
 from tests.mqtt import hostile
 from tests.mqtt.brokers import HOST, Mosquitto, collect, wait_until
+from tests.mqtt.flood import Flood
 from tests.mqtt.helpers import (
     Bench,
     FakeAgent,
@@ -35,6 +35,7 @@ from tests.mqtt.helpers import (
     is_,
     make_publisher,
     publishing,
+    use,
     wait_connected,
 )
 from tests.mqtt.hostile import MEGABYTE, Behaviour, serve
@@ -56,13 +57,6 @@ def trouble_with(
         took_s = time.monotonic() - started_s
         connection.close(goodbye=False)
         return raised.value, server.sent_bytes, took_s
-
-
-def use(connection: Connection, timeout_s: float) -> None:
-    connection.open(SystemClock(), answer_timeout_s=timeout_s)
-    connection.subscribe(TOPICS.request("#"))
-    while True:
-        connection.step(timeout_s)
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
@@ -166,6 +160,10 @@ def test_a_name_server_that_hangs_is_waited_for_no_longer_than_the_broker() -> N
         assert resolver.asked == ["broker.home"]
 
 
+def places_in(directory: Path) -> dict[str, str]:
+    return {"STATE_DIRECTORY": str(directory / "state"), "RUNTIME_DIRECTORY": str(directory / "run")}
+
+
 @pytest.mark.parametrize(
     ("behaviour", "changes"),
     [
@@ -177,15 +175,16 @@ def test_a_name_server_that_hangs_is_waited_for_no_longer_than_the_broker() -> N
 def test_events_are_on_disk_within_five_seconds_while_connecting_hangs(
     tmp_path: Path, behaviour: Behaviour, changes: dict[str, object]
 ) -> None:
-    places = {"STATE_DIRECTORY": str(tmp_path / "state"), "RUNTIME_DIRECTORY": str(tmp_path / "run")}
-    outbox = open_outbox(OutboxConfig(), SystemClock(), places)
+    clock = LeapingClock()
+    outbox = open_outbox(OutboxConfig(), clock, places_in(tmp_path))
     with (
         serve(behaviour) as server,
         publishing(broker_config(server.port, **changes), wait=False, events=outbox) as publisher,
     ):
         wait_until(lambda: len(server.peers) > 0)
         publisher.publish_event(changed(1))
-        wait_until(lambda: publisher.status.outbox == "disk", timeout_s=6)
+        clock.ahead_s = SPILL_AFTER_S
+        wait_until(lambda: publisher.status.outbox == "disk", timeout_s=2)
         assert len(server.peers) <= 2
     outbox.close()
 
@@ -193,12 +192,13 @@ def test_events_are_on_disk_within_five_seconds_while_connecting_hangs(
 def test_events_are_on_disk_within_five_seconds_while_the_broker_is_frozen(
     tmp_path: Path, broker: Mosquitto
 ) -> None:
-    places = {"STATE_DIRECTORY": str(tmp_path / "state"), "RUNTIME_DIRECTORY": str(tmp_path / "run")}
-    outbox = open_outbox(OutboxConfig(), SystemClock(), places)
+    clock = LeapingClock()
+    outbox = open_outbox(OutboxConfig(), clock, places_in(tmp_path))
     with publishing(broker_config(broker.port, keepalive_s=5), events=outbox) as publisher:
         broker.send(signal.SIGSTOP)
         publisher.publish_event(changed(1))
-        wait_until(lambda: publisher.status.outbox == "disk", timeout_s=6)
+        clock.ahead_s = SPILL_AFTER_S
+        wait_until(lambda: publisher.status.outbox == "disk", timeout_s=2)
         broker.send(signal.SIGCONT)
     outbox.close()
 
@@ -240,31 +240,6 @@ def test_whatever_a_broker_sends_later_is_an_error_of_the_connection(
         peer.send(answer)
 
     trouble_with(behaviour, protocol)
-
-
-class Flood:
-    """A client that publishes on some topics as fast as it can; a context manager."""
-
-    def __init__(self, port: int, *topics: str) -> None:
-        lines = (
-            "import sys, time; from edge_agent.mqtt.contract.message import Message\n"
-            "from edge_agent.mqtt.wire.connection import Connection\n"
-            "from edge_agent.system.clock import SystemClock; from tests.mqtt.samples import broker_config\n"
-            "c = Connection(broker_config(int(sys.argv[1])), 'flood', '3.1.1', environment={})\n"
-            "c.open(SystemClock())\n"
-            "while True:\n"
-            "    for topic in sys.argv[2:]:\n"
-            "        c.send(Message(topic, b'online', qos=0)); c.step(0)\n"
-            "    time.sleep(0.001)\n"
-        )
-        self._command = [sys.executable, "-c", lines, str(port), *topics]
-
-    def __enter__(self) -> None:
-        self._process = subprocess.Popen(self._command)
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
 
 
 def test_events_go_on_while_requests_and_births_flood_in(broker: Mosquitto) -> None:

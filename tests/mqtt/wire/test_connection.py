@@ -69,7 +69,7 @@ def test_a_host_that_swallows_every_packet() -> None:
         for each in waiting:
             each.setblocking(False)
             each.connect_ex((HOST, port))
-        trouble, _ = trouble_of(broker_config(port))
+        trouble, _ = trouble_of(broker_config(port), answer_timeout_s=0.5)
         for each in waiting:
             each.close()
     assert trouble is Trouble.UNREACHABLE
