@@ -115,8 +115,8 @@ def test_batch_norm_is_folded(resnet18: tuple[Artifact, nn.Module]) -> None:
         assert "aten::batch_norm" not in {node.kind() for node in graph.nodes()}
 
 
-@pytest.mark.parametrize("arch", ["resnet34", "mobilenet_v3_large"])
-def test_other_torchvision_classifiers_build_the_same_way(arch: str, tmp_path: Path) -> None:
+def test_another_torchvision_classifier_builds_the_same_way(tmp_path: Path) -> None:
+    arch = "mobilenet_v3_large"
     made = network(arch)
     torch.save(made.state_dict(), tmp_path / "weights.pth")
     artifact = build(BuildOptions(tmp_path / "model", arch, weights=tmp_path / "weights.pth"), silent)

@@ -176,18 +176,26 @@ def test_a_plan_computes_what_its_module_does(case: str, tmp_path: Path) -> None
     np.testing.assert_allclose(result, expected.numpy(), atol=2e-5, rtol=2e-5)
 
 
+@pytest.fixture(scope="module", params=NAMES)
+def network_and_files(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[nn.Module, Path]:
+    """A network, and the directory that it was lowered into."""
+    directory = tmp_path_factory.mktemp("lowered")
+    return lowered(request.param, directory), directory
+
+
 @pytest.mark.parametrize("engine_name", [needing(needs_native, "native"), needing(needs_xnnpack, "xnnpack")])
-@pytest.mark.parametrize("name", NAMES)
 def test_a_network_gives_the_logits_that_eager_torch_gives(
-    name: str, engine_name: EngineName, tmp_path: Path
+    network_and_files: tuple[nn.Module, Path], engine_name: EngineName
 ) -> None:
-    network = lowered(name, tmp_path)
+    network, directory = network_and_files
     x = picture()
     with torch.inference_mode():
         expected = network(x).numpy().reshape(-1)
     largest = np.abs(expected).max()
     for precision, tolerance in TOLERANCES.items():
-        engine = load_engine(artifact_of(tmp_path, precision), engine_name, precision, threads=2)
+        engine = load_engine(artifact_of(directory, precision), engine_name, precision, threads=2)
         logits = engine.run(nhwc(x))
         engine.close()
         np.testing.assert_allclose(logits, expected, rtol=0, atol=tolerance * largest)
