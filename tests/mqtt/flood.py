@@ -39,8 +39,7 @@ class Flood:
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        said, _ = self._process.communicate(timeout=10)
-        self.rounds = int(said)
+        self.rounds = int(self._process.communicate(timeout=10)[0])
 
 
 def main(port: int, most_per_s: float, topics: list[str]) -> None:
