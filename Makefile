@@ -80,7 +80,7 @@ lock: $(VENV)/.dev
 	$(BIN)/pip install --quiet uv
 	for script in requirements/lock-*; do PATH="$(CURDIR)/$(BIN):$$PATH" "$$script" || exit; done
 
-# The real Home Assistant (two releases), Node-RED and exporter; needs root, and minutes more the first time.
+# The real Home Assistant (two releases), Node-RED, exporters and Prometheus; needs root, and minutes more the first time.
 ha-test: $(VENV)/.dev
 	tests/ha/run
 

@@ -62,22 +62,35 @@ def test_each_panel_is_whole() -> None:
             assert '{device=~"$device"}' in target["expr"]
 
 
-def test_the_alerts_ask_for_what_health_has() -> None:
-    (block,) = re.findall(r"^```yaml\n(.*?)^```$", (DOCS / "monitoring.md").read_text(), re.M | re.S)
-    rules = yaml.safe_load(block)["groups"][0]["rules"]
-    named = {name for rule in rules for name in SERIES.findall(rule["expr"])}
-    assert named
-    assert named <= HEALTH
+def test_the_alerts_ask_for_what_health_has_and_say_which_device() -> None:
+    rules = yaml.safe_load((EXAMPLES / "prometheus-alerts.yaml").read_text())["groups"][0]["rules"]
+    for rule in rules:
+        named = set(SERIES.findall(rule["expr"]))
+        assert named
+        assert named <= HEALTH
+        assert "{{ $labels.device }}" in rule["annotations"]["summary"]
 
 
 @pytest.mark.parametrize("device", ["porch", "back_yard-2", "health"])
-def test_prometheus_finds_the_device_in_the_exporters_topic(device: str) -> None:
+@pytest.mark.parametrize("topic", ["edge_agent_{}_health", "edge_agent/{}/health"])
+def test_prometheus_finds_the_device_in_either_exporters_topic(device: str, topic: str) -> None:
     (job,) = yaml.safe_load((EXAMPLES / "prometheus.yaml").read_text())["scrape_configs"]
     relabel, dropped = job["metric_relabel_configs"]
-    match = re.fullmatch(relabel["regex"], f"edge_agent_{device}_health")
+    match = re.fullmatch(relabel["regex"], topic.format(device))
     assert match
     assert (relabel["target_label"], match[1]) == ("device", device)
-    assert dropped == {"regex": "topic", "action": "labeldrop"}
+    assert dropped == {"regex": "topic|sensor", "action": "labeldrop"}
+
+
+def test_mqtt2prometheus_reads_every_number_of_health_and_names_it_alike() -> None:
+    config = yaml.safe_load((EXAMPLES / "mqtt2prometheus.yaml").read_text())
+    named = {metric["prom_name"] for metric in config["metrics"]}
+    nullable = {"edge_agent_memory_cgroup_limit_mb"}  # null in the sample
+    assert named == (HEALTH - {"edge_agent_schema"}) | nullable
+    for metric in config["metrics"]:
+        assert metric["prom_name"] == PREFIX + metric["mqtt_name"].replace(".", "_")
+    assert config["mqtt"]["topic_path"] == environment()["MQTT_TOPIC"]
+    assert re.fullmatch(config["mqtt"]["device_id_regex"], TOPICS.health)["deviceid"] == "porch"  # type: ignore[index]
 
 
 def test_prometheus_reads_where_the_exporter_listens() -> None:
