@@ -169,14 +169,14 @@ def huge_connack(peer: Peer) -> None:
 
 
 def huge_request(peer: Peer) -> None:
-    """Lets the client in, and sends 150 MB on the topic that it subscribes to."""
+    """Lets the client in, and sends 150 MB on the topic that it subscribes to; acknowledges no event."""
     version = peer.accept()
     for packet in peer.packets():
         if packet.kind == SUBSCRIBE:
             topic = b"edge_agent/porch/request/pause"
             beginning = len(topic).to_bytes(2, "big") + topic + (b"\0" if version == "5" else b"")
             peer.flood(PUBLISH << 4 | 1, 150 * MEGABYTE, beginning)
-        else:
+        elif packet.kind != PUBLISH or not packet.topic.endswith("/event"):
             peer.acknowledge(packet)
 
 
