@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -54,6 +55,18 @@ def config(budget_mb: int, source: str = FOLDER) -> str:
 def wheelhouse(suite: str) -> Path:
     """The packages to install without a network: Python's for the board's CPU, and Debian's libxnnpack."""
     return _filled(cache_dir() / suite / "wheelhouse", suite, LEAN_LOCKS)
+
+
+def native_wheel() -> Path:
+    """This checkout as a wheel for the board, its kernels compiled here, as `make wheels` makes it."""
+    directory = cache_dir() / "native-wheel"
+    shutil.rmtree(directory, ignore_errors=True)
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(directory)]
+    environment = os.environ | {"EDGE_AGENT_MACHINE": "aarch64"}
+    command = [sys.executable, "-m", "pip", "wheel", *options, str(REQUIREMENTS.parent)]
+    subprocess.run(command, env=environment, check=True)
+    (wheel,) = directory.glob("*.whl")
+    return wheel
 
 
 def torch_wheelhouse(suite: str) -> Path:

@@ -17,6 +17,8 @@ FRAMES = 3
 """Classified frames after which the memory counts as steady."""
 ROOMY_MB = 600
 """A budget that each of them fits into."""
+STREAMING_MB = 60
+"""A budget in which the native engine gives its weights back layer by layer."""
 PRECISIONS = ("fp16", "fp32")
 _DROP_IN = "/etc/systemd/system/edge-agent.service.d/90-patience.conf"
 # Emulated, torch takes minutes to import, and longer than the watchdog's patience for a frame. The kernel's
@@ -64,6 +66,16 @@ def measure(service: Service, engine: str, precision: str, budget_mb: int) -> Ro
     )
 
 
+def measure_native(service: Service) -> Iterator[Row]:
+    """Install the service with kernels that were compiled here, and measure the native engine."""
+    wheel = materials.native_wheel()
+    service.board.push([wheel], "/root")
+    service.install(f"--wheel /root/{wheel.name}")
+    for precision in PRECISIONS:
+        yield measure(service, "native", precision, ROOMY_MB)
+    yield measure(service, "native", "fp16", STREAMING_MB)
+
+
 def measure_lean(service: Service) -> Iterator[Row]:
     """Install the service with a model from elsewhere, and measure the lean engine."""
     service.install()
@@ -80,7 +92,7 @@ def measure_torch(service: Service) -> Iterator[Row]:
         yield measure(service, "torchscript", precision, ROOMY_MB)
 
 
-ENGINES = {"xnnpack": measure_lean, "torchscript": measure_torch}
+ENGINES = {"native": measure_native, "xnnpack": measure_lean, "torchscript": measure_torch}
 
 
 def measure_board(cpu: str, engine: str) -> Iterator[Row]:
