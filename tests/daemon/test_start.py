@@ -161,7 +161,7 @@ from edge_agent.daemon import agent
 load_model = agent.load_model
 def fragile(config, *more):
     if config.threads == 3:
-        raise KeyError("Hunter2")
+        raise KeyError("Hunter" + str(2))  # the text of the error, which no line of the source holds
     return load_model(config, *more)
 agent.load_model = fragile
 sys.exit(main())

@@ -127,7 +127,8 @@ def test_a_reading_holds_what_one_process_measured_of_itself(lite0: Artifact, ho
     reading = run_task(task, timeout_s=120)
     assert isinstance(reading, Reading)
     assert len(reading.latencies_ms) == 4
-    assert reading.base_mb < reading.steady_mb <= reading.peak_mb
+    assert max(reading.base_mb, reading.steady_mb) <= reading.peak_mb
+    assert reading.steady_mb > reading.base_mb - 5  # what was trimmed may be more than what a small model adds
     assert reading.anon_mb + reading.file_mb == pytest.approx(reading.steady_mb, abs=3)
 
 
