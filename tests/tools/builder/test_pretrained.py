@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,9 +14,6 @@ import pytest
 
 from edge_agent.errors import ModelError
 from edge_agent.tools.builder.pretrained import Pretrained, WeightsUnavailable, given, obtain
-from tests.installed import needs_torch
-
-pytestmark = needs_torch
 
 CONTENT = bytes(range(256)) * 2000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -100,7 +96,7 @@ def test_a_terminal_shows_the_progress_up_to_the_end(
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     fetch(site, tmp_path)
-    assert "100" in terminal.getvalue().split("\r")[-1]
+    assert "100% of 0.5 MB" in terminal.getvalue().split("\r")[-1]
 
 
 def test_a_log_is_not_filled_with_a_progress_bar(
@@ -133,7 +129,13 @@ def test_a_server_that_falls_silent_is_given_up_and_leaves_nothing(site: Site, t
     ):
         fetch(site, tmp_path, timeout_s=0.2)
     assert list(tmp_path.iterdir()) == []
-    assert socket.getdefaulttimeout() is None
+
+
+def test_a_longer_file_is_refused_by_its_hash(site: Site, tmp_path: Path) -> None:
+    site.body, site.announced_bytes = CONTENT + b"more", len(CONTENT) + 4
+    with pytest.raises(WeightsUnavailable, match=rf"expected {DIGEST[:8]}"):
+        fetch(site, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_refusal_of_the_server_says_what_else_to_do(site: Site, tmp_path: Path) -> None:

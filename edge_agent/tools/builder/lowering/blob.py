@@ -17,29 +17,44 @@ from edge_agent.tools.builder.lowering.plan_builder import Array, LoweringError,
 
 
 @dataclass(frozen=True, slots=True)
-class Lowered:
-    """The contents of a plan file and of its weights file."""
+class Encoded:
+    """A network in one precision, as it will be written: its plan file, and where its weights go."""
 
-    precision: Precision
-    plan: bytes
-    weights: bytes
+    plan: Plan
+    plan_file: bytes
+    builder: PlanBuilder
 
     def write(self, directory: Path) -> tuple[ArtifactFile, ArtifactFile]:
         """Write `xnnpack-<precision>.plan.json` and `xnnpack-<precision>.weights`; return both."""
-        stem = directory / f"xnnpack-{self.precision}"
-        return _write(Path(f"{stem}.plan.json"), self.plan), _write(Path(f"{stem}.weights"), self.weights)
+        stem = directory / f"xnnpack-{self.plan.precision}"
+        plan = Path(f"{stem}.plan.json")
+        plan.write_bytes(self.plan_file)
+        described = ArtifactFile(plan.name, len(self.plan_file), hashlib.sha256(self.plan_file).hexdigest())
+        return described, self._write_weights(Path(f"{stem}.weights"))
+
+    def _write_weights(self, path: Path) -> ArtifactFile:
+        """One constant after the other, so that no second copy of all of them is ever in memory."""
+        digest, written = hashlib.sha256(), 0
+        with path.open("wb") as file:
+            for identifier, values in self.builder.constants.items():
+                begin = self.plan.tensors[identifier].offset or 0
+                part = bytes(begin - written) + _stored(values, self.plan.precision).tobytes()
+                digest.update(part)
+                written += file.write(part)
+            rest = bytes(self.plan.weights_bytes - written)
+            digest.update(rest)
+            file.write(rest)
+        return ArtifactFile(path.name, self.plan.weights_bytes, digest.hexdigest())
 
 
-def encode(builder: PlanBuilder, output: int, precision: Precision) -> Lowered:
+def encode(builder: PlanBuilder, output: int, precision: Precision) -> Encoded:
     """Return what to write for a network whose result is tensor `output`. Raises LoweringError."""
     plan = _plan(builder, output, precision)
-    weights = bytearray(plan.weights_bytes)
-    for identifier, values in builder.constants.items():
-        stored = _stored(values, precision)
-        begin = plan.tensors[identifier].offset or 0
-        weights[begin : begin + stored.nbytes] = stored.tobytes()
+    for values in builder.constants.values():
+        if not np.all(np.isfinite(_stored(values, precision))):
+            raise LoweringError(f"a weight of {np.abs(values).max():.3g} is beyond what {precision} can hold")
     try:
-        return Lowered(precision, encode_plan(plan), bytes(weights))
+        return Encoded(plan, encode_plan(plan), builder)
     except PlanError as error:
         raise LoweringError(str(error)) from None
 
@@ -56,12 +71,4 @@ def _plan(builder: PlanBuilder, output: int, precision: Precision) -> Plan:
 
 def _stored(values: Array, precision: Precision) -> NDArray[Any]:
     with np.errstate(over="ignore"):
-        stored = values.astype(DTYPES[precision])
-    if not np.all(np.isfinite(stored)):
-        raise LoweringError(f"a weight of {np.abs(values).max():.3g} is beyond what {precision} can hold")
-    return stored
-
-
-def _write(path: Path, contents: bytes) -> ArtifactFile:
-    path.write_bytes(contents)
-    return ArtifactFile(path.name, len(contents), hashlib.sha256(contents).hexdigest())
+        return values.astype(DTYPES[precision])

@@ -32,8 +32,8 @@ from edge_agent.model.plan import (
 from edge_agent.model.plan_file import decode_plan
 from edge_agent.model.sidecar import EngineName
 from edge_agent.tools.builder.lowering.lower import LoweringError, lower
+from edge_agent.tools.builder.reference import evaluate
 from edge_agent.tools.builder.script import freeze, load, save
-from tests.inference.reference import evaluate
 from tests.installed import needing, needs_native, needs_xnnpack
 from tests.model.plans import artifact_of
 from tests.tools.builder.networks import NAMES, lowered, picture

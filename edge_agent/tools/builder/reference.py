@@ -1,7 +1,8 @@
-"""Runs a plan with numpy in double precision: slowly, and as plainly as the definitions."""
+"""Runs a plan with numpy in double precision, as plainly as the definitions: engines are held against it."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.model.plan import (
+    DTYPES,
     Activation,
     Arithmetic,
     Bounds,
@@ -19,10 +21,13 @@ from edge_agent.model.plan import (
     Operation,
     Plan,
     Pool2d,
+    activations_read,
+    weights_read,
 )
-from tests.model.plans import constants_of
 
 Values = NDArray[np.float64]
+_MOST_COPIED = 1 << 21
+"""So many values of windows are copied for one product: 16 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +38,32 @@ class Expected:
     largest: float
 
 
-def evaluate(plan: Plan, blob: bytes, picture: NDArray[np.float32]) -> Expected:
-    """Compute a plan from its weights as they are stored."""
-    values = {number: constant.astype(np.float64) for number, constant in constants_of(plan, blob).items()}
-    values[plan.input] = picture.astype(np.float64)
-    for operation in plan.operations:
-        values[operation.output] = _result(operation, values)
-    largest = max(float(np.abs(value).max()) for value in values.values())
+def evaluate(plan: Plan, blob: bytes | memoryview, picture: NDArray[np.float32]) -> Expected:
+    """Compute a plan from its weights as they are stored.
+
+    `picture` has the plan's input shape. Takes memory for the activations that are still to be read, and for
+    one layer's weights.
+    """
+    values = {plan.input: picture.astype(np.float64)}
+    last_read = {
+        source: place for place, made in enumerate(plan.operations) for source in activations_read(made)
+    }
+    largest = float(np.abs(values[plan.input]).max())
+    for place, operation in enumerate(plan.operations):
+        sources = (*activations_read(operation), *weights_read(operation))
+        constants = [source for source in sources if plan.tensors[source].offset is not None]
+        result = _result(operation, values | {source: _constant(plan, blob, source) for source in constants})
+        values[operation.output] = result
+        largest = max(largest, float(np.abs(result).max()))
+        for source in [source for source in values if last_read.get(source) == place]:
+            del values[source]
     return Expected(values[plan.output].reshape(-1), largest)
+
+
+def _constant(plan: Plan, blob: bytes | memoryview, identifier: int) -> Values:
+    tensor = plan.tensors[identifier]
+    stored = np.frombuffer(blob, DTYPES[plan.precision], tensor.elements, tensor.offset or 0)
+    return stored.reshape(tensor.shape).astype(np.float64)
 
 
 def _result(operation: Operation, values: dict[int, Values]) -> Values:
@@ -66,19 +89,28 @@ def _result(operation: Operation, values: dict[int, Values]) -> Values:
 def _conv2d(operation: Conv2d, values: dict[int, Values]) -> Values:
     filter_ = values[operation.filter]
     outputs, *kernel, group_inputs = filter_.shape
-    windows = _windows(
-        values[operation.input], kernel, operation.stride, operation.dilation, operation.padding, 0
-    )
+    source = values[operation.input]
+    windows = _windows(source, kernel, operation.stride, operation.dilation, operation.padding, 0)
     group_outputs = outputs // operation.groups
     parts = [
-        np.einsum(
-            "yxhwi,ohwi->yxo",
+        _products(
             windows[..., group * group_inputs : (group + 1) * group_inputs],
             filter_[group * group_outputs : (group + 1) * group_outputs],
         )
         for group in range(operation.groups)
     ]
     return _clamp((np.concatenate(parts, axis=-1) + values[operation.bias])[None], operation.bounds)
+
+
+def _products(windows: Values, filter_: Values) -> Values:
+    """Each window times each filter, summed: (rows, columns, filters), some rows at a time."""
+    rows, *window = windows.shape
+    step = max(1, _MOST_COPIED // math.prod(window))
+    parts = [
+        np.tensordot(windows[first : first + step], filter_, ((2, 3, 4), (1, 2, 3)))
+        for first in range(0, rows, step)
+    ]
+    return np.concatenate(parts)
 
 
 def _pool2d(operation: Pool2d, picture: Values) -> Values:

@@ -1,0 +1,165 @@
+"""What a model is built from: a network with its trained weights, read without torch wherever that can be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from edge_agent.errors import ModelError
+from edge_agent.model.plan import Precision
+from edge_agent.model.sidecar import ArtifactFile, Preprocessing, WeightsOrigin, describe_file
+from edge_agent.system.text import printable
+from edge_agent.tools import Report
+from edge_agent.tools.builder.answers import check_answers
+from edge_agent.tools.builder.archive.evaluate import translate_archive
+from edge_agent.tools.builder.archive.script_file import open_archive
+from edge_agent.tools.builder.archive.write import OLDEST_TORCH, write_torchscript
+from edge_agent.tools.builder.input_options import InputOptions
+from edge_agent.tools.builder.lowering.colour import take_colour
+from edge_agent.tools.builder.lowering.lower import Lowered, LoweringError
+from edge_agent.tools.builder.pretrained import default_cache, given, obtain
+from edge_agent.tools.builder.skeletons.find import find_skeleton
+from edge_agent.tools.builder.skeletons.fit import fit
+
+Files = dict[str, tuple[ArtifactFile, ...]]
+
+TORCHSCRIPT = "torchscript"
+"""The architecture of a model that was built from somebody's TorchScript file."""
+_IMAGENET = Preprocessing(resize=256, crop=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
+
+
+class Subject(Protocol):
+    """A classifier with trained weights."""
+
+    @property
+    def name(self) -> str:
+        """What the model is called where nothing else is said."""
+
+    @property
+    def arch(self) -> str:
+        """Its architecture, for the sidecar."""
+
+    @property
+    def classes(self) -> int:
+        """The number of its logits."""
+
+    @property
+    def parameters(self) -> int:
+        """The number of its weights."""
+
+    @property
+    def origin(self) -> WeightsOrigin:
+        """Where they came from."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How it takes its pictures."""
+
+    @property
+    def torch_version(self) -> str:
+        """The oldest torch that is known to read its TorchScript files."""
+
+    def write(self, directory: Path, report: Report) -> tuple[Files, str]:
+        """Write its files, and check their answers.
+
+        Returns them by their role in the sidecar, and why there are no plans; empty where there are. Raises
+        ModelError where an answer is too far off.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class LoweredSubject:
+    """A network whose operations are those of a plan: all its files are written without torch."""
+
+    name: str
+    arch: str
+    lowered: Lowered
+    origin: WeightsOrigin
+    preprocessing: Preprocessing
+
+    @property
+    def classes(self) -> int:
+        return self.lowered.classes
+
+    @property
+    def parameters(self) -> int:
+        return self.lowered.parameters
+
+    @property
+    def torch_version(self) -> str:
+        return OLDEST_TORCH
+
+    def write(self, directory: Path, report: Report) -> tuple[Files, str]:
+        """See `Subject.write`."""
+        try:
+            files: Files = {**self.lowered.write(directory)}
+        except LoweringError as error:
+            raise ModelError(f"{self.name}: {error}") from error
+        error, scale = check_answers(self.name, directory)
+        report(
+            f"lowered for the native and the xnnpack engine, largest logit error {error:.1e} (of {scale:.3g})"
+        )
+        for precision in _PRECISIONS:
+            path = directory / f"torchscript-{precision}.pt"
+            write_torchscript(self.lowered.builder, self.lowered.output, precision, path)
+            files[f"torchscript-{precision}"] = (describe_file(path),)
+            report(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB")
+        return files, ""
+
+
+def read_network(arch: str, weights: Path | None, taken: InputOptions, report: Report) -> Subject:
+    """Return the network of that architecture with the weights of a file, or with its own.
+
+    Torch is needed only for the architectures that no plan can run. Raises ModelError where the architecture
+    is unknown or the weights do not fit it, and WeightsUnavailable where its own are not available.
+    """
+    skeleton = find_skeleton(arch, taken.size)
+    if skeleton is None:
+        from edge_agent.tools.builder.traced import read_traced
+
+        return read_traced(arch, weights, taken, report)
+    found = given(weights) if weights else obtain(skeleton.pretrained, default_cache(), report)
+    fitted = fit(skeleton, found.path, report)
+    preprocessing = taken.applied_to(skeleton.preprocessing, has_one_channel=fitted.has_one_channel)
+    if weights and (assumed := taken.assumed(preprocessing)):
+        report(assumed)
+    crop = preprocessing.crop
+    try:
+        lowered = Lowered(*translate_archive(fitted.archive, (1, crop, crop, 3)))
+    except LoweringError as error:
+        raise ModelError(
+            f"{arch} cannot run on {crop} x {crop} pixels with these weights: {error}"
+        ) from error
+    return LoweredSubject(arch, arch, lowered, found.origin, preprocessing)
+
+
+def read_torchscript(path: Path, taken: InputOptions, report: Report) -> Subject:
+    """Return the network in a TorchScript file: traced, scripted, frozen, or `half()`; torch is not needed.
+
+    What it does not say of its pictures is assumed as for ImageNet, and reported. Raises ModelError where the
+    file is damaged, is something else, or has operations that no plan can run.
+    """
+    found = given(path)
+    archive = open_archive(path)
+    crop = taken.size or _IMAGENET.crop
+    try:
+        lowered = Lowered(*translate_archive(archive, (1, crop, crop, 3)))
+        has_one_channel = False
+    except LoweringError as error:
+        has_one_channel = True
+        try:
+            builder, output = translate_archive(archive, (1, crop, crop, 1))
+            lowered = Lowered(take_colour(builder), output)
+        except LoweringError:
+            raise ModelError(
+                f"{printable(path)}: cannot run on {crop} x {crop} pixels without torch: {error}; --size N says"
+                " what it was traced for; a network of torchvision's that no plan can run is built from its"
+                " state dict with --arch and --weights"
+            ) from error
+    preprocessing = taken.applied_to(_IMAGENET, has_one_channel=has_one_channel)
+    if assumed := taken.assumed(preprocessing):
+        report(assumed)
+    name = printable(path.stem, 60) or TORCHSCRIPT
+    return LoweredSubject(name, TORCHSCRIPT, lowered, found.origin, preprocessing)
