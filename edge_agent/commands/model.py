@@ -2,6 +2,7 @@
 
   edge-agent model build --output ./model
   edge-agent model build --weights resnet18-f37072fd.pth --output ./model
+  edge-agent model build resnet18_traced.pt --labels imagenet.txt --output ./model
   edge-agent model build --arch mobilenet_v3_large --weights fruit.pth --labels fruit.txt --output ./fruit
   edge-agent model info ./model
   edge-agent model pack ./model
@@ -38,12 +39,14 @@ if TYPE_CHECKING:
     from edge_agent.tools.builder.verify import VerifyReport
 
 _BUILD = """Build a model directory: TorchScript files in FP32 and FP16, plans for the xnnpack engine where
-the network can be lowered, and the sidecar model.json. Needs torch, and torchvision for its networks.
+the network can be lowered, and the sidecar model.json. Torch is needed only for networks that no plan can run.
 
   edge-agent model build --output ./model
       ResNet-18 with torchvision's ImageNet weights, downloaded and checked by their hash
   edge-agent model build --weights resnet18-f37072fd.pth --output ./model
       the same without a network: a copy of those weights
+  edge-agent model build resnet18_traced.pt --output ./model
+      a TorchScript file, which is network and weights in one: traced, scripted, frozen, or half()
   edge-agent model build --arch efficientnet_lite0 --output ./model
       weights that are part of an installed package
   edge-agent model build --arch resnet18 --weights fruit.pth --labels fruit.txt --output ./fruit
@@ -94,10 +97,17 @@ def _action(actions: Any, name: str, summary: str, description: str) -> argparse
 
 def _add_build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?",
+        type=Path,
+        help="a TorchScript file, which is network and weights in one; or the same as --weights FILE",
+    )
+    parser.add_argument(
         "--arch",
-        default="resnet18",
+        default="",
         help="a classifier of torchvision (resnet34, mobilenet_v3_large, ...) or efficientnet_lite0"
-        " (default: resnet18)",
+        " (default: what a TorchScript file holds, else resnet18)",
     )
     parser.add_argument(
         "--weights",
@@ -187,10 +197,12 @@ def _build(args: argparse.Namespace) -> int:
 
     if line := become_owner_of(args.output):
         to_stderr(line)
+    if args.file and args.weights:
+        raise UsageError(f"two files of weights: leave out --weights, or {printable(args.file)}")
     options = BuildOptions(
         output=args.output,
         arch=args.arch,
-        weights=args.weights,
+        weights=args.file or args.weights,
         labels=args.labels,
         name=args.name,
         activation=args.activation,
@@ -250,7 +262,8 @@ def _print_info(artifact: Artifact) -> None:
         ("name", sidecar.name),
         ("architecture", sidecar.arch),
         ("weights", f"{sidecar.weights.source}, sha256 {sidecar.weights.sha256}"),
-        ("built", f"{sidecar.created} with torch {sidecar.torch_version}"),
+        ("built", sidecar.created),
+        ("torchscript for", f"torch {sidecar.torch_version} and newer"),
         ("input", f"{seen.crop} x {seen.crop} pixels, cut from {_resized(seen)} ({seen.interpolation})"),
         ("normalised", f"mean {_numbers(seen.mean)}, std {_numbers(seen.std)}"),
         (

@@ -1,4 +1,4 @@
-"""Checks a lowered network's answers before anything is replaced: finite, as many as labels, alike in FP16."""
+"""Checks a lowered network's answers before anything is replaced: finite, and alike in FP16."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _COARSE = 7
 def check_answers(name: str, directory: Path) -> tuple[float, float]:
     """Run a made-up picture through both plans in `directory`, by plain numpy in double precision.
 
-    Returns the largest error of FP16's logits, and the largest logit. Raises ModelError where an answer is not
-    finite, or the weights lose too much in FP16.
+    Returns the largest error of FP16's logits, and the largest logit. Raises ModelError where an answer is
+    not finite, or the weights lose too much in FP16.
     """
     exact = _answer(directory, "fp32")
     rounded = _answer(directory, "fp16")

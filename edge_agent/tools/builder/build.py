@@ -29,8 +29,11 @@ from edge_agent.tools.builder.input_options import AS_FOR_IMAGENET, InputOptions
 from edge_agent.tools.builder.pretrained import WeightsUnavailable
 from edge_agent.tools.builder.staging import check_replaceable, staged
 from edge_agent.tools.builder.subject import Files, Subject, read_network, read_torchscript
+from edge_agent.tools.builder.weights_kind import kind_of
 
-__all__ = ["BuildOptions", "WeightsUnavailable", "build"]
+__all__ = ["DEFAULT_ARCH", "BuildOptions", "WeightsUnavailable", "build"]
+
+DEFAULT_ARCH = "resnet18"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +42,10 @@ class BuildOptions:
 
     output: Path
     """The model directory; an older model there is replaced once the new one is complete."""
-    arch: str = "resnet18"
+    arch: str = ""
+    """Empty for what a TorchScript file holds, and for DEFAULT_ARCH with other weights or none."""
     weights: Path | None = None
-    """A state dict file; None for the architecture's own ImageNet weights."""
+    """A state dict or a TorchScript file; None for the architecture's own ImageNet weights."""
     labels: Path | None = None
     """See `read_labels`; None for ImageNet's."""
     name: str = ""
@@ -50,8 +54,6 @@ class BuildOptions:
     """How the network's logits become probabilities, as its loss in training says."""
     taken: InputOptions = AS_FOR_IMAGENET
     """How the network takes its pictures."""
-    torchscript: Path | None = None
-    """A TorchScript file, which is network and weights in one: `arch` and `weights` do not count then."""
 
 
 def build(
@@ -59,8 +61,8 @@ def build(
 ) -> Artifact:
     """Build the model and return it as written to the disk.
 
-    The answers of what is written are checked before anything is replaced. Raises ModelError when the options,
-    weights and labels do not match or an answer is too far off, and WeightsUnavailable when the
+    The answers of what is written are checked before anything is replaced. Raises ModelError when the
+    options, weights and labels do not match or an answer is too far off, and WeightsUnavailable when the
     architecture's own weights are not available.
     """
     check_replaceable(options.output)
@@ -77,9 +79,10 @@ def build(
 
 
 def _subject(options: BuildOptions, report: Report) -> Subject:
-    if options.torchscript is not None:
-        return read_torchscript(options.torchscript, options.taken, report)
-    return read_network(options.arch, options.weights, options.taken, report)
+    weights = options.weights
+    if weights is not None and not options.arch and kind_of(weights) == "torchscript":
+        return read_torchscript(weights, options.taken, report)
+    return read_network(options.arch or DEFAULT_ARCH, weights, options.taken, report)
 
 
 def _pack(directory: Path, report: Report) -> None:

@@ -62,7 +62,8 @@ def given(path: Path) -> WeightsFile:
 def obtain(pretrained: Pretrained, cache: Path, report: Report, *, timeout_s: float = 30.0) -> WeightsFile:
     """Return an architecture's own weights, downloading them into `cache` unless they are there.
 
-    A terminal shows the progress. A server that sends nothing for `timeout_s` is given up. Raises WeightsUnavailable when the weights cannot be downloaded, or do not have the hash in their name.
+    A terminal shows the progress. A server that sends nothing for `timeout_s` is given up. Raises
+    WeightsUnavailable when the weights cannot be downloaded, or do not have the hash in their name.
     """
     if pretrained.path is not None:
         return WeightsFile(pretrained.path, WeightsOrigin(pretrained.source, file_sha256(pretrained.path)))

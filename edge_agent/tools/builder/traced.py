@@ -64,7 +64,7 @@ class TracedSubject:
         return str(torch.__version__)
 
     def write(self, directory: Path, report: Report) -> tuple[Files, str]:
-        """Trace the network, and hold every file's answers against the eager network's: see `Subject.write`."""
+        """Trace it, and hold every file's answers against the eager network's: see `Subject.write`."""
         network = self.network
         expected = _eager_answers(network)
         frozen = script.freeze(network.module, network.shape)
