@@ -38,8 +38,8 @@ from edge_agent.tools import to_stderr
 if TYPE_CHECKING:
     from edge_agent.tools.builder.verify import VerifyReport
 
-_BUILD = """Build a model directory: TorchScript files in FP32 and FP16, plans for the xnnpack engine where
-the network can be lowered, and the sidecar model.json. Torch is needed only for networks that no plan can run.
+_BUILD = """Build a model directory: TorchScript files in FP32 and FP16, plans for the lean engines where the
+network can be lowered, and the sidecar model.json. Only networks that no plan can run need torch for it.
 
   edge-agent model build --output ./model
       ResNet-18 with torchvision's ImageNet weights, downloaded and checked by their hash

@@ -155,8 +155,8 @@ def read_torchscript(path: Path, taken: InputOptions, report: Report) -> Subject
         except LoweringError:
             raise ModelError(
                 f"{printable(path)}: cannot run on {crop} x {crop} pixels without torch: {error}; --size N"
-                " says what it was traced for; a network of torchvision's that no plan can run is built from its"
-                " state dict with --arch and --weights"
+                " says what it was traced for; a network of torchvision's that no plan can run is built from"
+                " its state dict, with --arch and --weights"
             ) from error
     preprocessing = taken.applied_to(_IMAGENET, has_one_channel=has_one_channel)
     if assumed := taken.assumed(preprocessing):

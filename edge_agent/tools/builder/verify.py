@@ -1,4 +1,4 @@
-"""Compares a built model's answers with those of its network in eager FP32, on real pictures."""
+"""Compares a built model's answers with those of its network in plain FP32, on real pictures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,16 @@ from edge_agent.model.plan import Precision
 from edge_agent.model.sidecar import Activation, Artifact, EngineName, role_of
 from edge_agent.sources.picture import read_picture
 from edge_agent.sources.picture_files import pictures_in
+from edge_agent.system.text import printable
 from edge_agent.tools import Report
-from edge_agent.tools.builder.eager import Network, load_network
+from edge_agent.tools.builder.answers import read_plan
 from edge_agent.tools.builder.input_options import InputOptions
+from edge_agent.tools.builder.pretrained import WeightsUnavailable
+from edge_agent.tools.builder.reference import evaluate
+from edge_agent.tools.builder.subject import TORCHSCRIPT
+
+if TYPE_CHECKING:
+    from edge_agent.tools.builder.eager import Network
 
 Logits = NDArray[np.float32]
 _TOP = 3
@@ -78,16 +85,16 @@ def verify(
     weights: Path | None = None,
     threads: int = 1,
 ) -> VerifyReport:
-    """Run each picture of the folder `images` through the eager network and every engine that runs here.
+    """Run each picture of the folder `images` through the reference and every engine that runs here.
 
-    All of them see the same input tensors, so that the differences are the engines'. The eager network is
-    made from `weights`, or from the architecture's own; they must be the ones that the model was built from.
-    A picture that cannot be read is reported, counted and left out. Raises ModelError when the weights are
-    others, there are no pictures, or no engine runs; SourceError when no picture can be read; ArtifactError
-    for a damaged file.
+    All of them see the same input tensors, so that the differences are the engines'. The reference is torch's
+    eager network where torch is, made from `weights` or the architecture's own, which must be the ones that
+    the model was built from; else the FP32 plan, computed by plain numpy. A picture that cannot be read is
+    reported, counted and left out. Raises ModelError when the weights are others, there are no pictures, or
+    no engine runs; SourceError when no picture can be read; ArtifactError for a damaged file.
     """
     pictures = _pictures(images)
-    network = _reference(artifact, weights, report)
+    reference = _reference(artifact, weights, report)
     with _engines(artifact, threads) as (engines, not_run):
         for missing in not_run:
             report(f"{missing.engine} {missing.precision}: not run: {missing.reason}")
@@ -97,14 +104,14 @@ def verify(
         read = 0
         for tensor in _tensors(artifact, pictures, report):
             read += 1
-            expected = _eager_logits(network, tensor)
+            expected = reference.logits(tensor)
             for comparison in comparisons:
                 comparison.add(tensor, expected)
         agreements = tuple(comparison.result() for comparison in comparisons)
     return VerifyReport(
         model=artifact.sidecar.name,
         sha256=artifact.sidecar.sha256,
-        reference=f"eager FP32 {network.architecture.name}, {network.origin.source}",
+        reference=reference.name,
         pictures=read,
         agreements=agreements,
         not_run=not_run,
@@ -165,7 +172,65 @@ def _pictures(images: Path) -> list[Path]:
     return found
 
 
-def _reference(artifact: Artifact, weights: Path | None, report: Report) -> Network:
+class _Reference(Protocol):
+    """What the engines are held against."""
+
+    @property
+    def name(self) -> str:
+        """What it is, for people."""
+
+    def logits(self, tensor: NDArray[np.float32]) -> Logits:
+        """The logits of a picture, of shape (1, height, width, 3)."""
+
+
+class _Eager:
+    """Torch's eager network in FP32."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self.name = f"eager FP32 {network.architecture.name}, {network.origin.source}"
+
+    def logits(self, tensor: NDArray[np.float32]) -> Logits:
+        import torch
+
+        with torch.inference_mode():
+            answer = self._network.module(torch.from_numpy(tensor).permute(0, 3, 1, 2))
+        logits: Logits = answer[0].numpy()
+        return logits
+
+
+class _Plain:
+    """The FP32 plan, computed by numpy in double precision."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        open_role(artifact, "xnnpack-fp32")  # damage is an ArtifactError
+        self._plan, self._weights = read_plan(artifact.directory, "fp32")
+        self.name = f"the FP32 plan by plain numpy, {artifact.sidecar.weights.source}"
+
+    def logits(self, tensor: NDArray[np.float32]) -> Logits:
+        return evaluate(self._plan, self._weights, tensor).output.astype(np.float32)
+
+
+def _reference(artifact: Artifact, weights: Path | None, report: Report) -> _Reference:
+    has_plan = "xnnpack-fp32" in artifact.sidecar.files
+    if has_plan and artifact.sidecar.arch == TORCHSCRIPT:
+        return _Plain(artifact)
+    try:
+        import torchvision  # noqa: F401 - it needs torch
+    except (ImportError, RuntimeError) as error:  # RuntimeError: it was built for another torch
+        if not has_plan:
+            raise WeightsUnavailable(
+                f"{printable(artifact.directory)}: has no plan, so comparing needs torch and torchvision, which"
+                f" cannot be imported ({error}): pip install 'edge-agent[torch]'"
+            ) from error
+        report(f"compared with the plan by plain numpy, since torch's network cannot be made here: {error}")
+        return _Plain(artifact)
+    return _eager(artifact, weights, report)
+
+
+def _eager(artifact: Artifact, weights: Path | None, report: Report) -> _Eager:
+    from edge_agent.tools.builder.eager import load_network
+
     built_from = artifact.sidecar.weights
     taken = InputOptions.from_preprocessing(artifact.sidecar.preprocessing)
     network = load_network(artifact.sidecar.arch, weights, report, taken)
@@ -174,7 +239,7 @@ def _reference(artifact: Artifact, weights: Path | None, report: Report) -> Netw
             f"{network.origin.source}: not the weights that the model was built from, which were"
             f" {built_from.source} (sha256 {built_from.sha256}); name those with --weights FILE"
         )
-    return network
+    return _Eager(network)
 
 
 @contextmanager
@@ -215,12 +280,3 @@ def _tensors(artifact: Artifact, pictures: Sequence[Path], report: Report) -> It
         yield preprocess(pixels)
     if len(skipped) == len(pictures):
         raise SourceError(f"none of the {len(pictures)} pictures can be read; the last one: {skipped[-1]}")
-
-
-def _eager_logits(network: Network, tensor: NDArray[np.float32]) -> Logits:
-    import torch
-
-    with torch.inference_mode():
-        answer = network.module(torch.from_numpy(tensor).permute(0, 3, 1, 2))
-    logits: Logits = answer[0].numpy()
-    return logits
