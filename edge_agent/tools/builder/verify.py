@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, get_args
 
@@ -17,10 +18,9 @@ from edge_agent.inference.choice import load_engine
 from edge_agent.inference.classifier import probabilities
 from edge_agent.inference.preprocess import Preprocessor
 from edge_agent.model.plan import Precision
-from edge_agent.model.sidecar import Activation, Artifact, EngineName, role_of
+from edge_agent.model.sidecar import Activation, Artifact, EngineName, open_role, role_of
 from edge_agent.sources.picture import read_picture
 from edge_agent.sources.picture_files import pictures_in
-from edge_agent.system.text import printable
 from edge_agent.tools import Report
 from edge_agent.tools.builder.answers import read_plan
 from edge_agent.tools.builder.input_options import InputOptions
@@ -203,7 +203,7 @@ class _Plain:
     """The FP32 plan, computed by numpy in double precision."""
 
     def __init__(self, artifact: Artifact) -> None:
-        open_role(artifact, "xnnpack-fp32")  # damage is an ArtifactError
+        open_role(artifact, role_of("native", "fp32"))  # damage is an ArtifactError
         self._plan, self._weights = read_plan(artifact.directory, "fp32")
         self.name = f"the FP32 plan by plain numpy, {artifact.sidecar.weights.source}"
 
@@ -212,20 +212,16 @@ class _Plain:
 
 
 def _reference(artifact: Artifact, weights: Path | None, report: Report) -> _Reference:
-    has_plan = "xnnpack-fp32" in artifact.sidecar.files
-    if has_plan and artifact.sidecar.arch == TORCHSCRIPT:
+    has_plan = role_of("native", "fp32") in artifact.sidecar.files
+    if has_plan and (artifact.sidecar.arch == TORCHSCRIPT or find_spec("torch") is None):
         return _Plain(artifact)
     try:
-        import torchvision  # noqa: F401 - it needs torch
-    except (ImportError, RuntimeError) as error:  # RuntimeError: it was built for another torch
+        return _eager(artifact, weights, report)
+    except WeightsUnavailable as error:
         if not has_plan:
-            raise WeightsUnavailable(
-                f"{printable(artifact.directory)}: has no plan, so comparing needs torch and torchvision, which"
-                f" cannot be imported ({error}): pip install 'edge-agent[torch]'"
-            ) from error
-        report(f"compared with the plan by plain numpy, since torch's network cannot be made here: {error}")
+            raise
+        report(f"compared with the plan by plain numpy: {error}")
         return _Plain(artifact)
-    return _eager(artifact, weights, report)
 
 
 def _eager(artifact: Artifact, weights: Path | None, report: Report) -> _Eager:
