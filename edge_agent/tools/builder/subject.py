@@ -14,7 +14,7 @@ from edge_agent.tools import Report
 from edge_agent.tools.builder.answers import check_answers
 from edge_agent.tools.builder.archive.evaluate import translate_archive
 from edge_agent.tools.builder.archive.script_file import open_archive
-from edge_agent.tools.builder.archive.write import OLDEST_TORCH, write_torchscript
+from edge_agent.tools.builder.archive.write import write_archive
 from edge_agent.tools.builder.input_options import InputOptions
 from edge_agent.tools.builder.lowering.colour import take_colour
 from edge_agent.tools.builder.lowering.lower import Lowered, LoweringError
@@ -27,6 +27,8 @@ Files = dict[str, tuple[ArtifactFile, ...]]
 TORCHSCRIPT = "torchscript"
 """The architecture of a model that was built from somebody's TorchScript file."""
 _IMAGENET = Preprocessing(resize=256, crop=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+_OLDEST_TORCH = "1.6"
+"""What `write_archive` writes for."""
 _PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
 
 
@@ -89,7 +91,7 @@ class LoweredSubject:
 
     @property
     def torch_version(self) -> str:
-        return OLDEST_TORCH
+        return _OLDEST_TORCH
 
     def write(self, directory: Path, report: Report) -> tuple[Files, str]:
         """See `Subject.write`."""
@@ -101,9 +103,11 @@ class LoweredSubject:
         report(
             f"lowered for the native and the xnnpack engine, largest logit error {error:.1e} (of {scale:.3g})"
         )
-        for precision in _PRECISIONS:
+        for precision in _OLDEST_TORCH = "1.6"
+"""What `write_archive` writes for."""
+_PRECISIONS:
             path = directory / f"torchscript-{precision}.pt"
-            write_torchscript(self.lowered.builder, self.lowered.output, precision, path)
+            write_archive(path, self.lowered.plan(), self.lowered.builder.constants, precision)
             files[f"torchscript-{precision}"] = (describe_file(path),)
             report(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB")
         return files, ""

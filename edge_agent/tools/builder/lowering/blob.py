@@ -49,7 +49,7 @@ class Encoded:
 
 def encode(builder: PlanBuilder, output: int, precision: Precision) -> Encoded:
     """Return what to write for a network whose result is tensor `output`. Raises LoweringError."""
-    plan = _plan(builder, output, precision)
+    plan = plan_of(builder, output, precision)
     for values in builder.constants.values():
         if not np.all(np.isfinite(_stored(values, precision))):
             raise LoweringError(f"a weight of {np.abs(values).max():.3g} is beyond what {precision} can hold")
@@ -59,7 +59,8 @@ def encode(builder: PlanBuilder, output: int, precision: Precision) -> Encoded:
         raise LoweringError(str(error)) from None
 
 
-def _plan(builder: PlanBuilder, output: int, precision: Precision) -> Plan:
+def plan_of(builder: PlanBuilder, output: int, precision: Precision) -> Plan:
+    """Return the plan of a network whose result is tensor `output`."""
     tensors = list(builder.tensors)
     end = 0
     for identifier, values in builder.constants.items():

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent.model.plan import Precision
+from edge_agent.model.plan import Plan, Precision
 from edge_agent.model.sidecar import ArtifactFile
-from edge_agent.tools.builder.lowering.blob import encode
+from edge_agent.tools.builder.lowering.blob import encode, plan_of
 from edge_agent.tools.builder.lowering.graph import translate
 from edge_agent.tools.builder.lowering.plan_builder import LoweringError, PlanBuilder
 
@@ -36,6 +36,10 @@ class Lowered:
     def parameters(self) -> int:
         """The number of its weights."""
         return sum(values.size for values in self.builder.constants.values())
+
+    def plan(self) -> Plan:
+        """Return its plan, in FP32."""
+        return plan_of(self.builder, self.output, "fp32")
 
     def write(
         self, directory: Path, precisions: Sequence[Precision] = ("fp16", "fp32")
