@@ -54,6 +54,7 @@ class Names:
 
     with_code: bool = False
     """Whether the file is TorchScript, whose classes are those of its own code."""
+    makes_tensors: bool = True
     strange: set[str] = field(default_factory=set)
 
     def find(self, module: str, name: str) -> Make:
@@ -61,7 +62,7 @@ class Names:
         # Python 2 had another name for the module of the built-in types.
         full = name if module in ("builtins", "__builtin__") else f"{module}.{name}"
         if made := _KNOWN.get(full):
-            return made
+            return made if self.makes_tensors or made is not _tensor else _ignore
         if self.with_code and (module == "__torch__" or module.startswith("__torch__.")):
             return _script_class(full)
         if module in ("torch", "torch.storage") and name in DTYPES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.errors import ModelError
@@ -33,16 +34,20 @@ def read_pickle(
     `with_code`: whether it is TorchScript. Raises ModelError, which says what is wrong with the file, or
     which types in it are more than tensors and plain values.
     """
-    names = Names(with_code)
     storages: dict[str, Storage] = {}
 
     def persistent(identifier: object) -> object:
         key, dtype, elements = _described(identifier)
         if key not in storages:
-            raw = read_storage(key)[: elements * item_bytes(dtype)]
-            storages[key] = storage_of(raw, dtype)
+            storages[key] = storage_of(read_storage(key)[: elements * item_bytes(dtype)], dtype)
         return storages[key]
 
+    return _read(path, data, Names(with_code), persistent, begin)
+
+
+def _read(
+    path: Path, data: memoryview, names: Names, persistent: Callable[[object], object], begin: int
+) -> Made:
     try:
         made = unpickle(data, Makers(names.find, persistent, build), begin)
     except (PickleError, TensorError, RecursionError) as error:
@@ -54,6 +59,27 @@ def read_pickle(
     if names.strange:
         raise ModelError(f"{printable(path)}: {_more_than_tensors(names.strange)}")
     return made
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a pickle says of the storages that it refers to."""
+
+    bytes_by_key: dict[str, int]
+    end: int
+    """Where the pickle ends."""
+
+
+def described_storages(path: Path, data: memoryview, *, begin: int) -> Described:
+    """Read a pickle for the sizes of its storages, which lie behind it. Raises ModelError."""
+    sizes: dict[str, int] = {}
+
+    def persistent(identifier: object) -> object:
+        key, dtype, elements = _described(identifier)
+        sizes[key] = max(sizes.get(key, 0), elements * item_bytes(dtype))
+        return None
+
+    return Described(sizes, _read(path, data, Names(makes_tensors=False), persistent, begin).end)
 
 
 def _described(identifier: object) -> tuple[str, str, int]:
