@@ -127,6 +127,10 @@ def _addmm(context: Context, bias: Any, value: Any, weight: Any, beta: float = 1
     return _fully_connected(context, _unpadded(value), _array(weight).T, bias)
 
 
+def _matmul(context: Context, value: Any, weight: Any) -> Value:
+    return _fully_connected(context, _unpadded(value), _array(weight).T, None)
+
+
 def _batch_norm(
     context: Context, value: Value, weight: Any, bias: Any, mean: Any, variance: Any, training: bool,
     _momentum: float, epsilon: float, *_: Any,
@@ -207,9 +211,9 @@ def _mul(context: Context, left: Any, right: Any) -> Value:
     return _scale(context, source, _by_channel(context, source, constant), _ZERO)
 
 
-def _div(context: Context, left: Any, right: Any) -> Value:
-    if isinstance(right, Value):
-        raise LoweringError("dividing by an activation is not known")
+def _div(context: Context, left: Any, right: Any, rounding: str | None = None) -> Value:
+    if isinstance(right, Value) or rounding is not None:
+        raise LoweringError("dividing by an activation, or with rounding, is not known")
     source = _unpadded(left)
     return _scale(context, source, _ONE / _by_channel(context, source, right), _ZERO)
 
@@ -380,11 +384,12 @@ def _unpadded(value: object) -> Value:
 
 
 def _array(tensor: Any) -> Array:
-    import torch
-
-    if not isinstance(tensor, torch.Tensor):
+    """A constant of torch, or of an archive that was read without torch."""
+    if isinstance(tensor, np.ndarray):
+        return np.asarray(tensor, np.float32)
+    if isinstance(tensor, Value) or not hasattr(tensor, "detach"):
         raise LoweringError("its weights are not constants: freeze the module first")
-    values: Array = tensor.detach().to(torch.float32).cpu().numpy()
+    values: Array = tensor.detach().float().cpu().numpy()
     return values
 
 
@@ -435,6 +440,7 @@ OTHERS: dict[str, Callable[..., object]] = {
     "aten::conv2d": _conv2d,
     "aten::detach": _same,
     "aten::div": _div,
+    "aten::matmul": _matmul,
     "aten::mul": _mul,
     "aten::pad": _pad,
     "aten::size": _size,
