@@ -125,7 +125,6 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--activation",
         choices=get_args(Activation),
-        default="softmax",
         help="how scores become probabilities: softmax for classes of which one is right (default), sigmoid"
         " for a network of one output, or where several labels may be right",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, cast
 from edge_agent.errors import ModelError
 from edge_agent.model.sidecar import Preprocessing
 from edge_agent.system.suggest import closest
-from edge_agent.system.text import printable
 from edge_agent.tools.builder.pretrained import Pretrained, WeightsUnavailable
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 EFFICIENTNET_LITE0 = "efficientnet_lite0"
 
@@ -27,7 +26,6 @@ EFFICIENTNET_LITE0 = "efficientnet_lite0"
 _INCEPTION_OPTIONS = {"aux_logits": False, "transform_input": True, "init_weights": False}
 _OPTIONS: dict[str, dict[str, bool]] = {"googlenet": _INCEPTION_OPTIONS, "inception_v3": _INCEPTION_OPTIONS}
 
-_AUXILIARY_HEADS = ("aux1.", "aux2.", "AuxLogits.")
 _UNLIKELY_COUNT = 1009  # a prime: no layer is that wide by design
 
 
@@ -69,22 +67,6 @@ class Blank:
     last: str
     """The module that the number of classes depends on, for instance `fc` or `classifier.6`."""
 
-    def class_count(self, state: Mapping[str, Tensor]) -> int:
-        """Return how many classes the weights in a state dict are for.
-
-        Raises ModelError where they are not this network's.
-        """
-        key = f"{self.last}.weight"
-        if key in state and state[key].ndim > 0:
-            return int(state[key].shape[0])
-        root = f"{self.last.partition('.')[0]}."
-        there = [printable(name, 80) for name in state if name.startswith(root)][:5]
-        instead = f" but {', '.join(there)}, which no head of linear layers can be made of" if there else ""
-        raise ModelError(
-            f"the weights are not {self.name}'s: they have no {key}{instead}; --arch must name the network"
-            " that they were trained with"
-        )
-
 
 def make_blank(architecture: Architecture) -> Blank:
     """Make the network without trained weights, and find its last layer."""
@@ -95,11 +77,6 @@ def make_blank(architecture: Architecture) -> Blank:
         if tensor.ndim > 0 and len(tensor) == _UNLIKELY_COUNT
     )
     return Blank(architecture.name, network, last.rpartition(".")[0])
-
-
-def is_auxiliary(key: str) -> bool:
-    """Whether a weight belongs to a head that only training runs."""
-    return key.startswith(_AUXILIARY_HEADS)
 
 
 def _torchvision(models: ModuleType, name: str, size: int | None) -> Architecture:

@@ -50,8 +50,9 @@ class BuildOptions:
     """See `read_labels`; None for ImageNet's."""
     name: str = ""
     """The model's name in messages; empty for the architecture's name."""
-    activation: Activation = "softmax"
-    """How the network's logits become probabilities, as its loss in training says."""
+    activation: Activation | None = None
+    """How the network's logits become probabilities, as its loss in training says; None for softmax, or what
+    the network itself ends with."""
     taken: InputOptions = AS_FOR_IMAGENET
     """How the network takes its pictures."""
 
@@ -69,6 +70,8 @@ def build(
     subject = _subject(options, report)
     labels = _labels(options, subject)
     report(_introduction(subject))
+    if subject.ending:
+        report(f"its {subject.ending} at the end is left to the agent, which computes it")
     with staged(options.output) as directory:
         files, not_lowered = subject.write(directory, report)
         sidecar = _sidecar(options, subject, labels, files, not_lowered, now())
@@ -102,7 +105,7 @@ def _pack(directory: Path, report: Report) -> None:
 
 
 def _labels(options: BuildOptions, subject: Subject) -> tuple[str, ...]:
-    if subject.classes == 1 and options.activation == "softmax":
+    if subject.classes == 1 and _activation(options, subject) == "softmax":
         raise ModelError(
             f"the weights {subject.origin.source} are for one output, whose softmax is 1 for every picture:"
             " train the network with two classes, or build with --activation sigmoid where it was trained"
@@ -122,6 +125,15 @@ def _labels(options: BuildOptions, subject: Subject) -> tuple[str, ...]:
             f" {IMAGENET_CLASSES}; give their labels with --labels FILE, one a line"
         )
     return imagenet_labels()
+
+
+def _activation(options: BuildOptions, subject: Subject) -> Activation:
+    if options.activation and subject.ending and options.activation != subject.ending:
+        raise ModelError(
+            f"{subject.name} ends with {subject.ending} itself, so --activation {options.activation} would"
+            " change its answers: leave it out"
+        )
+    return options.activation or subject.ending or "softmax"
 
 
 def _read_back(directory: Path, written: Sidecar) -> None:
@@ -166,6 +178,6 @@ def _sidecar(
         labels=labels,
         files=files,
         not_lowered=printable(not_lowered, LONGEST_TEXT),
-        activation=options.activation,
+        activation=_activation(options, subject),
         sha256=files_sha256(files),
     )

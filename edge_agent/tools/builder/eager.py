@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from edge_agent.errors import ModelError
 from edge_agent.model.sidecar import Preprocessing, WeightsOrigin
@@ -13,22 +15,17 @@ from edge_agent.tools import Report
 from edge_agent.tools.builder.architectures import (
     Architecture,
     find_architecture,
-    is_auxiliary,
     make_blank,
 )
-from edge_agent.tools.builder.heads import find_head
+from edge_agent.tools.builder.heads import Head, Layer, find_head
 from edge_agent.tools.builder.input_options import AS_FOR_IMAGENET, InputOptions
+from edge_agent.tools.builder.modules import modules_of
 from edge_agent.tools.builder.pretrained import default_cache, given, obtain
-from edge_agent.tools.builder.state_dict import (
-    State,
-    check_numbers,
-    load_into,
-    read_state_dict,
-    without_prefix,
-)
+from edge_agent.tools.builder.state_dict import State, check_fit
+from edge_agent.tools.builder.weights import class_count, prepared, rebuilt, take_one_channel
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from edge_agent.tools.builder.script import InputShape
 
@@ -84,35 +81,56 @@ def fit(architecture: Architecture, path: Path, report: Report) -> Fitted:
     What has to be assumed is reported. Raises ModelError where the weights are not those of the architecture.
     """
     blank = make_blank(architecture)
-    state = read_state_dict(path)
-    own = blank.network.state_dict()
-    state = without_prefix(state, [key for key in own if not is_auxiliary(key)], path, report)
-    for key in [key for key in state if is_auxiliary(key)]:
-        del state[key]
-    check_numbers(state, path)
-    has_one_channel = _take_one_channel(state, own)
-    head = find_head(blank.network, blank.last, state)
-    classes = head.classes if head else blank.class_count(state)
+    own = modules_of(blank.network)
+    state = prepared(own.state(), path, report)
+    has_one_channel = take_one_channel(state, own.state())
+    head = find_head(own, blank.last, state)
+    classes = head.classes if head else class_count(architecture.name, blank.last, state)
     module = architecture.make(classes)
     if head:
-        module.set_submodule(head.name, head.module)
-        report(f"rebuilt the head {head.name}" + f"; assumed: {head.assumed}" * bool(head.assumed))
+        module.set_submodule(head.name, _head(head, module.get_submodule(head.name)))
+        report(rebuilt(head))
     if has_one_channel and hasattr(module, "transform_input"):
         # It is for three channels, so the network was trained without it.
         setattr(module, "transform_input", False)  # noqa: B010 - Module declares its attributes as tensors
-    load_into(module.eval(), state, path)
+    check_fit(modules_of(module).state(), state, path)
+    load_into(module.eval(), state)
     return Fitted(module, classes, has_one_channel)
 
 
-def _take_one_channel(state: State, own: Mapping[str, Tensor]) -> bool:
-    """Let a network that was trained on one channel take three, and look at the first alone."""
-    first = next((key for key, tensor in own.items() if tensor.ndim == 4 and tensor.shape[1] == 3), "")
-    given = state.get(first)
-    if given is None or given.shape != (own[first].shape[0], 1, *own[first].shape[2:]):
-        return False
-    state[first] = given.new_zeros(own[first].shape)
-    state[first][:, :1] = given
-    return True
+def load_into(network: nn.Module, state: State) -> None:
+    """Put weights that fit into a network; what only training uses may be missing."""
+    import torch
+
+    with torch.no_grad():
+        for key, own in network.state_dict().items():
+            if key in state:
+                own.copy_(torch.from_numpy(np.array(state[key])))
+
+
+def _head(head: Head, own: nn.Module) -> nn.Module:
+    layers = OrderedDict((name, _layer(layer, own, name)) for name, layer in head.layers.items())
+    from torch import nn
+
+    return layers[""] if "" in layers else nn.Sequential(layers)
+
+
+def _layer(layer: Layer, own: nn.Module, name: str) -> nn.Module:
+    from torch import nn
+
+    match layer.kind:
+        case "linear":
+            return nn.Linear(layer.inputs, layer.outputs, bias="bias" in layer.weights)
+        case "batch norm":
+            return nn.BatchNorm1d(layer.inputs, affine="weight" in layer.weights)
+        case "layer norm":
+            return nn.LayerNorm(layer.inputs)
+        case "prelu":
+            return nn.PReLU(layer.inputs)
+        case "relu":
+            return nn.ReLU()
+        case "own":
+            return own.get_submodule(name)
 
 
 def require_torch() -> None:

@@ -1,22 +1,25 @@
-"""Finds a network's weights in a checkpoint and loads them into it; an error names the keys at fault."""
+"""Finds a network's weights in a checkpoint; an error names the keys at fault."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edge_agent.errors import ModelError
 from edge_agent.system.text import printable
 from edge_agent.tools import Report
+from edge_agent.tools.builder.archive.tensors import Quantised
 from edge_agent.tools.builder.checkpoint import read_file
 
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-State = OrderedDict[str, "Tensor"]
+Tensor = NDArray[Any]
+State = dict[str, Tensor]
+"""Weights by their names: read-only, FP16, FP32 or FP64."""
 
 # Training programs save more than the weights, which are then under one of these: the first that is there.
 _WRAPPERS = (
@@ -56,11 +59,9 @@ def read_state_dict(path: Path) -> State:
     the file is not that, or its weights are quantised.
     """
     found = _unwrapped(path, read_file(path))
-    state: State = OrderedDict((_modern(key), value) for key, value in found.items() if key != "n_averaged")
+    state: State = {_modern(key): value for key, value in found.items() if key != "n_averaged"}
     while prefix := next((p for p in _PREFIXES if state and all(key.startswith(p) for key in state)), ""):
         state = _below(prefix, state)
-    if hasattr(found, "_metadata"):
-        state._metadata = found._metadata  # type: ignore[attr-defined]
     return state
 
 
@@ -89,7 +90,7 @@ def without_prefix(state: State, own: Collection[str], path: Path, report: Repor
 
 def check_numbers(state: Mapping[str, Tensor], path: Path) -> None:
     """Raise ModelError, which names them, when weights are not finite numbers."""
-    broken = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    broken = [key for key, value in state.items() if value.dtype.kind == "f" and not np.isfinite(value).all()]
     if broken:
         found = _listed("not finite (NaN or infinite)", broken)
         raise ModelError(
@@ -97,26 +98,18 @@ def check_numbers(state: Mapping[str, Tensor], path: Path) -> None:
         )
 
 
-def load_into(network: nn.Module, state: State, path: Path) -> None:
-    """Put the weights of `path` into `network`. Raises ModelError, which names the keys that do not fit."""
-    own = network.state_dict()
+def check_fit(own: Mapping[str, tuple[int, ...]], state: Mapping[str, Tensor], path: Path) -> None:
+    """Raise ModelError unless `state` has just the weights of a network, whose names and shapes are `own`."""
     misshapen = [
-        f"{printable(key, 80)} is {tuple(state[key].shape)}, expected {tuple(tensor.shape)}"
-        for key, tensor in own.items()
-        if key in state and state[key].shape != tensor.shape
+        f"{printable(key, 80)} is {state[key].shape}, expected {shape}"
+        for key, shape in own.items()
+        if key in state and state[key].shape != shape
     ]
     problems = [_listed("wrong shapes", misshapen)]
     if not misshapen:
-        if not hasattr(state, "_metadata"):
-            state._metadata = own._metadata  # type: ignore[attr-defined]  # modules read their version from it
-        try:
-            result = network.load_state_dict(state, strict=False)
-        except (RuntimeError, ValueError) as error:
-            reason = printable(str(error), 300)
-            raise ModelError(f"{printable(path)}: the weights do not fit the network: {reason}") from error
         problems = [
-            _listed("missing", _relevant(result.missing_keys)),
-            _listed("unexpected", _relevant(result.unexpected_keys)),
+            _listed("missing", _relevant(key for key in own if key not in state)),
+            _listed("unexpected", _relevant(key for key in state if key not in own)),
         ]
     if any(problems):
         found = "; ".join(problem for problem in problems if problem)
@@ -126,10 +119,8 @@ def load_into(network: nn.Module, state: State, path: Path) -> None:
 
 
 def _unwrapped(path: Path, loaded: object) -> Mapping[str, Any]:
-    import torch
-
     for _ in range(_DEEPEST):
-        if not isinstance(loaded, dict) or any(isinstance(value, torch.Tensor) for value in loaded.values()):
+        if not isinstance(loaded, dict) or any(_is_tensor(value) for value in loaded.values()):
             break
         inner = [value for key in _WRAPPERS if _holds_weights(value := loaded.get(key))]
         loaded = inner[0] if inner else _only_one(path, loaded)
@@ -154,21 +145,23 @@ def _only_one(path: Path, loaded: dict[Any, Any]) -> dict[Any, Any]:
     return next(iter(inner.values()), loaded)
 
 
-def _holds_weights(value: object, depth: int = _DEEPEST) -> bool:
-    """Whether there are tensors in a dict, or in a dict of it, by names."""
-    import torch
-
-    if not isinstance(value, dict) or depth == 0:
+def _holds_weights(value: object, depth: int = _DEEPEST, seen: set[int] | None = None) -> bool:
+    """Whether there are tensors in a dict, or in a dict of it, by names; each is looked into once."""
+    seen = set() if seen is None else seen
+    if not isinstance(value, dict) or depth == 0 or id(value) in seen:
         return False
+    seen.add(id(value))
     return any(
-        isinstance(key, str) and (isinstance(item, torch.Tensor) or _holds_weights(item, depth - 1))
+        isinstance(key, str) and (_is_tensor(item) or _holds_weights(item, depth - 1, seen))
         for key, item in value.items()
     )
 
 
-def _check_entries(path: Path, loaded: Mapping[Any, Any]) -> None:
-    import torch
+def _is_tensor(value: object) -> bool:
+    return isinstance(value, np.ndarray | Quantised)
 
+
+def _check_entries(path: Path, loaded: Mapping[Any, Any]) -> None:
     for key, value in loaded.items():
         if isinstance(key, str) and (_is_quantised(value) or any(part in key for part in _QUANTISED_KEYS)):
             raise ModelError(
@@ -176,7 +169,7 @@ def _check_entries(path: Path, loaded: Mapping[Any, Any]) -> None:
                 " their digits: give the weights that it was made from; the model gets FP16 weights by itself"
             )
     for key, value in loaded.items():
-        if not isinstance(key, str) or not isinstance(value, torch.Tensor):
+        if not isinstance(key, str) or not isinstance(value, np.ndarray):
             raise ModelError(
                 f"{printable(path)}: not a state dict: its entry {printable(repr(key), 80)} is of type"
                 f" {type(value).__name__}, not a tensor"
@@ -184,10 +177,8 @@ def _check_entries(path: Path, loaded: Mapping[Any, Any]) -> None:
 
 
 def _is_quantised(value: object) -> bool:
-    import torch
-
-    return isinstance(value, torch.Tensor) and (
-        value.is_quantized or (value.ndim > 1 and value.dtype in (torch.int8, torch.uint8))
+    return isinstance(value, Quantised) or (
+        isinstance(value, np.ndarray) and value.ndim > 1 and value.dtype in (np.int8, np.uint8)
     )
 
 
@@ -196,9 +187,7 @@ def _modern(key: str) -> str:
 
 
 def _below(prefix: str, state: State) -> State:
-    return OrderedDict(
-        (key.removeprefix(prefix), value) for key, value in state.items() if key.startswith(prefix)
-    )
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 def _prefixes_of(key: str) -> Iterator[str]:

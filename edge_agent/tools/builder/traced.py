@@ -22,7 +22,7 @@ from edge_agent.tools.builder.lowering.lower import LoweringError, lower
 if TYPE_CHECKING:
     import torch
 
-    from edge_agent.tools.builder.subject import Files
+    from edge_agent.tools.builder.subject import Ending, Files
 
 _PROBES = 2
 
@@ -56,6 +56,10 @@ class TracedSubject:
     @property
     def preprocessing(self) -> Preprocessing:
         return self.network.preprocessing
+
+    @property
+    def ending(self) -> Ending:
+        return ""
 
     @property
     def torch_version(self) -> str:

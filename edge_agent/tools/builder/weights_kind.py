@@ -11,8 +11,8 @@ from typing import Literal
 from edge_agent.errors import ModelError
 from edge_agent.system.text import printable
 
-Kind = Literal["checkpoint", "torchscript"]
-"""What `torch.save` wrote, or what `torch.jit.save` did."""
+Kind = Literal["checkpoint", "torchscript", "safetensors"]
+"""What `torch.save` wrote, or what `torch.jit.save` did, or safetensors."""
 
 _HEAD_BYTES = 512
 _SAVE = "save the weights alone with torch.save(model.state_dict(), FILE)"
@@ -34,10 +34,6 @@ _BY_START: Mapping[bytes, tuple[str, str]] = {
     b"%PDF": ("a PDF document", "give the weights file"),
     b"\x7fELF": ("a program", "give the weights file"),
 }
-_SAFETENSORS = (
-    "a safetensors file",
-    "convert it: torch.save(safetensors.torch.load_file(FILE), 'weights.pth')",
-)
 _ONNX = ("an ONNX model", "it has no weights that a network of torchvision could take; " + _SAVE)
 _HTML = re.compile(rb"\s*(<!doctype|<html|<\?xml|<head|<!--)", re.IGNORECASE)
 
@@ -55,6 +51,8 @@ def kind_of(path: Path) -> Kind:
     if found := _stranger(head):
         is_what, advice = found
         raise ModelError(f"{printable(path)}: this is {is_what}: {advice}")
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 30:
+        return "safetensors"
     return _archive_kind(path) if head.startswith(b"PK\x03\x04") else "checkpoint"
 
 
@@ -68,8 +66,6 @@ def _stranger(head: bytes) -> tuple[str, str] | None:
         return "a page of HTML, perhaps the one for logging in", _AGAIN
     if head[4:8] == b"TFL3":
         return "a TensorFlow Lite model", "only PyTorch's weights can be built"
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 30:
-        return _SAFETENSORS
     if head[:1] == b"\x08" and re.match(rb"\x08.[\x12\x1a\x22\x3a]", head, re.DOTALL):
         return _ONNX
     if _is_text(head):

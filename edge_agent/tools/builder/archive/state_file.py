@@ -1,4 +1,4 @@
-"""Reads what `torch.save` wrote, in its new format, a zip, and its old one, pickles in a row; and safetensors."""
+"""Reads what `torch.save` wrote, now as a zip and once as pickles in a row; and safetensors."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def read_safetensors(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def read_script_state(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the tensors of a TorchScript file by the names that its network gives them. Raises ModelError."""
+    """Return the tensors of a TorchScript file by their names in its network. Raises ModelError."""
     state: dict[str, NDArray[Any]] = {}
     _collect(open_archive(path).root, "", state, _DEEPEST)
     if not state:

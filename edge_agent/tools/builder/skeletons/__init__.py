@@ -1,0 +1,1 @@
+"""Architectures without torchvision: their code and structure, recorded once, without weights."""

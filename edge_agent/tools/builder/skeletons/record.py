@@ -1,0 +1,125 @@
+"""Records the skeletons, where torch and torchvision are: `make skeletons`."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edge_agent.errors import ModelError
+from edge_agent.inference.torchscript import deprecation_unmentioned
+from edge_agent.tools.builder.architectures import EFFICIENTNET_LITE0, find_architecture, make_blank
+from edge_agent.tools.builder.archive.contents import Archive, ScriptObject
+from edge_agent.tools.builder.archive.script_file import open_archive
+from edge_agent.tools.builder.archive.translate import translate_archive
+from edge_agent.tools.builder.lowering.plan_builder import LoweringError
+from edge_agent.tools.builder.skeletons.skeleton import Part, Skeleton, encode
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_FOLDER = Path(__file__).parent
+_MANGLED = re.compile(r"___torch_mangle_\d+")
+_OTHER_SIZE = 32
+"""So much larger is the second picture that shows whether the code depends on the size."""
+
+
+def record(name: str) -> Skeleton:
+    """Record an architecture. Raises LoweringError where no plan can run it, and ModelError."""
+    architecture = find_architecture(name)
+    blank = make_blank(architecture)
+    crop = architecture.preprocessing.crop
+    network = blank.network.eval()
+    traced = _traced(network, crop)
+    translate_archive(traced, (1, crop, crop, 3))
+    root, code = part_of(traced)
+    plain_root = None
+    if getattr(network, "transform_input", False):
+        setattr(network, "transform_input", False)  # noqa: B010 - Module declares its attributes as tensors
+        plain_root, plain_code = part_of(_traced(network, crop), "plain")
+        code |= plain_code
+        setattr(network, "transform_input", True)  # noqa: B010
+    package = "efficientnet-lite-pytorch" if name == EFFICIENTNET_LITE0 else "torchvision"
+    pretrained = architecture.pretrained
+    return Skeleton(
+        name=name,
+        preprocessing=architecture.preprocessing,
+        source=pretrained.source.split()[0],
+        url=pretrained.url,
+        last=blank.last,
+        size=None if _fits_any_size(network, crop, part_of(traced)) else crop,
+        recorded_with=f"torch {version('torch')}, {package} {version(package)}",
+        code=code,
+        root=root,
+        plain_root=plain_root,
+    )
+
+
+def part_of(traced: Archive, variant: str = "") -> tuple[Part, dict[str, str]]:
+    """Return an archive's structure and code, with names that do not depend on what was traced before.
+
+    Raises ModelError where it has tensors that are no weights.
+    """
+    if traced.constants:
+        raise ModelError("its code has constants that are tensors")
+    names: dict[str, str] = {}
+
+    def renamed(text: str) -> str:
+        return _MANGLED.sub(lambda found: names.setdefault(found[0], f"m{variant}{len(names)}"), text)
+
+    root = _part(traced.root, renamed)
+    return root, {renamed(module): renamed(text) for module, text in traced.code.items()}
+
+
+def _part(module: ScriptObject, renamed: Any) -> Part:
+    known = {name: value for name, value in module.attributes.items() if name != "training"}
+    weights = {name: value.shape for name, value in known.items() if isinstance(value, np.ndarray)}
+    parts = {name: _part(value, renamed) for name, value in known.items() if isinstance(value, ScriptObject)}
+    values = {name: value for name, value in known.items() if name not in {*weights, *parts}}
+    return Part(renamed(module.class_name), weights, values, parts)  # type: ignore[arg-type]
+
+
+def _traced(network: nn.Module, size: int) -> Archive:
+    import torch
+
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), deprecation_unmentioned():
+        warnings.simplefilter("ignore")
+        path = Path(folder) / "traced.pt"
+        jit: Any = torch.jit
+        with torch.no_grad():
+            traced = jit.trace(network, torch.zeros(1, 3, size, size), check_trace=False)
+        jit.save(traced, str(path))
+        return open_archive(path)
+
+
+def _fits_any_size(network: nn.Module, crop: int, found: tuple[Part, dict[str, str]]) -> bool:
+    try:
+        return part_of(_traced(network, crop + _OTHER_SIZE)) == found
+    except RuntimeError:  # it takes no other size
+        return False
+
+
+def main(names: Sequence[str]) -> int:
+    """Record the given architectures, or all that can be."""
+    from torchvision import models
+
+    for name in names or [*models.list_models(module=models), EFFICIENTNET_LITE0]:
+        try:
+            contents = encode(record(name))
+        except (LoweringError, ModelError) as error:
+            print(f"{name}: left out: {error}")
+            continue
+        (_FOLDER / f"{name}.skeleton").write_bytes(contents)
+        print(f"{name}: {len(contents) / 1000:.1f} kB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
