@@ -36,12 +36,13 @@ class Value:
     """An activation: a tensor of the plan, and how torch sees it.
 
     `flat`: torch sees a vector, in the order channel, row, column. `padding`: zeros that the next convolution
-    is to add around the picture; top, right, bottom, left.
+    is to add around the picture; top, right, bottom, left. `plane`: one channel, without the axis of channels.
     """
 
     tensor: int
     flat: bool = False
     padding: Sides = NO_PADDING
+    plane: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,6 +353,31 @@ def _dropout(_: Context, value: Value, _probability: float, training: bool) -> V
     return _activation(value)
 
 
+def _slice(context: Context, value: Any, axis: int, start: Any, end: Any, step: int = 1) -> Value:
+    source = _unpadded(value)
+    length = 1 if axis == 0 else _size(context, source, axis)
+    if start not in (None, 0) or step != 1 or (end is not None and end < length):
+        raise LoweringError("a part of an activation is only known where it is the whole")
+    return source
+
+
+def _select(context: Context, value: Any, axis: int, index: int) -> Value:
+    """One channel, by a convolution that looks at it alone: networks normalise their input so."""
+    source = _unpadded(value)
+    channels = context.shape(source)[-1]
+    if source.flat or axis != 1 or not 0 <= index < channels:
+        raise LoweringError("selecting is only known for one channel of a picture")
+    filter_ = np.zeros((1, channels, 1, 1), np.float32)
+    filter_[0, index] = 1
+    return replace(_conv2d(context, source, filter_, None, [1], [0], [1], 1), plane=True)
+
+
+def _unsqueeze(_: Context, value: Any, axis: int) -> Value:
+    if not isinstance(value, Value) or not value.plane or axis != 1:
+        raise LoweringError("an axis is only known to be added where a channel was selected")
+    return replace(value, plane=False)
+
+
 def _same(_: Context, value: Any, *_arguments: Any) -> Any:
     return value
 
@@ -373,6 +399,8 @@ def _list(_: Context, *values: Any) -> list[Any]:
 def _activation(value: object) -> Value:
     if not isinstance(value, Value):
         raise LoweringError("it reads a constant where an activation is expected")
+    if value.plane:
+        raise LoweringError("a channel without its axis is only known where unsqueeze gives it one")
     return value
 
 
@@ -443,9 +471,12 @@ OTHERS: dict[str, Callable[..., object]] = {
     "aten::matmul": _matmul,
     "aten::mul": _mul,
     "aten::pad": _pad,
+    "aten::select": _select,
     "aten::size": _size,
+    "aten::slice": _slice,
     "aten::sub": _sub,
     "aten::to": _same,
+    "aten::unsqueeze": _unsqueeze,
     "prim::ListConstruct": _list,
     "prim::NumToTensor": _same,
 }

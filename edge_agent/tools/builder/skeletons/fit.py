@@ -46,7 +46,8 @@ def fit(skeleton: Skeleton, path: Path, report: Report) -> Fitted:
     else:
         classes = class_count(skeleton.name, skeleton.last, state)
         check_fit(_for_classes(own.state(), skeleton.last, classes), state, path)
-    return Fitted(Archive(path, _filled(root, "", state), (), code), has_one_channel)
+    constants = tuple(np.array(value, kind) for kind, value in skeleton.constants)
+    return Fitted(Archive(path, _filled(root, "", state), constants, code), has_one_channel)
 
 
 def _for_classes(own: Mapping[str, Shape], last: str, classes: int) -> dict[str, Shape]:

@@ -21,7 +21,8 @@ def make_head(head: Head, root: Part, state: State) -> tuple[Part, str]:
     parts, lines, value = {}, [], "picture"
     for place, (name, layer) in enumerate(head.layers.items()):
         parts[name] = own.parts[name] if layer.kind == "own" else _part(head.name, name, layer, state)
-        lines.append(f"v{place} = {_call(layer, f'getattr(self, "{name}")', value)}")
+        module = f'getattr(self, "{name}")'
+        lines.append(f"v{place} = {_call(layer, module, value)}")
         value = f"v{place}"
     return Part(_CLASS, parts=parts), _code([*lines, value])
 

@@ -43,7 +43,10 @@ def record(name: str) -> Skeleton:
     plain_root = None
     if getattr(network, "transform_input", False):
         setattr(network, "transform_input", False)  # noqa: B010 - Module declares its attributes as tensors
-        plain_root, plain_code = part_of(_traced(network, crop), "plain")
+        plain = _traced(network, crop)
+        if plain.constants:
+            raise ModelError("its code has other constants without its input transform")
+        plain_root, plain_code = part_of(plain, "plain")
         code |= plain_code
         setattr(network, "transform_input", True)  # noqa: B010
     package = "efficientnet-lite-pytorch" if name == EFFICIENTNET_LITE0 else "torchvision"
@@ -57,18 +60,14 @@ def record(name: str) -> Skeleton:
         size=None if _fits_any_size(network, crop, part_of(traced)) else crop,
         recorded_with=f"torch {version('torch')}, {package} {version(package)}",
         code=code,
+        constants=_constants(traced),
         root=root,
         plain_root=plain_root,
     )
 
 
 def part_of(traced: Archive, variant: str = "") -> tuple[Part, dict[str, str]]:
-    """Return an archive's structure and code, with names that do not depend on what was traced before.
-
-    Raises ModelError where it has tensors that are no weights.
-    """
-    if traced.constants:
-        raise ModelError("its code has constants that are tensors")
+    """Return an archive's structure and code, with names that do not depend on what was traced before."""
     names: dict[str, str] = {}
 
     def renamed(text: str) -> str:
@@ -76,6 +75,14 @@ def part_of(traced: Archive, variant: str = "") -> tuple[Part, dict[str, str]]:
 
     root = _part(traced.root, renamed)
     return root, {renamed(module): renamed(text) for module, text in traced.code.items()}
+
+
+def _constants(traced: Archive) -> tuple[tuple[str, float], ...]:
+    """Raises ModelError where the code has other constants than numbers."""
+    numbers = [value for value in traced.constants if isinstance(value, np.ndarray) and value.shape == ()]
+    if len(numbers) != len(traced.constants):
+        raise ModelError("its code has constants that are no numbers")
+    return tuple((value.dtype.str, value.item()) for value in numbers)
 
 
 def _part(module: ScriptObject, renamed: Any) -> Part:

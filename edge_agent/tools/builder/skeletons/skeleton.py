@@ -64,6 +64,8 @@ class Skeleton:
     """The versions of torch and of the network's package."""
     code: Mapping[str, str]
     """The source of each module, as in a TorchScript archive."""
+    constants: tuple[tuple[str, float], ...]
+    """What the code calls `CONSTANTS.c0`, ...: numbers in the shape of tensors, with their types of numpy."""
     root: Part
     plain_root: Part | None
     """The network without an input transform of its own, where it has one: for one channel."""
@@ -82,6 +84,7 @@ def encode(skeleton: Skeleton) -> bytes:
         "size": skeleton.size,
         "recorded_with": skeleton.recorded_with,
         "code": dict(sorted(skeleton.code.items())),
+        "constants": skeleton.constants,
         "root": _packed(skeleton.root),
         "plain_root": skeleton.plain_root and _packed(skeleton.plain_root),
     }
@@ -112,6 +115,7 @@ def decode(file: bytes, name: str) -> Skeleton:
             size=document["size"],
             recorded_with=document["recorded_with"],
             code=document["code"],
+            constants=tuple((kind, value) for kind, value in document["constants"]),
             root=_unpacked(document["root"]),
             plain_root=document["plain_root"] and _unpacked(document["plain_root"]),
         )
