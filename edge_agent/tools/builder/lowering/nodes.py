@@ -252,9 +252,18 @@ def _avg_pool2d(
     context: Context, value: Value, kernel: Any, stride: Any, padding: Any, ceil_mode: bool,
     count_include_pad: bool, divisor: int | None,
 ) -> Value:  # fmt: skip
-    if divisor is not None or (count_include_pad and any(padding)):
-        raise LoweringError("an average over padding, or with a divisor of its own, is not known")
+    if divisor is not None or (ceil_mode and count_include_pad and any(padding)):
+        raise LoweringError("an average with a divisor of its own, or rounded up over padding, is not known")
+    if count_include_pad and any(padding):
+        return _average_with_zeros(context, value, _pair(kernel), stride or kernel, padding)
     return _pool2d(context, "average", value, kernel, stride, padding, ceil_mode)
+
+
+def _average_with_zeros(context: Context, value: Value, window: Pair, stride: Any, padding: Any) -> Value:
+    """An average that counts the zeros around the picture: a convolution of each channel by itself."""
+    channels = context.shape(value)[-1]
+    filter_ = np.full((channels, 1, *window), 1 / math.prod(window), np.float32)
+    return _conv2d(context, value, filter_, None, stride, list(padding), [1], channels)
 
 
 def _pool2d(

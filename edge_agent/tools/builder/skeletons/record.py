@@ -100,8 +100,11 @@ def _traced(network: nn.Module, size: int) -> Archive:
         warnings.simplefilter("ignore")
         path = Path(folder) / "traced.pt"
         jit: Any = torch.jit
-        with torch.no_grad():
-            traced = jit.trace(network, torch.zeros(1, 3, size, size), check_trace=False)
+        try:
+            with torch.no_grad():
+                traced = jit.trace(network, torch.zeros(1, 3, size, size), check_trace=False)
+        except (RuntimeError, AssertionError) as error:
+            raise ModelError(f"cannot be traced for {size} x {size} pixels: {error}") from error
         jit.save(traced, str(path))
         return open_archive(path)
 
@@ -109,7 +112,7 @@ def _traced(network: nn.Module, size: int) -> Archive:
 def _fits_any_size(network: nn.Module, crop: int, found: tuple[Part, dict[str, str]]) -> bool:
     try:
         return part_of(_traced(network, crop + _OTHER_SIZE)) == found
-    except RuntimeError:  # it takes no other size
+    except ModelError:  # it takes no other size
         return False
 
 
