@@ -1,4 +1,4 @@
-"""Says a plan in TorchScript: a class with the weights as its attributes, and one call of torch a line.
+"""Says a plan in TorchScript: a class with the weights as its attributes, and one operation a line.
 
 Where the weights are stored as FP16, the arithmetic is FP32 nevertheless: few CPUs have convolutions in FP16,
 and torch's own for the others are tens of times slower. Each operation converts its own weight to FP32 just
@@ -169,7 +169,7 @@ class _Writer:
         *,
         sliced: bool,
     ) -> str:
-        """Write a layer; `call` does so from the names of weight and bias.
+        """Write a layer; `call` does so from the expressions for weight and bias.
 
         `sliced`: each output channel depends on one row of the weight alone, and on all inputs.
         """
@@ -180,12 +180,13 @@ class _Writer:
         results = []
         for first in range(0, outputs, rows):
             part = weight.rows(first, first + rows, half=half)
-            name = self._attribute(f"{operation.name}_weight", (operation.filter, first), part)
-            if half:
-                name = self._call("to", name, _FLOAT32)
+            filter_ = self._attribute(f"{operation.name}_weight", (operation.filter, first), part)
             biases = bias.rows(first, first + rows)
             results.append(
-                call(name, self._attribute(f"{operation.name}_bias", (operation.bias, first), biases))
+                call(
+                    f"torch.to({filter_}, {_FLOAT32})" if half else filter_,
+                    self._attribute(f"{operation.name}_bias", (operation.bias, first), biases),
+                )
             )
         value = results[0] if len(results) == 1 else self._call("cat", _listed(results), 1)
         return self._bounded(value, operation.bounds)
