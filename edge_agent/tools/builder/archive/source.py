@@ -1,4 +1,4 @@
-"""Says a plan in TorchScript: a class with the weights as its attributes, and one call of torch a line.
+"""Says a plan in TorchScript: a class with the weights as its attributes, and one operation a line.
 
 Where the weights are stored as FP16, the arithmetic is FP32 nevertheless: few CPUs have convolutions in FP16,
 and torch's own for the others are tens of times slower. Each operation converts its own weight to FP32 just
@@ -16,9 +16,8 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 
@@ -40,6 +39,7 @@ from edge_agent.model.plan import (
     activations_read,
 )
 from edge_agent.tools.builder.archive.weights import Array, StoredTensor, channels_last, fits_half, plain
+from edge_agent.tools.builder.archive.windows import axes_of, shares, torch_ceil_mode
 
 CLASS_NAME = "__torch__.Network"
 
@@ -169,7 +169,7 @@ class _Writer:
         *,
         sliced: bool,
     ) -> str:
-        """Write a layer; `call` does so from the names of weight and bias.
+        """Write a layer; `call` does so from the expressions for weight and bias.
 
         `sliced`: each output channel depends on one row of the weight alone, and on all inputs.
         """
@@ -180,46 +180,36 @@ class _Writer:
         results = []
         for first in range(0, outputs, rows):
             part = weight.rows(first, first + rows, half=half)
-            name = self._attribute(f"{operation.name}_weight", (operation.filter, first), part)
-            if half:
-                name = self._call("to", name, _FLOAT32)
+            filter_ = self._attribute(f"{operation.name}_weight", (operation.filter, first), part)
             biases = bias.rows(first, first + rows)
             results.append(
-                call(name, self._attribute(f"{operation.name}_bias", (operation.bias, first), biases))
+                call(
+                    f"torch.to({filter_}, {_FLOAT32})" if half else filter_,
+                    self._attribute(f"{operation.name}_bias", (operation.bias, first), biases),
+                )
             )
         value = results[0] if len(results) == 1 else self._call("cat", _listed(results), 1)
         return self._bounded(value, operation.bounds)
 
     def _pool2d(self, operation: Pool2d) -> str:
         source = self._read(operation.input)
+        axes = axes_of(operation, self._plan.tensors)
         window = (list(operation.kernel), list(operation.stride))
-        ceil_mode = self._ceil_mode(operation)
-        top, _, _, left = operation.padding
+        padding = [axis.before for axis in axes]
+        ceil_mode = torch_ceil_mode(axes)
+        if ceil_mode is not None:
+            if operation.kind == "max":
+                return self._call("max_pool2d", source, *window, padding, [1, 1], ceil_mode)
+            return self._call("avg_pool2d", source, *window, padding, ceil_mode, False)
         if operation.kind == "max":
-            if ceil_mode is None:
-                padded = self._padded(source, operation.padding, _LOWEST)
-                return self._call("max_pool2d", padded, *window, [0, 0], [1, 1], False)
-            return self._call("max_pool2d", source, *window, [top, left], [1, 1], ceil_mode)
-        if ceil_mode is None:
-            padded = self._padded(source, operation.padding, 0.0)
-            total = self._call("avg_pool2d", padded, *window, [0, 0], False, True, 1)
-            return self._call("mul", total, self._shares(operation))
-        return self._call("avg_pool2d", source, *window, [top, left], ceil_mode, False)
-
-    def _ceil_mode(self, operation: Pool2d) -> bool | None:
-        """Return the `ceil_mode` with which torch makes the same windows; None where it cannot."""
-        axes = list(_axes(operation, self._shape(operation.input), self._shape(operation.output)))
-        if any(2 * axis.before > axis.kernel for axis in axes):
-            return None
-        return next((mode for mode in (False, True) if all(axis.fits(mode) for axis in axes)), None)
-
-    def _shares(self, operation: Pool2d) -> str:
-        """An attribute: what one element counts in each window, which may reach beyond the picture."""
-        axes = _axes(operation, self._shape(operation.input), self._shape(operation.output))
-        rows, columns = (axis.elements() for axis in axes)
-        shares = (1 / np.outer(rows, columns)).astype(np.float32)
-        tensor = channels_last(shares[None, :, :, None])
-        return self._attribute(f"{operation.name}_shares", (operation.output, 0), tensor)
+            padded = self._padded(source, operation.padding, _LOWEST)
+            return self._call("max_pool2d", padded, *window, [0, 0], [1, 1], False)
+        total = self._call(
+            "avg_pool2d", self._padded(source, operation.padding, 0.0), *window, [0, 0], False, True, 1
+        )
+        share = channels_last(shares(axes)[None, :, :, None])
+        stored = self._attribute(f"{operation.name}_shares", (operation.output, 0), share)
+        return self._call("mul", total, stored)
 
     def _arithmetic(self, operation: Arithmetic) -> str:
         for gate, source in ((operation.right, operation.left), (operation.left, operation.right)):
@@ -299,36 +289,6 @@ class _Writer:
 
     def _shape(self, identifier: int) -> Shape:
         return self._plan.tensors[identifier].shape
-
-
-class _Axis(NamedTuple):
-    """The height, or the width, of what a window slides over."""
-
-    size: int
-    kernel: int
-    stride: int
-    before: int
-    positions: int
-
-    def fits(self, ceil_mode: bool) -> bool:
-        """Return whether torch, which pads both ends as the beginning, has the same positions."""
-        room = self.size + 2 * self.before - self.kernel
-        positions = (-(-room // self.stride) if ceil_mode else room // self.stride) + 1
-        if ceil_mode and (positions - 1) * self.stride >= self.size + self.before:
-            positions -= 1  # a window has to begin inside
-        return positions == self.positions
-
-    def elements(self) -> list[int]:
-        """Return how many elements of the picture are in the window at each position."""
-        first = [position * self.stride - self.before for position in range(self.positions)]
-        return [min(begin + self.kernel, self.size) - max(begin, 0) for begin in first]
-
-
-def _axes(operation: Pool2d, source: Shape, result: Shape) -> Iterator[_Axis]:
-    top, _, _, left = operation.padding
-    for axis, before in enumerate((top, left)):
-        window = operation.kernel[axis], operation.stride[axis]
-        yield _Axis(source[axis + 1], *window, before, result[axis + 1])
 
 
 def _gates(operations: Sequence[Operation], readers: Mapping[int, int]) -> dict[int, int]:

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from edge_agent.errors import ModelError
 from edge_agent.model.plan import Plan, Precision
-from edge_agent.tools.builder.archive.pickled import EMPTY_TUPLE, boolean, pickle_module, tensor
+from edge_agent.tools.builder.archive.pickle_writer import EMPTY_TUPLE, boolean, pickle_module, tensor
 from edge_agent.tools.builder.archive.source import CLASS_NAME, Source, source_of
 from edge_agent.tools.builder.archive.stored_zip import StoredZip
 from edge_agent.tools.builder.archive.weights import Array
