@@ -1,4 +1,4 @@
-"""Operations on constant tensors, which are computed once: numpy arrays, read-only, of the dtype that they have.
+"""Operations on constant tensors: read-only numpy arrays of the dtype that they have.
 
 Half precision is computed in single precision. Nothing here is computed before its size is known and allowed.
 """
@@ -17,8 +17,8 @@ from edge_agent.tools.builder.lowering.plan_builder import LoweringError
 Constant = NDArray[Any]
 
 _DTYPES: dict[int, Any] = {
-    0: np.uint8, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.int64, 5: np.float16, 6: np.float32, 7: np.float64,
-    11: np.bool_, 15: np.float32,
+    0: np.uint8, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.int64, 5: np.float16, 6: np.float32,
+    7: np.float64, 11: np.bool_, 15: np.float32,
 }  # fmt: skip
 """The types as TorchScript numbers them; 15 is BF16, which is kept in single precision."""
 _FLOATING = (5, 6, 7, 15)
@@ -49,15 +49,17 @@ def is_floating(dtype: object) -> bool:
 
 def _elementwise(function: Callable[..., Any]) -> Callable[..., object]:
     def handler(budget: Budget, *operands: Any) -> object:
-        arrays = _operands(operands)
-        budget.compute(np.broadcast_shapes(*(array.shape for array in arrays)))
-        return function(*arrays)
+        shapes = [each.shape for each in operands if isinstance(each, np.ndarray)]
+        budget.compute(np.broadcast_shapes(*shapes))
+        return function(*_operands(operands))
 
     return handler
 
 
 def _operands(operands: Sequence[Any]) -> list[Constant]:
     """Arrays of one type, as torch promotes: scalars only count where they are floats among integers."""
+    if not all(isinstance(operand, bool | int | float | np.ndarray) for operand in operands):
+        raise LoweringError("it is only known for tensors and numbers")
     tensors = [operand for operand in operands if isinstance(operand, np.ndarray)]
     ranked = [tensor.dtype for tensor in tensors if tensor.ndim] or [tensor.dtype for tensor in tensors]
     floats = [dtype for dtype in ranked if dtype.kind == "f"]

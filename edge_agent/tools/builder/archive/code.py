@@ -1,4 +1,4 @@
-"""The code of a TorchScript archive as syntax trees: classes and functions, parsed when they are first needed.
+"""The code of a TorchScript archive as syntax trees: classes and functions, parsed when first needed.
 
 TorchScript is printed in Python's syntax, so Python's own parser reads it. Nothing of it is ever compiled.
 """

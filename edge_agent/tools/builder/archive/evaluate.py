@@ -47,7 +47,7 @@ class _Returned:
 
 @dataclass(slots=True)
 class _Frame:
-    """A function that is being evaluated. `owner`: the place of its module in the network, such as `layer1.0`."""
+    """A function that is being evaluated. `owner`: its module in the network, such as `layer1.0`."""
 
     function: Function
     owner: str
@@ -56,7 +56,7 @@ class _Frame:
 
 
 class Evaluator:
-    """Evaluates methods of an archive's objects. Errors are LoweringErrors: see `place` for where they arose."""
+    """Evaluates methods of an archive's objects. Raises LoweringErrors; `place` is where they arose."""
 
     def __init__(self, archive: Archive, operations: Operations, budget: Budget) -> None:
         self._code = Code(archive.code)

@@ -178,7 +178,7 @@ def _lowered(context: Context, kind: str, arguments: Sequence[object]) -> Value:
     return result
 
 
-def _probabilities(value: object, axis: object, dtype: object) -> Value:
+def _probabilities(value: object, axis: object, _dtype: object) -> Value:
     if not isinstance(value, Value) or not value.flat or axis not in (1, -1):
         raise LoweringError("this operation is only known along the classes of a flattened result")
     return value
