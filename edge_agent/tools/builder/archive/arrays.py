@@ -5,6 +5,7 @@ Half precision is computed in single precision. Nothing here is computed before 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -157,6 +158,15 @@ def _filled(value: float) -> Callable[..., object]:
     return handler
 
 
+def _arange(budget: Budget, *bounds: Any, dtype: int | None = None, **_named: Any) -> object:
+    if not all(isinstance(bound, int | float) for bound in bounds):
+        raise LoweringError("it is only known for numbers")
+    start, end, step = (*bounds, 1) if len(bounds) == 2 else bounds if len(bounds) == 3 else (0, *bounds, 1)
+    budget.compute((max(0, math.ceil((end - start) / step)),))
+    natural = np.float32 if any(isinstance(bound, float) for bound in bounds) else np.int64
+    return np.arange(start, end, step).astype(natural if dtype is None else _DTYPES[dtype])
+
+
 def _full(budget: Budget, shape: Any, value: Any, dtype: int | None = None, **_named: Any) -> object:
     budget.compute(shape)
     return np.full(shape, value, _DTYPES[_FLOAT32 if dtype is None else dtype])
@@ -187,7 +197,7 @@ def _number(function: Callable[[Any], object]) -> Callable[..., object]:
     return handler
 
 
-CREATES = {"aten::full", "aten::ones", "aten::scalar_tensor", "aten::tensor", "aten::zeros"}
+CREATES = {"aten::arange", "aten::full", "aten::ones", "aten::scalar_tensor", "aten::tensor", "aten::zeros"}
 """Operations on plain values whose result is a tensor."""
 
 _OPERATIONS: dict[str, Callable[..., object]] = {
@@ -200,6 +210,7 @@ _OPERATIONS: dict[str, Callable[..., object]] = {
     "aten::abs": _elementwise(np.abs),
     "aten::add": _scaled(np.add),
     "aten::alias": _same,
+    "aten::arange": _arange,
     "aten::cat": _cat,
     "aten::clone": _same,
     "aten::contiguous": _same,

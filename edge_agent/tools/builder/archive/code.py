@@ -84,7 +84,8 @@ class Code:
                 warnings.simplefilter("ignore")  # backslashes that Python would rather not see
                 tree = ast.parse(text)
         except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-            reason = printable(str(error) or "it is nested too deeply", 200)
+            words = f"{error.msg} in line {error.lineno}" if isinstance(error, SyntaxError) else str(error)
+            reason = printable(words or "it is nested too deeply", 200)
             raise LoweringError(f"its code {printable(name, 200)} cannot be parsed: {reason}") from None
         return _sorted(name, tree)
 

@@ -90,7 +90,7 @@ class Evaluator:
     def place(self) -> str:
         """The line that is being evaluated."""
         if not self._frames:
-            return "its code"
+            return "the model"
         frame = self._frames[-1]
         return f"line {frame.line} of code/{printable(frame.function.module.replace('.', '/'), 200)}.py"
 

@@ -108,7 +108,7 @@ def _converted(activation: Activation, arguments: Sequence[object]) -> Activatio
     )
     if not arrays.is_floating(dtype):
         raise LoweringError("an activation is only known in floating-point numbers")
-    return activation
+    return activation.view(activation.node)  # perhaps a copy, perhaps not
 
 
 def _has_array(arguments: Sequence[object]) -> bool:
