@@ -147,6 +147,13 @@ def _constructed(budget: Budget, *items: object) -> list[object]:
     return _listed(budget, items)
 
 
+def _with_default(budget: Budget, items: list[Any], default: list[Any]) -> list[object]:
+    budget.steps(len(items))
+    return [
+        other if item is None else item for item, other in zip(items, default[-len(items) :], strict=True)
+    ]
+
+
 def _append(budget: Budget, items: list[object], item: object) -> list[object]:
     budget.steps()
     items.append(item)
@@ -215,6 +222,7 @@ _ON_CONTAINERS: dict[str, Callable[..., object]] = {
     "aten::keys": lambda budget, items: _listed(budget, items.keys()),
     "aten::len": lambda _, items: len(items),
     "aten::list": _listed,
+    "aten::list_with_default": _with_default,
     "aten::max": _all(max),
     "aten::min": _all(min),
     "aten::mul": _mul,
@@ -260,6 +268,7 @@ _ON_NUMBERS: dict[str, Callable[..., object]] = {
     "aten::gt": operator.gt,
     "aten::is_autocast_enabled": lambda: False,
     "aten::is_grad_enabled": lambda: False,
+    "aten::is_scripting": lambda: True,
     "aten::item": lambda value: value,
     "aten::le": operator.le,
     "aten::log": math.log,

@@ -197,6 +197,43 @@ def test_torch_1_4_wrote_layers_in_other_words(last: str) -> None:
     assert pool.name == "line 8 of code/__torch__/net.py"
 
 
+def test_torch_1_4_put_parameters_without_default_behind_others() -> None:
+    old = """def _max_pool2d(input: Tensor,
+    kernel_size: List[int],
+    stride: Optional[List[int]]=None,
+    padding: List[int],
+    ceil_mode: bool=False) -> Tensor:
+  if torch.__is__(stride, None):
+    stride0 = annotate(List[int], [])
+  else:
+    stride0 = unchecked_cast(List[int], stride)
+  return torch.max_pool2d(input, kernel_size, stride0, padding, [1, 1], ceil_mode)
+def adaptive_avg_pool2d(input: Tensor,
+    output_size: List[int]) -> Tensor:
+  _output_size = torch.list_with_default(output_size, torch.size(input))
+  return torch.adaptive_avg_pool2d(input, _output_size)"""
+    calls = "y = __torch__.net._max_pool2d(x, [3, 3], None, [1, 1], False, )\n"
+    first, second = operations(written(calls + "return __torch__.net.adaptive_avg_pool2d(y, [2, None])", old))
+    assert isinstance(first, Pool2d)
+    assert first.padding == (1, 1, 1, 1)
+    assert isinstance(second, Pool2d)
+    assert second.kernel == (2, 1)
+
+
+NO_GRAD = """class no_grad:
+  prev : bool
+  def __init__(self: __torch__.torch.autograd.grad_mode.no_grad) -> NoneType:
+    self.prev = False
+    return None"""
+
+
+def test_a_block_without_gradients_is_evaluated() -> None:
+    name = "__torch__.torch.autograd.grad_mode.no_grad"
+    body = f"_0 = {name}.__new__({name})\n_1 = (_0).__init__()\nwith _0:\n  y = torch.relu(x)\nreturn y"
+    archive = written(body, code={"__torch__.torch.autograd.grad_mode": NO_GRAD})
+    assert len(operations(archive)) == 1
+
+
 POOLED = "torch.max_pool2d({}, [2, 2], [1, 1])"
 
 
@@ -360,7 +397,7 @@ REFUSED = {
     "for i in range(1.5):\n  pass": "not made of integers",
     "a, b, = (1, 2, 3)": "takes apart what is not 2 values",
     "self.y = 3": "an assignment to Attribute is not known",
-    "with x:\n  pass": "the statement With is not known",
+    "with x:\n  pass": "a block with a context is only known without gradients",
     "y = lambda: 3": "the expression Lambda is not known",
     "y = [i for i in x]": "the expression ListComp is not known",
     "y = b'a'": "a literal of type bytes is not known",

@@ -16,6 +16,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from edge_agent.errors import ModelError
+from edge_agent.inference.torchscript import deprecation_unmentioned
 from edge_agent.model.plan import Conv2d, FullyConnected
 from edge_agent.model.plan_file import decode_plan
 from edge_agent.tools.builder.archive.translate import translate_archive
@@ -181,7 +182,8 @@ def test_a_network_that_cannot_be_lowered_is_refused_by_an_operation_of_it(name:
 
 def test_what_inference_was_optimised_for_has_lost_its_weights(tmp_path: Path) -> None:
     module = traced(nn.Sequential(conv(3, 8), nn.ReLU()))
-    optimised = torch.jit.optimize_for_inference(module)
+    with deprecation_unmentioned():
+        optimised = torch.jit.optimize_for_inference(module)
     with pytest.raises(
         ModelError, match=r"mkldnn.*has no weights, because torch\.jit\.optimize_for_inference"
     ):
