@@ -1,10 +1,11 @@
-"""Operations on constant tensors, which are computed once: numpy arrays, read-only, of the dtype that they have.
+"""Operations on constant tensors: read-only numpy arrays of the dtype that they have.
 
 Half precision is computed in single precision. Nothing here is computed before its size is known and allowed.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,8 +18,8 @@ from edge_agent.tools.builder.lowering.plan_builder import LoweringError
 Constant = NDArray[Any]
 
 _DTYPES: dict[int, Any] = {
-    0: np.uint8, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.int64, 5: np.float16, 6: np.float32, 7: np.float64,
-    11: np.bool_, 15: np.float32,
+    0: np.uint8, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.int64, 5: np.float16, 6: np.float32,
+    7: np.float64, 11: np.bool_, 15: np.float32,
 }  # fmt: skip
 """The types as TorchScript numbers them; 15 is BF16, which is kept in single precision."""
 _FLOATING = (5, 6, 7, 15)
@@ -49,15 +50,17 @@ def is_floating(dtype: object) -> bool:
 
 def _elementwise(function: Callable[..., Any]) -> Callable[..., object]:
     def handler(budget: Budget, *operands: Any) -> object:
-        arrays = _operands(operands)
-        budget.compute(np.broadcast_shapes(*(array.shape for array in arrays)))
-        return function(*arrays)
+        shapes = [each.shape for each in operands if isinstance(each, np.ndarray)]
+        budget.compute(np.broadcast_shapes(*shapes))
+        return function(*_operands(operands))
 
     return handler
 
 
 def _operands(operands: Sequence[Any]) -> list[Constant]:
     """Arrays of one type, as torch promotes: scalars only count where they are floats among integers."""
+    if not all(isinstance(operand, bool | int | float | np.ndarray) for operand in operands):
+        raise LoweringError("it is only known for tensors and numbers")
     tensors = [operand for operand in operands if isinstance(operand, np.ndarray)]
     ranked = [tensor.dtype for tensor in tensors if tensor.ndim] or [tensor.dtype for tensor in tensors]
     floats = [dtype for dtype in ranked if dtype.kind == "f"]
@@ -155,6 +158,15 @@ def _filled(value: float) -> Callable[..., object]:
     return handler
 
 
+def _arange(budget: Budget, *bounds: Any, dtype: int | None = None, **_named: Any) -> object:
+    if not all(isinstance(bound, int | float) for bound in bounds):
+        raise LoweringError("it is only known for numbers")
+    start, end, step = (*bounds, 1) if len(bounds) == 2 else bounds if len(bounds) == 3 else (0, *bounds, 1)
+    budget.compute((max(0, math.ceil((end - start) / step)),))
+    natural = np.float32 if any(isinstance(bound, float) for bound in bounds) else np.int64
+    return np.arange(start, end, step).astype(natural if dtype is None else _DTYPES[dtype])
+
+
 def _full(budget: Budget, shape: Any, value: Any, dtype: int | None = None, **_named: Any) -> object:
     budget.compute(shape)
     return np.full(shape, value, _DTYPES[_FLOAT32 if dtype is None else dtype])
@@ -185,7 +197,7 @@ def _number(function: Callable[[Any], object]) -> Callable[..., object]:
     return handler
 
 
-CREATES = {"aten::full", "aten::ones", "aten::scalar_tensor", "aten::tensor", "aten::zeros"}
+CREATES = {"aten::arange", "aten::full", "aten::ones", "aten::scalar_tensor", "aten::tensor", "aten::zeros"}
 """Operations on plain values whose result is a tensor."""
 
 _OPERATIONS: dict[str, Callable[..., object]] = {
@@ -198,6 +210,7 @@ _OPERATIONS: dict[str, Callable[..., object]] = {
     "aten::abs": _elementwise(np.abs),
     "aten::add": _scaled(np.add),
     "aten::alias": _same,
+    "aten::arange": _arange,
     "aten::cat": _cat,
     "aten::clone": _same,
     "aten::contiguous": _same,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from edge_agent.tools.builder.lowering.plan_builder import LoweringError
@@ -55,8 +56,8 @@ class Budget:
 
 
 def _elements(shape: Iterable[int]) -> int:
-    """The elements of a shape as plain integers, which do not wrap around."""
-    number = 1
-    for length in shape:
-        number *= int(length)
-    return number
+    """The elements of a shape, in integers that do not wrap around."""
+    lengths = [int(length) for length in shape]
+    if any(length < 0 for length in lengths):
+        raise LoweringError(f"a tensor cannot have {min(lengths)} elements along a dimension")
+    return math.prod(lengths)

@@ -1,4 +1,4 @@
-"""The code of a TorchScript archive as syntax trees: classes and functions, parsed when they are first needed.
+"""The code of a TorchScript archive as syntax trees: classes and functions, parsed when first needed.
 
 TorchScript is printed in Python's syntax, so Python's own parser reads it. Nothing of it is ever compiled.
 """
@@ -17,6 +17,7 @@ from edge_agent.tools.builder.lowering.plan_builder import LoweringError
 _MAX_CHARACTERS = 4 << 20
 _MAX_TOKENS = 300_000
 """Of all modules that are parsed: a syntax tree takes up to half a kilobyte for each."""
+_HEADER = re.compile(r"^( *def \w+\()(?!\))", re.MULTILINE)
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 
 
@@ -80,13 +81,21 @@ class Code:
         if self._tokens < 0:
             raise LoweringError(f"its code is longer than {_MAX_TOKENS:,} words and signs")
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # backslashes that Python would rather not see
-                tree = ast.parse(text)
+            return _sorted(name, _tree(text))
         except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-            reason = printable(str(error) or "it is nested too deeply", 200)
+            words = f"{error.msg} in line {error.lineno}" if isinstance(error, SyntaxError) else str(error)
+            reason = printable(words or "it is nested too deeply", 200)
             raise LoweringError(f"its code {printable(name, 200)} cannot be parsed: {reason}") from None
-        return _sorted(name, tree)
+
+
+def _tree(text: str) -> ast.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # backslashes that Python would rather not see
+        try:
+            return ast.parse(text)
+        except SyntaxError:
+            # Torch 1.4 lets parameters without a default follow those with one. By keyword, Python does too.
+            return ast.parse(_HEADER.sub(r"\1*, ", text))
 
 
 def _sorted(name: str, tree: ast.Module) -> _Module:

@@ -23,6 +23,7 @@ from edge_agent.tools.builder.lowering.plan_builder import LoweringError
 _CONSTANT = re.compile(r"CONSTANTS\.c(\d{1,6})")
 _NAMED = {"inf": math.inf, "nan": math.nan}
 _CASTS = {"bool": "aten::Bool", "float": "aten::Float", "int": "aten::Int", "str": "aten::str"}
+_WITHOUT_EFFECT = "__torch__.torch.autograd.grad_mode."
 _WITH_TYPE = {"annotate", "unchecked_cast"}
 _OPERATORS: dict[type[ast.AST], str] = {
     ast.Add: "aten::add", ast.Sub: "aten::sub", ast.Mult: "aten::mul", ast.Div: "aten::div",
@@ -40,6 +41,10 @@ class _Reference:
     name: str
 
 
+class _Made(ScriptObject):
+    """An object that the code itself makes, not one of the file: its attributes can change."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Returned:
     value: object
@@ -47,7 +52,7 @@ class _Returned:
 
 @dataclass(slots=True)
 class _Frame:
-    """A function that is being evaluated. `owner`: the place of its module in the network, such as `layer1.0`."""
+    """A function that is being evaluated. `owner`: its module in the network, such as `layer1.0`."""
 
     function: Function
     owner: str
@@ -56,7 +61,7 @@ class _Frame:
 
 
 class Evaluator:
-    """Evaluates methods of an archive's objects. Errors are LoweringErrors: see `place` for where they arose."""
+    """Evaluates methods of an archive's objects. Raises LoweringErrors; `place` is where they arose."""
 
     def __init__(self, archive: Archive, operations: Operations, budget: Budget) -> None:
         self._code = Code(archive.code)
@@ -90,7 +95,7 @@ class Evaluator:
     def place(self) -> str:
         """The line that is being evaluated."""
         if not self._frames:
-            return "its code"
+            return "the model"
         frame = self._frames[-1]
         return f"line {frame.line} of code/{printable(frame.function.module.replace('.', '/'), 200)}.py"
 
@@ -144,6 +149,9 @@ class Evaluator:
         if isinstance(target, ast.Name):
             self._frames[-1].variables[target.id] = value
             return
+        if isinstance(target, ast.Attribute) and isinstance(owner := self._evaluate(target.value), _Made):
+            owner.attributes[target.attr] = value
+            return
         if not isinstance(target, ast.Tuple | ast.List):
             raise LoweringError(f"an assignment to {type(target).__name__} is not known")
         items = tuple(value.attributes.values()) if isinstance(value, ScriptObject) else value
@@ -185,6 +193,13 @@ class Evaluator:
         ):
             raise LoweringError("the range of a loop is not made of integers")
         return range(*(bound for bound in bounds if isinstance(bound, int)))
+
+    def _with(self, statement: ast.With) -> _Returned | None:
+        for item in statement.items:
+            context = self._evaluate(item.context_expr)
+            if not isinstance(context, _Made) or not context.class_name.startswith(_WITHOUT_EFFECT):
+                raise LoweringError("a block with a context is only known without gradients")
+        return self._block(statement.body)
 
     def _pass(self, _: ast.Pass) -> None:
         """Go on."""
@@ -298,6 +313,8 @@ class Evaluator:
             return _attribute_of(*arguments)
         if name.startswith(("torch.", "ops.")):
             return self._operate(_kind(name), arguments, named)
+        if name.startswith("__torch__.") and name.endswith(".__new__"):
+            return _Made(name.removesuffix(".__new__"), {})
         if isinstance(function, ast.Attribute) and not name.startswith("__torch__."):
             return self._call_method(self._evaluate(function.value), function.attr, arguments, named)
         return self._call_reference(self._evaluate(function), arguments, named)
@@ -382,6 +399,7 @@ _STATEMENTS: dict[type[ast.stmt], Callable[[Evaluator, Any], _Returned | None]] 
     ast.Pass: Evaluator._pass,
     ast.Return: Evaluator._return,
     ast.While: Evaluator._while,
+    ast.With: Evaluator._with,
 }
 
 _EXPRESSIONS: dict[type[ast.expr], Callable[[Evaluator, Any], object]] = {

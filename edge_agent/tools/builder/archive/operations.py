@@ -63,6 +63,7 @@ class Operations:
     def call(self, kind: str, arguments: Sequence[object], named: Mapping[str, object], name: str) -> object:
         """Return the result of an operation that module `name` calls. Raises OperationError."""
         try:
+            self._budget.steps(sum(len(each) for each in arguments if isinstance(each, list | tuple)))
             return self._result(kind, arguments, named, name)
         except LoweringError as error:
             reason = str(error)
@@ -93,7 +94,7 @@ class Operations:
             return arrays.compute(self._budget, kind, arguments, dict(named))
         return plain.calculate(self._budget, kind, [*arguments, *named.values()])
 
-    def _answer(self, kind: str, tensor: Any, axis: int | None = None) -> object:
+    def _answer(self, kind: str, tensor: Any, axis: Any = None) -> object:
         if isinstance(tensor, Activation):
             shape, dtype = self._recorder.shape(tensor), _FLOAT32
         else:
@@ -107,7 +108,7 @@ def _converted(activation: Activation, arguments: Sequence[object]) -> Activatio
     )
     if not arrays.is_floating(dtype):
         raise LoweringError("an activation is only known in floating-point numbers")
-    return activation
+    return activation.view(activation.node)  # perhaps a copy, perhaps not
 
 
 def _has_array(arguments: Sequence[object]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from edge_agent.system.text import printable
@@ -14,6 +14,7 @@ from edge_agent.tools.builder.lowering.plan_builder import LoweringError
 _LARGEST = 1 << 63
 _LONGEST_TEXT = 10_000
 _SCALARS = (bool, int, float, str, type(None))
+_NUMBERS = (bool, int, float)
 
 
 def works_on_containers(kind: str) -> bool:
@@ -25,11 +26,11 @@ def calculate(budget: Budget, kind: str, arguments: Sequence[Any]) -> object:
     """Return what the operation `kind` makes of plain values. Raises LoweringError."""
     if kind in _ON_CONTAINERS:
         return _ON_CONTAINERS[kind](budget, *arguments)
-    if kind not in _ON_SCALARS:
+    if kind in _CASTS and len(arguments) == 1 and isinstance(arguments[0], str):
+        return checked(_CASTS[kind](arguments[0]))
+    if kind not in _ON_NUMBERS:
         raise LoweringError("this operation is not known")
-    if not all(isinstance(argument, _SCALARS) for argument in arguments):
-        raise LoweringError("it is not known on these values")
-    return checked(_ON_SCALARS[kind](*arguments))
+    return _of_numbers(_ON_NUMBERS[kind], *arguments)
 
 
 def checked(value: object) -> object:
@@ -45,20 +46,31 @@ def _add(budget: Budget, left: Any, right: Any, alpha: Any = 1) -> object:
     if isinstance(left, list) and isinstance(right, list):
         budget.steps(len(left) + len(right))
         return left + right
-    return _scalar(operator.add, left, right if alpha == 1 else _scalar(operator.mul, right, alpha))
+    if isinstance(left, str) and isinstance(right, str):
+        budget.steps(len(left) + len(right))
+        return checked(left + right)
+    return _of_numbers(operator.add, left, _of_numbers(operator.mul, right, alpha))
 
 
 def _mul(budget: Budget, left: Any, right: Any) -> object:
     if isinstance(left, list | str) and isinstance(right, int):
-        budget.steps(min(len(left) * max(right, 0), _LARGEST))
-        return left * right
-    return _scalar(operator.mul, left, right)
+        budget.steps(len(left) * max(right, 0))
+        return checked(left * right)
+    return _of_numbers(operator.mul, left, right)
 
 
-def _scalar(function: Callable[[Any, Any], object], left: object, right: object) -> object:
-    if not isinstance(left, _SCALARS) or not isinstance(right, _SCALARS):
+def _of_numbers(function: Callable[..., object], *numbers: object) -> object:
+    if not all(isinstance(number, _NUMBERS) for number in numbers):
         raise LoweringError("it is not known on these values")
-    return checked(function(left, right))
+    return checked(function(*numbers))
+
+
+def _round(value: float) -> int:
+    return round(value)
+
+
+def _sub(left: Any, right: Any, alpha: Any = 1) -> Any:
+    return left - right * alpha
 
 
 def _equal(budget: Budget, left: Any, right: Any) -> bool:
@@ -135,6 +147,13 @@ def _constructed(budget: Budget, *items: object) -> list[object]:
     return _listed(budget, items)
 
 
+def _with_default(budget: Budget, items: list[Any], default: list[Any]) -> list[object]:
+    budget.steps(len(items))
+    return [
+        other if item is None else item for item, other in zip(items, default[-len(items) :], strict=True)
+    ]
+
+
 def _append(budget: Budget, items: list[object], item: object) -> list[object]:
     budget.steps()
     items.append(item)
@@ -161,7 +180,7 @@ def _get_item(_: Budget, items: Any, index: Any) -> object:
     return items[index]
 
 
-def _all(function: Callable[[Iterable[object]], object]) -> Callable[..., object]:
+def _all(function: Callable[..., object]) -> Callable[..., object]:
     """`function` of one list of plain values, or of some plain values."""
 
     def handler(budget: Budget, *values: Any) -> object:
@@ -190,6 +209,7 @@ _ON_CONTAINERS: dict[str, Callable[..., object]] = {
     "aten::all": _all(all),
     "aten::any": _all(any),
     "aten::append": _append,
+    "aten::device": lambda _, *_arguments: "cpu",
     "aten::clear": lambda _, items: items.clear(),
     "aten::copy": _listed,
     "aten::dict": lambda _, *items: dict(*items),
@@ -202,13 +222,14 @@ _ON_CONTAINERS: dict[str, Callable[..., object]] = {
     "aten::keys": lambda budget, items: _listed(budget, items.keys()),
     "aten::len": lambda _, items: len(items),
     "aten::list": _listed,
+    "aten::list_with_default": _with_default,
     "aten::max": _all(max),
     "aten::min": _all(min),
     "aten::mul": _mul,
     "aten::ne": lambda budget, left, right: not _equal(budget, left, right),
     "aten::pop": lambda _, items, index=-1: items.pop(index),
     "aten::reverse": lambda _, items: items.reverse(),
-    "aten::select": lambda _, items, axis, index: items[index],
+    "aten::select": lambda _, items, _axis, index: items[index],
     "aten::slice": _slice,
     "aten::str": lambda budget, value: _format(budget, "{}", value),
     "aten::sum": _all(sum),
@@ -222,7 +243,7 @@ _ON_CONTAINERS: dict[str, Callable[..., object]] = {
     "prim::min": _all(min),
 }
 
-_ON_SCALARS: dict[str, Callable[..., object]] = {
+_ON_NUMBERS: dict[str, Callable[..., object]] = {
     "aten::Bool": bool,
     "aten::Float": float,
     "aten::FloatImplicit": float,
@@ -239,7 +260,6 @@ _ON_SCALARS: dict[str, Callable[..., object]] = {
     "aten::__xor__": operator.xor,
     "aten::abs": abs,
     "aten::ceil": math.ceil,
-    "aten::device": lambda *_: "cpu",
     "aten::div": operator.truediv,
     "aten::floor": math.floor,
     "aten::floor_divide": operator.floordiv,
@@ -248,6 +268,7 @@ _ON_SCALARS: dict[str, Callable[..., object]] = {
     "aten::gt": operator.gt,
     "aten::is_autocast_enabled": lambda: False,
     "aten::is_grad_enabled": lambda: False,
+    "aten::is_scripting": lambda: True,
     "aten::item": lambda value: value,
     "aten::le": operator.le,
     "aten::log": math.log,
@@ -255,9 +276,11 @@ _ON_SCALARS: dict[str, Callable[..., object]] = {
     "aten::neg": operator.neg,
     "aten::pow": _power,
     "aten::remainder": operator.mod,
-    "aten::round": round,
+    "aten::round": _round,
     "aten::sqrt": math.sqrt,
-    "aten::sub": operator.sub,
+    "aten::sub": _sub,
     "prim::NumToTensor": lambda value: value,
     "prim::abs": abs,
 }
+
+_CASTS: dict[str, Callable[[str], object]] = {"aten::Float": float, "aten::Int": int}

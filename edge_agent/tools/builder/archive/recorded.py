@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 
 from edge_agent.tools.builder.lowering.nodes import Value
 
-ENDINGS = {"aten::softmax": "softmax", "aten::log_softmax": "softmax", "aten::sigmoid": "sigmoid"}
-"""What a network's last layer may be that the daemon does itself, and how its sidecar calls that."""
+PROBABILITIES = {"aten::softmax", "aten::log_softmax"}
+"""What is only known as the last layer of a network, since the daemon does it."""
+
+ENDINGS = {**dict.fromkeys(PROBABILITIES, "softmax"), "aten::sigmoid": "sigmoid", "aten::sigmoid_": "sigmoid"}
+"""What a network may end with that the daemon does itself, and how its sidecar calls that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,10 @@ class Activation:
     node: Node
     memory: Memory = field(default_factory=Memory)
     version: int = 0
+
+    def view(self, node: Node) -> Activation:
+        """Return the result of `node` in the same memory: neither may be read once the other has changed."""
+        return Activation(node, self.memory, self.version)
 
 
 def activations_in(arguments: Sequence[object]) -> Iterator[Activation]:

@@ -13,7 +13,14 @@ import numpy as np
 
 from edge_agent.model.plan import Shape, Tensor
 from edge_agent.tools.builder.archive.budget import Budget
-from edge_agent.tools.builder.archive.recorded import ENDINGS, Activation, Node, Parts, activations_in
+from edge_agent.tools.builder.archive.recorded import (
+    ENDINGS,
+    PROBABILITIES,
+    Activation,
+    Node,
+    Parts,
+    activations_in,
+)
 from edge_agent.tools.builder.archive.schemas import bind
 from edge_agent.tools.builder.archive.slices import joined
 from edge_agent.tools.builder.lowering.nodes import NO_PADDING, Context, Value, handle
@@ -24,6 +31,9 @@ _VIEWS = {
     "aten::flatten", "aten::reshape", "aten::squeeze", "aten::view",
 }  # fmt: skip
 """Operations whose result may share its memory with their operand."""
+
+_STEPS = 50
+"""What an operation of the network takes of the budget: so there are 10,000 at the most."""
 
 
 class Recorder:
@@ -36,7 +46,7 @@ class Recorder:
         self._input = Node("input", "", (), Value(0))
         self._nodes: list[Node] = []
         self._same: dict[object, Node] = {}
-        self._kept: list[object] = []
+        """By what makes them equal: identities of operands, which the nodes keep alive."""
 
     def input(self) -> Activation:
         """Return the picture."""
@@ -57,13 +67,15 @@ class Recorder:
                 raise LoweringError("it reads a view of what was changed in place since")
         bound = tuple(_frozen(argument) for argument in bind(kind, arguments, named))
         node = self._node(kind, bound, name)
-        operand = arguments[0] if arguments else None
-        if isinstance(operand, Activation) and kind.endswith("_"):
+        operand = arguments[0]
+        if kind.endswith("_"):
+            if not isinstance(operand, Activation):
+                raise LoweringError("a change of a constant in place is not known")
             operand.memory.version += 1
             operand.node, operand.version = node, operand.memory.version
             return operand
         if isinstance(operand, Activation) and kind in _VIEWS:
-            return Activation(node, operand.memory, operand.version)
+            return operand.view(node)
         return Activation(node)
 
     def _node(self, kind: str, bound: tuple[object, ...], name: str) -> Node:
@@ -71,9 +83,9 @@ class Recorder:
             kind, bound = whole
         key = (kind, *map(_key, bound))
         if key not in self._same:
-            self._kept.append(bound)  # a key is made of identities, which must not be given to others
             for constant in _arrays(bound):
                 self._budget.weights(constant.shape)
+            self._budget.steps(_STEPS)
             node = Node(kind, name, bound, self._outlined(kind, bound, name))
             self._same[key] = node
             self._nodes.append(node)
@@ -81,7 +93,7 @@ class Recorder:
 
     def _outlined(self, kind: str, bound: tuple[object, ...], name: str) -> Value:
         arguments = [_with_values(argument, _outline_of) for argument in bound]
-        if kind in ENDINGS and kind != "aten::sigmoid":
+        if kind in PROBABILITIES:
             return _probabilities(*arguments)
         return _lowered(Context(self._outline, name, _NeverAlone()), kind, arguments)
 
@@ -127,7 +139,7 @@ class _Lowering:
                 raise LoweringError(f"{node.kind} of {node.name}: {error}") from None
 
     def _result(self, node: Node) -> Value:
-        if node.kind in ENDINGS and node.kind != "aten::sigmoid":
+        if node.kind in PROBABILITIES:
             raise LoweringError("this operation is only known at the end of a network")
         arguments = [_with_values(argument, self._value) for argument in node.arguments]
         return _lowered(Context(self._plan, node.name, self._readers), node.kind, arguments)
@@ -170,7 +182,8 @@ class _NeverAlone(dict[int, int]):
 
 def _lowered(context: Context, kind: str, arguments: Sequence[object]) -> Value:
     try:
-        result = handle(context, kind, arguments)
+        with np.errstate(all="ignore"):  # weights that are not finite are refused when they are stored
+            result = handle(context, kind, arguments)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise LoweringError(f"its arguments are not those of this operation: {error}") from None
     if not isinstance(result, Value):
@@ -178,7 +191,7 @@ def _lowered(context: Context, kind: str, arguments: Sequence[object]) -> Value:
     return result
 
 
-def _probabilities(value: object, axis: object, dtype: object) -> Value:
+def _probabilities(value: object, axis: object, _dtype: object) -> Value:
     if not isinstance(value, Value) or not value.flat or axis not in (1, -1):
         raise LoweringError("this operation is only known along the classes of a flattened result")
     return value

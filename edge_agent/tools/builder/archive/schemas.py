@@ -6,7 +6,6 @@ Since torch 1.10 the code of an archive leaves out trailing arguments that are t
 from __future__ import annotations
 
 import ast
-import functools
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +18,7 @@ from edge_agent.tools.builder.archive.recorded import Activation
 from edge_agent.tools.builder.lowering.plan_builder import LoweringError
 
 # `any` stands for Tensor or Scalar, where torch has an overload for each.
-_DECLARED = """
+_TEXT = """
 _adaptive_avg_pool2d(Tensor self, int[] output_size)
 _convolution(Tensor input, Tensor weight, Tensor? bias, int[] stride, int[] padding, int[] dilation,\
  bool transposed, int[] output_padding, int groups, bool benchmark, bool deterministic, bool cudnn_enabled,\
@@ -52,7 +51,7 @@ log_softmax(Tensor self, int dim, int? dtype=None)
 matmul(Tensor self, Tensor other)
 max_pool2d(Tensor self, int[] kernel_size, int[] stride=[], int[] padding=0, int[] dilation=1,\
  bool ceil_mode=False)
-mean(Tensor self, int[]? dim=None, bool keepdim=False, int? dtype=None)
+mean(Tensor self, int[]? dim, bool keepdim=False, int? dtype=None)
 mul(any self, any other)
 pad(Tensor self, int[] pad, str mode="constant", float? value=None)
 relu(Tensor self)
@@ -73,7 +72,9 @@ _LINE = re.compile(r"(\w+)\((.*)\)")
 
 
 @dataclass(frozen=True, slots=True)
-class _Argument:
+class Argument:
+    """An argument, its type in torch's words, and `...` where it has no default."""
+
     name: str
     kind: str
     default: object = ...
@@ -84,9 +85,8 @@ def bind(kind: str, arguments: Sequence[object], named: Mapping[str, object]) ->
 
     Raises LoweringError for what the operation does not take, or is not declared here.
     """
-    declared = _schemas().get(kind.removeprefix("aten::")) or _schemas().get(
-        kind.removeprefix("aten::").removesuffix("_")
-    )
+    name = kind.removeprefix("aten::")
+    declared = DECLARED.get(name) or DECLARED.get(name.removesuffix("_"))
     if declared is None:
         raise LoweringError("this operation is not known")
     names = [argument.name for argument in declared]
@@ -100,7 +100,7 @@ def bind(kind: str, arguments: Sequence[object], named: Mapping[str, object]) ->
     return tuple(_checked(argument, given.get(argument.name, argument.default)) for argument in declared)
 
 
-def _checked(argument: _Argument, value: object) -> object:
+def _checked(argument: Argument, value: object) -> object:
     if value is ...:
         raise LoweringError(f"its argument {argument.name} is missing")
     kind = argument.kind.removesuffix("?")
@@ -143,18 +143,21 @@ _ACCEPTS: dict[str, Callable[[object], bool]] = {
 }
 
 
-@functools.cache
-def _schemas() -> dict[str, tuple[_Argument, ...]]:
-    found = (_LINE.fullmatch(line) for line in _DECLARED.strip().splitlines())
+def _read(declared: str) -> dict[str, tuple[Argument, ...]]:
+    found = (_LINE.fullmatch(line) for line in declared.strip().splitlines())
     return {match[1]: tuple(map(_argument, match[2].split(", "))) for match in found if match}
 
 
-def _argument(text: str) -> _Argument:
+def _argument(text: str) -> Argument:
     kind, _, declared = text.strip().partition(" ")
     name, has_default, default = declared.partition("=")
-    return _Argument(name, kind, _default(kind, default)) if has_default else _Argument(name, kind)
+    return Argument(name, kind, _default(kind, default)) if has_default else Argument(name, kind)
 
 
 def _default(kind: str, text: str) -> object:
     value: object = ast.literal_eval(text)
     return [value] if kind == "int[]" and isinstance(value, int) else value
+
+
+DECLARED = _read(_TEXT)
+"""The arguments of each operation by its name, without `aten::`."""

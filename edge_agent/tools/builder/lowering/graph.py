@@ -57,7 +57,9 @@ class _Walk:
         self._values[value.debugName()] = result
         if isinstance(result, Value):
             passed_on = result.tensor in self._readers
-            self._readers[result.tensor] = self._readers.get(result.tensor, 0) + len(value.uses()) - passed_on
+            # Who asks for the size alone does not read what is in the tensor.
+            uses = sum(use.user.kind() != "aten::size" for use in value.uses())
+            self._readers[result.tensor] = self._readers.get(result.tensor, 0) + uses - passed_on
 
 
 def _module_name(node: torch._C.Node) -> str:
