@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .NOTPARALLEL: # first what Debian brings, then the gigabytes
-.PHONY: demo test kernels wheels native-test debian-demo debian-test lock fault-test attack-test soak-test decode-test oldest-test arm-test board-test clean ha-test
+.PHONY: demo test kernels wheels native-test debian-demo debian-test lock fault-test attack-test soak-test decode-test skeletons skeletons-test oldest-test arm-test board-test clean ha-test
 
 demo: $(VENV)/.demo kernels
 	$(BIN)/edge-agent demo
@@ -43,6 +43,14 @@ soak-test: $(VENV)/.dev
 decode-test: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.decoding
 	$(BIN)/pytest -m decode -rP tests/daemon/test_pictures.py
+
+# Records the code and structure of torchvision's networks again, after a new torchvision: minutes.
+skeletons: $(VENV)/.dev
+	$(BIN)/python -m edge_agent.tools.builder.skeletons.record
+
+# The plan of every recorded architecture against that of torch's own network, byte for byte: minutes.
+skeletons-test: $(VENV)/.dev
+	$(BIN)/pytest -m skeletons tests/tools/builder/skeletons
 
 # With the libraries of Debian 12, the oldest that are supported.
 OLDEST := $(CURDIR)/.cache/oldest

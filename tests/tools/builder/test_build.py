@@ -36,11 +36,12 @@ from edge_agent.model.sidecar import (
 from edge_agent.tools.builder import eager as networks
 from edge_agent.tools.builder.build import BuildOptions, WeightsUnavailable, build
 from edge_agent.tools.builder.input_options import InputOptions
-from edge_agent.tools.builder.lowering.lower import LoweringError
 from edge_agent.tools.builder.script import load, probe
 from edge_agent.tools.builder.verify import verify
 from tests.installed import needs_native
 from tests.tools.builder.networks import SHAPE, network
+
+FRUIT = "apple\nbanana\ncherry\ndate\nelderberry\n"
 
 
 def silent(_line: str) -> None:
@@ -76,7 +77,7 @@ def test_the_sidecar_says_what_the_model_is(resnet18: tuple[Artifact, nn.Module]
     sidecar = artifact.sidecar
     weights = (artifact.directory.parent / "weights.pth").read_bytes()
     assert (sidecar.name, sidecar.arch, len(sidecar.labels)) == ("resnet18", "resnet18", 1000)
-    assert sidecar.torch_version == torch.__version__
+    assert sidecar.torch_version == "1.6"
     assert sidecar.weights.source == "weights.pth"
     assert sidecar.weights.sha256 == hashlib.sha256(weights).hexdigest()
     assert sidecar.preprocessing.crop == 224
@@ -140,7 +141,7 @@ def fruit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(1)
     trained = package.EfficientNet.from_name("efficientnet-lite0", num_classes=5)
     torch.save({"state_dict": trained.state_dict()}, directory / "fruit.pth")
-    (directory / "fruit.txt").write_text("apple\nbanana\ncherry\ndate\nelderberry\n")
+    (directory / "fruit.txt").write_text(FRUIT)
     return directory
 
 
@@ -277,18 +278,19 @@ def test_weights_of_another_network_are_refused(fruit: Path, tmp_path: Path) -> 
         build(options, silent)
 
 
-def test_a_network_that_cannot_be_lowered_keeps_its_torchscript_files_and_the_reason(
-    fruit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_args: object, **_options: object) -> None:
-        raise LoweringError("aten::erf in features.3")
-
-    monkeypatch.setattr("edge_agent.tools.builder.build.lower", refuse)
+def test_a_network_that_cannot_be_lowered_keeps_its_torchscript_files_and_the_reason(tmp_path: Path) -> None:
+    arch = "shufflenet_v2_x0_5"
+    made = network(arch, classes=5)
+    torch.save(made.state_dict(), tmp_path / "weights.pth")
+    (tmp_path / "fruit.txt").write_text(FRUIT)
     lines: list[str] = []
-    artifact = build(fruit_options(fruit, tmp_path / "model"), lines.append)
+    options = BuildOptions(tmp_path / "model", arch, tmp_path / "weights.pth", tmp_path / "fruit.txt")
+    artifact = build(options, lines.append)
     assert set(artifact.sidecar.files) == {"torchscript-fp16", "torchscript-fp32"}
-    assert artifact.sidecar.not_lowered == "aten::erf in features.3"
-    assert any("stays on the torchscript engine" in line and "aten::erf" in line for line in lines)
+    assert "floor_divide of" in artifact.sidecar.not_lowered
+    assert artifact.sidecar.torch_version == torch.__version__
+    assert any("stays on the torchscript engine" in line and "floor_divide" in line for line in lines)
+    assert error_of(artifact, "fp16", made) < 2e-2
 
 
 def test_a_failed_build_leaves_the_model_that_was_there(fruit: Path, tmp_path: Path) -> None:

@@ -304,7 +304,10 @@ def zip_of(name: str) -> bytes:
         (b"\n<!DOCTYPE html><html><body>Sign in", "a page of HTML.*download it again"),
         (b"\x89HDF\r\n\x1a\n" + bytes(99), "HDF5 file, as Keras writes it"),
         (b"\x08\x08\x12\x07pytorch\x1a\x052.1.0" + bytes(99), "an ONNX model"),
-        ((64).to_bytes(8, "little") + b'{"w":{"dtype":"F32"}}' + bytes(99), "safetensors file.*convert it"),
+        (
+            (64).to_bytes(8, "little") + b'{"w":{"dtype":"F32"}}' + bytes(99),
+            "damaged, or no safetensors file",
+        ),
         (b"\x1c\x00\x00\x00TFL3" + bytes(99), "TensorFlow Lite"),
         (zip_of("model.weights.h5"), "a model of Keras"),
         (zip_of("best.pth"), r"a zip archive: unpack it.*\(best\.pth\)"),
@@ -330,5 +333,5 @@ def test_an_archive_that_unfolds_to_much_more_than_its_size_is_not_opened(tmp_pa
     with zipfile.ZipFile(tmp_path / "weights.pth", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(40 << 20))
         archive.writestr(f"archive/{name}", b"")
-    with pytest.raises(ModelError, match=r"unfolds to 42 MB from 0\.0 MB"):
+    with pytest.raises(ModelError, match="unfolds to much more than its size"):
         fit(architecture(), tmp_path / "weights.pth", print)

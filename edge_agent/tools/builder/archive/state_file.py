@@ -52,13 +52,14 @@ def read_legacy(path: Path) -> object:
     each a pickle, and then the storages. Raises ModelError.
     """
     data, place = map_file(path), 0
-    head = []
-    for _ in range(3):
+    for expected in (_MAGIC, _PROTOCOL, None):  # the last is what the machine was like
         made = read_pickle(path, data, _no_storage, begin=place)
-        head.append(made.value)
+        if expected not in (None, made.value):
+            raise ModelError(
+                f"{printable(path)}: not a file of weights that torch can read: not written by"
+                " torch.save(model.state_dict(), FILE)"
+            )
         place = made.end
-    if head[:2] != [_MAGIC, _PROTOCOL]:
-        raise ModelError(f"{printable(path)}: not a file of weights that torch.save wrote")
     sizes = described_storages(path, data, begin=place)
     keys = read_pickle(path, data, _no_storage, begin=sizes.end)
     if not isinstance(keys.value, list) or not all(isinstance(key, str | int) for key in keys.value):

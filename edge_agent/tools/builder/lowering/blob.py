@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,21 +31,22 @@ class Encoded:
         plan = Path(f"{stem}.plan.json")
         plan.write_bytes(self.plan_file)
         described = ArtifactFile(plan.name, len(self.plan_file), hashlib.sha256(self.plan_file).hexdigest())
-        return described, self._write_weights(Path(f"{stem}.weights"))
-
-    def _write_weights(self, path: Path) -> ArtifactFile:
-        """One constant after the other, so that no second copy of all of them is ever in memory."""
-        digest, written = hashlib.sha256(), 0
-        with path.open("wb") as file:
-            for identifier, values in self.builder.constants.items():
-                begin = self.plan.tensors[identifier].offset or 0
-                part = bytes(begin - written) + _stored(values, self.plan.precision).tobytes()
+        weights, digest = Path(f"{stem}.weights"), hashlib.sha256()
+        with weights.open("wb") as file:
+            for part in self.weights():
                 digest.update(part)
-                written += file.write(part)
-            rest = bytes(self.plan.weights_bytes - written)
-            digest.update(rest)
-            file.write(rest)
-        return ArtifactFile(path.name, self.plan.weights_bytes, digest.hexdigest())
+                file.write(part)
+        return described, ArtifactFile(weights.name, self.plan.weights_bytes, digest.hexdigest())
+
+    def weights(self) -> Iterator[bytes]:
+        """The weights file, one constant after the other: no second copy of all of them is in memory."""
+        written = 0
+        for identifier, values in self.builder.constants.items():
+            gap = (self.plan.tensors[identifier].offset or 0) - written
+            part = bytes(gap) + _stored(values, self.plan.precision).tobytes()
+            written += len(part)
+            yield part
+        yield bytes(self.plan.weights_bytes - written)
 
 
 def encode(builder: PlanBuilder, output: int, precision: Precision) -> Encoded:

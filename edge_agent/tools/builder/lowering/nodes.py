@@ -36,7 +36,7 @@ class Value:
     """An activation: a tensor of the plan, and how torch sees it.
 
     `flat`: torch sees a vector, in the order channel, row, column. `padding`: zeros that the next convolution
-    is to add around the picture; top, right, bottom, left. `plane`: one channel, without the axis of channels.
+    is to add around the picture; top, right, bottom, left. `plane`: one channel, without its axis.
     """
 
     tensor: int

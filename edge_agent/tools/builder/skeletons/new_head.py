@@ -6,29 +6,30 @@ from edge_agent.tools.builder.heads import Head, Layer
 from edge_agent.tools.builder.skeletons.skeleton import Part
 from edge_agent.tools.builder.state_dict import State
 
-HEAD_MODULE = "__torch__.edge_agent_head"
-_CLASS = f"{HEAD_MODULE}.Head"
-_LAYER = f"{HEAD_MODULE}.Layer"
+HEAD_MODULE = "__torch__.new_head"
 
 
 def make_head(head: Head, root: Part, state: State) -> tuple[Part, str]:
-    """Return the part to put in the place of `head.name`, and the code of its class."""
-    own = _at(root, head.name)
+    """Return the part to put in the place of `head.name`, and the code of its classes."""
     if "" in head.layers:
-        single = head.layers[""]
-        weights = {name: state[f"{head.name}.{name}"].shape for name in single.weights}
-        return Part(_CLASS, weights), _code([_call(single, "self", "picture")])
-    parts, lines, value = {}, [], "picture"
+        part, code = _layer("Head", head.layers[""], head.name, state)
+        return part, code
+    own = _at(root, head.name)
+    parts, lines, code = {}, [], ""
     for place, (name, layer) in enumerate(head.layers.items()):
-        parts[name] = own.parts[name] if layer.kind == "own" else _part(head.name, name, layer, state)
-        module = f'getattr(self, "{name}")'
-        lines.append(f"v{place} = {_call(layer, module, value)}")
-        value = f"v{place}"
-    return Part(_CLASS, parts=parts), _code([*lines, value])
+        if layer.kind == "own":
+            parts[name] = own.parts[name]
+        else:
+            parts[name], added = _layer(f"Layer{place}", layer, f"{head.name}.{name}", state)
+            code += added
+        lines.append(f'picture = (getattr(self, "{name}")).forward(picture, )')
+    return Part(f"{HEAD_MODULE}.Head", parts=parts), code + _class("Head", [*lines, "return picture"])
 
 
-def _part(head: str, name: str, layer: Layer, state: State) -> Part:
-    return Part(_LAYER, {weight: state[f"{head}.{name}.{weight}"].shape for weight in layer.weights})
+def _layer(class_name: str, layer: Layer, name: str, state: State) -> tuple[Part, str]:
+    """A layer of its own class: `name` is its place in the network."""
+    weights = {weight: state[f"{name}.{weight}"].shape for weight in layer.weights}
+    return Part(f"{HEAD_MODULE}.{class_name}", weights), _class(class_name, [f"return {_call(layer)}"])
 
 
 def _at(root: Part, name: str) -> Part:
@@ -37,36 +38,32 @@ def _at(root: Part, name: str) -> Part:
     return root
 
 
-def _code(lines: list[str]) -> str:
-    """The last line is the result."""
-    *steps, result = lines
-    body = "".join(f"    {step}\n" for step in steps)
+def _class(name: str, lines: list[str]) -> str:
+    body = "".join(f"    {line}\n" for line in lines)
     return (
-        f"class Layer(Module):\n  training : bool\n"
-        f"class Head(Module):\n  training : bool\n"
-        f"  def forward(self: {_CLASS},\n    picture: Tensor) -> Tensor:\n{body}    return {result}\n"
+        f"class {name}(Module):\n  training : bool\n"
+        f"  def forward(self: {HEAD_MODULE}.{name},\n    picture: Tensor) -> Tensor:\n{body}"
     )
 
 
-def _call(layer: Layer, module: str, value: str) -> str:
-    """The operation of a layer on a value, as TorchScript writes it."""
+def _call(layer: Layer) -> str:
+    """The operation of a layer, as TorchScript writes it."""
 
     def weight(name: str) -> str:
-        return f"({module}).{name}" if name in layer.weights else "None"
+        return f"self.{name}" if name in layer.weights else "None"
 
+    learned = f"{weight('weight')}, {weight('bias')}"
     match layer.kind:
         case "linear":
-            return f"torch.linear({value}, {weight('weight')}, {weight('bias')})"
+            return f"torch.linear(picture, {learned})"
         case "batch norm":
-            learned = f"{weight('weight')}, {weight('bias')}"
             seen = f"{weight('running_mean')}, {weight('running_var')}"
-            return f"torch.batch_norm({value}, {learned}, {seen}, False, 0.1, 1e-05, True)"
+            return f"torch.batch_norm(picture, {learned}, {seen}, False, 0.1, 1e-05, True)"
         case "layer norm":
-            learned = f"{weight('weight')}, {weight('bias')}"
-            return f"torch.layer_norm({value}, [{layer.inputs}], {learned}, 1e-05, True)"
+            return f"torch.layer_norm(picture, [{layer.inputs}], {learned}, 1e-05, True)"
         case "prelu":
-            return f"torch.prelu({value}, {weight('weight')})"
+            return f"torch.prelu(picture, {weight('weight')})"
         case "relu":
-            return f"torch.relu({value})"
+            return "torch.relu(picture)"
         case "own":
-            return f"({module}).forward({value}, )"
+            raise AssertionError("a layer that is kept has its own code")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _FOLDER = Path(__file__).parent
-_MANGLED = re.compile(r"___torch_mangle_\d+")
+_QUALIFIED = re.compile(r"__torch__(?:\.\w+)+")
 _OTHER_SIZE = 32
 """So much larger is the second picture that shows whether the code depends on the size."""
 
@@ -70,11 +70,15 @@ def part_of(traced: Archive, variant: str = "") -> tuple[Part, dict[str, str]]:
     """Return an archive's structure and code, with names that do not depend on what was traced before."""
     names: dict[str, str] = {}
 
+    def short(found: re.Match[str]) -> str:
+        module, _, own_class = found[0].rpartition(".")
+        return f"{names.setdefault(module, f'__torch__.m{variant}{len(names)}')}.{own_class}"
+
     def renamed(text: str) -> str:
-        return _MANGLED.sub(lambda found: names.setdefault(found[0], f"m{variant}{len(names)}"), text)
+        return _QUALIFIED.sub(short, text)
 
     root = _part(traced.root, renamed)
-    return root, {renamed(module): renamed(text) for module, text in traced.code.items()}
+    return root, {names[module]: renamed(text) for module, text in traced.code.items() if module in names}
 
 
 def _constants(traced: Archive) -> tuple[tuple[str, float], ...]:

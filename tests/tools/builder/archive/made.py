@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from edge_agent.inference.torchscript import deprecation_unmentioned
 from edge_agent.model.plan import Precision, Shape
 from edge_agent.model.plan_file import decode_plan, encode_plan
 from edge_agent.tools.builder.archive.contents import Archive
-from edge_agent.tools.builder.archive.reader import open_archive
+from edge_agent.tools.builder.archive.script_file import open_archive
 from edge_agent.tools.builder.archive.translate import translate_archive
-from edge_agent.tools.builder.lowering.blob import Lowered, encode
+from edge_agent.tools.builder.lowering.blob import Encoded, encode
 from edge_agent.tools.builder.lowering.graph import translate
 from edge_agent.tools.builder.script import save
 
@@ -35,7 +35,7 @@ def traced(module: nn.Module, shape: Shape = SHAPE) -> Any:
 
 def scripted(module: nn.Module) -> Any:
     with deprecation_unmentioned():
-        return torch.jit.script(module.eval())  # type: ignore[no-untyped-call]
+        return torch.jit.script(module.eval())
 
 
 def frozen(module: Any, *, folded: bool = True) -> Any:
@@ -50,14 +50,26 @@ def saved(module: Any, directory: Path) -> Archive:
     return open_archive(directory / "module.pt")
 
 
+@dataclass(frozen=True)
+class Lowered:
+    """The files of a plan."""
+
+    plan: bytes
+    weights: bytes
+
+
+def _files(encoded: Encoded) -> Lowered:
+    return Lowered(encoded.plan_file, b"".join(encoded.weights()))
+
+
 def by_archive(archive: Archive, shape: Shape = SHAPE, precision: Precision = "fp32") -> Lowered:
     translated = translate_archive(archive, shape)
-    return encode(translated.plan, translated.output, precision)
+    return _files(encode(translated.plan, translated.output, precision))
 
 
 def by_graph(module: Any, shape: Shape = SHAPE, precision: Precision = "fp32") -> Lowered:
     """What torch's own graph of a frozen module becomes."""
-    return encode(*translate(module.graph, shape), precision)
+    return _files(encode(*translate(module.graph, shape), precision))
 
 
 def unnamed(lowered: Lowered) -> Lowered:

@@ -21,12 +21,12 @@ from edge_agent.model.plan import Conv2d, FullyConnected
 from edge_agent.model.plan_file import decode_plan
 from edge_agent.tools.builder.archive.translate import translate_archive
 from edge_agent.tools.builder.half_weights import store_weights_as_half
-from edge_agent.tools.builder.lowering.blob import Lowered
 from edge_agent.tools.builder.lowering.lower import LoweringError
+from edge_agent.tools.builder.reference import evaluate
 from edge_agent.tools.builder.script import freeze
-from tests.inference.reference import evaluate
 from tests.tools.builder.archive.made import (
     SHAPE,
+    Lowered,
     by_archive,
     by_graph,
     frozen,
@@ -144,7 +144,7 @@ def test_probabilities_at_the_end_are_left_to_the_daemon_and_said(case: str, tmp
     expected = {"sigmoid": "sigmoid", "nothing": ""}.get(case.partition(" ")[0], "softmax")
     assert made.ending == expected
     assert [type(operation) for operation in made.plan.operations] == [FullyConnected]
-    assert np.array_equal(made.plan.constants[2], body[1].bias.detach().numpy())  # type: ignore[operator, union-attr]
+    assert np.array_equal(made.plan.constants[2], body[1].bias.detach().numpy())  # type: ignore[operator]
 
 
 def test_a_softmax_on_the_way_is_refused(tmp_path: Path) -> None:

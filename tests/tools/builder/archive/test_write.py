@@ -49,8 +49,8 @@ from edge_agent.model.sidecar import (
 )
 from edge_agent.tools.builder.archive.write import write_archive
 from edge_agent.tools.builder.lowering.lower import lower
+from edge_agent.tools.builder.reference import evaluate
 from edge_agent.tools.builder.script import InputShape, freeze, load, probe
-from tests.inference.reference import evaluate
 from tests.model.plans import RandomPlan, constants_of, picture_for, plans, small_plan
 from tests.tools.builder.lowering.test_lower import CASES
 from tests.tools.builder.networks import network

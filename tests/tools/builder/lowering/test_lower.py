@@ -79,6 +79,10 @@ def twice(combine: Callable[..., Any]) -> nn.Module:
 SCALES = torch.tensor([[[2.0]], [[-1.0]], [[0.5]]])
 
 CASES: dict[str, Callable[[], nn.Module]] = {
+    "an average that counts zero padding": lambda: Function(lambda x: F.avg_pool2d(x, 3, 2, 1)),
+    "channels one by one": lambda: Function(
+        lambda x: torch.cat([x[:, i].unsqueeze(1) * (i + 1) - 0.5 for i in (0, 1, 2)], 1)
+    ),
     "convolution": lambda: conv(3, 5),
     "convolution without bias": lambda: conv(3, 5, bias=False),
     "convolution with stride, dilation and padding": lambda: nn.Conv2d(
@@ -259,7 +263,9 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "reflected padding": (lambda x: F.conv2d(F.pad(x, (1, 1, 1, 1), "reflect"), ONES), "pad"),
     "padding before pooling": (lambda x: F.max_pool2d(F.pad(x, (1, 1, 1, 1)), 2), "only known before a conv"),
     "padding at the end": (lambda x: F.pad(x, (1, 1, 1, 1)), "output is not the result of a layer"),
-    "counted padding": (lambda x: F.avg_pool2d(x, 3, 1, 1), "average over padding"),
+    "counted padding, rounded up": (lambda x: F.avg_pool2d(x, 3, 2, 1, ceil_mode=True), "over padding"),
+    "rows of a picture": (lambda x: x[:, :, 1:], "only known where it is the whole"),
+    "a channel without its axis": (lambda x: torch.relu(x[:, 0]), "where unsqueeze gives it one"),
     "dilated pooling": (lambda x: F.max_pool2d(x, 3, 1, 0, 2), "dilation"),
     "uneven average": (lambda x: F.adaptive_avg_pool2d(x, 5), "do not divide"),
     "mean of channels": (lambda x: x.mean(1), "only known over height and width"),
