@@ -128,7 +128,7 @@ def test_a_reading_holds_what_one_process_measured_of_itself(lite0: Artifact, ho
     assert isinstance(reading, Reading)
     assert len(reading.latencies_ms) == 4
     assert max(reading.base_mb, reading.steady_mb) <= reading.peak_mb
-    assert reading.steady_mb > reading.base_mb - 5  # what was trimmed may be more than what a small model adds
+    assert reading.steady_mb > reading.base_mb - 5  # trimming may give back more than a small model takes
     assert reading.anon_mb + reading.file_mb == pytest.approx(reading.steady_mb, abs=3)
 
 

@@ -14,7 +14,7 @@ from edge_agent.inference.torchscript import deprecation_unmentioned
 from edge_agent.model.plan import Precision, Shape
 from edge_agent.model.plan_file import decode_plan, encode_plan
 from edge_agent.tools.builder.archive.contents import Archive
-from edge_agent.tools.builder.archive.reader import open_archive
+from edge_agent.tools.builder.archive.script_file import open_archive
 from edge_agent.tools.builder.archive.translate import translate_archive
 from edge_agent.tools.builder.lowering.blob import Lowered, encode
 from edge_agent.tools.builder.lowering.graph import translate
@@ -35,7 +35,7 @@ def traced(module: nn.Module, shape: Shape = SHAPE) -> Any:
 
 def scripted(module: nn.Module) -> Any:
     with deprecation_unmentioned():
-        return torch.jit.script(module.eval())  # type: ignore[no-untyped-call]
+        return torch.jit.script(module.eval())
 
 
 def frozen(module: Any, *, folded: bool = True) -> Any:

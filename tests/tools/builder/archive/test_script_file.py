@@ -1,0 +1,126 @@
+"""TorchScript archives: what torch wrote is read without it, mapped, in every form of a network."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+pytest.importorskip("torch", reason="torch is not installed")
+
+import torch
+from torch import nn
+
+from edge_agent.errors import ModelError
+from edge_agent.inference.torchscript import deprecation_unmentioned
+from edge_agent.tools.builder.archive.contents import Archive, ScriptObject
+from edge_agent.tools.builder.archive.script_file import open_archive
+
+
+class Small(nn.Module):
+    """A network with a branch that scripting keeps and tracing does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.doubled = True
+
+    def forward(self, picture: torch.Tensor) -> torch.Tensor:
+        made = torch.relu(self.norm(self.conv(picture)))
+        if self.doubled:
+            made = made * 2
+        return made.mean((2, 3))
+
+
+def half(module: Any) -> Any:
+    return module.half()
+
+
+def as_it_is(module: Any) -> Any:
+    return module
+
+
+def saved(path: Path, change: Callable[[Any], Any] = as_it_is, *, scripted: bool = False) -> Path:
+    torch.manual_seed(0)
+    network = Small().eval()
+    with deprecation_unmentioned():
+        jit: Any = torch.jit
+        made = jit.script(network) if scripted else jit.trace(network, torch.zeros(1, 3, 8, 8))
+        torch.jit.save(change(made), str(path))
+    return path
+
+
+def conv_weight(archive: Archive) -> NDArray[Any]:
+    conv = archive.root.attributes["conv"]
+    assert isinstance(conv, ScriptObject)
+    weight = conv.attributes["weight"]
+    assert isinstance(weight, np.ndarray)
+    return weight
+
+
+@pytest.mark.parametrize("scripted", [False, True])
+def test_the_objects_have_the_networks_weights_and_the_code_its_classes(
+    tmp_path: Path, scripted: bool
+) -> None:
+    archive = open_archive(saved(tmp_path / "small.pt", scripted=scripted))
+    torch.manual_seed(0)
+    np.testing.assert_array_equal(conv_weight(archive), Small().conv.weight.detach().numpy())
+    module = archive.root.class_name.rpartition(".")[0]
+    assert "def forward(self" in archive.code[module]
+
+
+def test_half_weights_are_seen_as_half(tmp_path: Path) -> None:
+    archive = open_archive(saved(tmp_path / "small.pt", half))
+    assert conv_weight(archive).dtype == np.float16
+
+
+def test_the_constants_of_a_frozen_network_are_there(tmp_path: Path) -> None:
+    archive = open_archive(saved(tmp_path / "small.pt", torch.jit.freeze))
+    assert [constant.shape for constant in archive.constants if isinstance(constant, np.ndarray)] != []
+
+
+def test_tensors_are_mapped_and_cannot_be_written(tmp_path: Path) -> None:
+    weight = conv_weight(open_archive(saved(tmp_path / "small.pt")))
+    assert not weight.flags.owndata
+    assert not weight.flags.writeable
+
+
+def test_another_file_is_refused_by_name(tmp_path: Path) -> None:
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "state.pth")
+    with pytest.raises(ModelError, match=r"state\.pth: is not a TorchScript file"):
+        open_archive(tmp_path / "state.pth")
+
+
+def test_a_file_that_is_cut_anywhere_is_refused_by_name(tmp_path: Path) -> None:
+    whole = saved(tmp_path / "small.pt").read_bytes()
+    for length in range(1, len(whole), 997):
+        (tmp_path / "cut.pt").write_bytes(whole[:length])
+        with pytest.raises(ModelError, match=r"cut\.pt: cut off or damaged"):
+            open_archive(tmp_path / "cut.pt")
+
+
+def test_damaged_bytes_of_a_weight_are_noticed(tmp_path: Path) -> None:
+    path = saved(tmp_path / "small.pt")
+    damaged = bytearray(path.read_bytes())
+    weight = Small().conv.weight
+    torch.manual_seed(0)
+    place = damaged.find(Small().conv.weight.detach().numpy().tobytes())
+    assert place > 0, weight
+    damaged[place] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(ModelError, match="is not what was written"):
+        open_archive(path)
+
+
+def test_it_is_read_from_memory_as_torch_writes_it_there(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with deprecation_unmentioned():
+        torch.jit.save(torch.jit.script(Small().eval()), buffer)
+    (tmp_path / "memory.pt").write_bytes(buffer.getvalue())
+    assert open_archive(tmp_path / "memory.pt").root.class_name.endswith("Small")
