@@ -86,7 +86,7 @@ class Operations:
             isinstance(first, list | tuple | dict | str) and plain.works_on_containers(kind)
         ):
             return plain.calculate(self._budget, kind, arguments)
-        if any(True for _ in activations_in(arguments)):
+        if any(True for _ in activations_in((*arguments, *named.values()))):
             if kind in _IDENTITIES and isinstance(first, Activation):
                 return _converted(first, (*arguments[1:], named.get("dtype")))
             return self._recorder.record(kind, arguments, named, name)

@@ -62,7 +62,7 @@ class Recorder:
         self, kind: str, arguments: Sequence[object], named: Mapping[str, object], name: str
     ) -> Activation:
         """Add an operation on activations, and return its result. Raises LoweringError."""
-        for activation in activations_in(arguments):
+        for activation in activations_in((*arguments, *named.values())):
             if activation.version != activation.memory.version:
                 raise LoweringError("it reads a view of what was changed in place since")
         bound = tuple(_frozen(argument) for argument in bind(kind, arguments, named))
