@@ -10,6 +10,7 @@ from pathlib import Path
 from edge_agent.inference.host import Host
 from edge_agent.model.plan import Precision
 from edge_agent.model.sidecar import Artifact, EngineName, role_of
+from edge_agent.tools.builder.subject import TORCHSCRIPT as FROM_TORCHSCRIPT
 from edge_agent.tools.calibrate import ENGINE_LOADER
 from edge_agent.tools.measure.task import Task
 
@@ -113,8 +114,10 @@ def artifact_mb(artifact: Artifact, role: str) -> float | None:
 
 def _eager_row(name: str, function: str, setup: BenchSetup, note: str = "") -> RowSpec:
     """A row that builds the network from Python, as tutorials do."""
-    is_torchvision = setup.artifact.sidecar.arch != "efficientnet_lite0"
-    needed = ("torch", "torchvision") if is_torchvision else ("torch",)
+    arch = setup.artifact.sidecar.arch
+    if arch == FROM_TORCHSCRIPT:
+        return RowSpec(name, None, absent="the model was built from a TorchScript file, not from a class")
+    needed = ("torch", "efficientnet_lite_pytorch" if arch == "efficientnet_lite0" else "torchvision")
     missing = [package for package in needed if importlib.util.find_spec(package) is None]
     if missing:
         return RowSpec(name, None, absent=f"{' and '.join(missing)} not installed")

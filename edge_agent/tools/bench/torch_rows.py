@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from edge_agent.tools.builder.pretrained import Pretrained
+
 
 class TorchCall:
     """A torch module called the ordinary way; an `Engine` for the measuring process."""
@@ -79,22 +81,28 @@ def weights_file(sidecar: Sidecar, given: Path | None) -> Path | None:
 
     Looks at `given`, in the architecture's package, and in the folder that `model build` downloads to.
     """
-    from edge_agent.errors import ModelError
     from edge_agent.model.sidecar import file_sha256
-    from edge_agent.tools.builder.architectures import find_architecture
     from edge_agent.tools.builder.pretrained import default_cache
 
     candidates = [given] if given else []
-    try:
-        pretrained = find_architecture(sidecar.arch).pretrained
-    except ModelError:
-        pretrained = None
-    if pretrained is not None:
+    if pretrained := _pretrained(sidecar.arch):
         candidates.append(pretrained.path or default_cache() / pretrained.url.rpartition("/")[2])
     for path in candidates:
         if path.is_file() and file_sha256(path) == sidecar.weights.sha256:
             return path
     return None
+
+
+def _pretrained(arch: str) -> Pretrained | None:
+    from edge_agent.errors import ModelError
+    from edge_agent.tools.builder.architectures import find_architecture
+    from edge_agent.tools.builder.skeletons.find import find_skeleton, pretrained_of
+
+    try:
+        skeleton = find_skeleton(arch)
+        return pretrained_of(skeleton) if skeleton else find_architecture(arch).pretrained
+    except ModelError:  # a TorchScript file, or a package that is not here
+        return None
 
 
 def _network(task: Task) -> nn.Module:

@@ -26,9 +26,10 @@ from edge_agent.system.text import printable
 from edge_agent.tools import Report
 from edge_agent.tools.builder.class_names import IMAGENET_CLASSES, imagenet_labels, read_labels
 from edge_agent.tools.builder.input_options import AS_FOR_IMAGENET, InputOptions
+from edge_agent.tools.builder.lowered import read_network, read_torchscript
 from edge_agent.tools.builder.pretrained import WeightsUnavailable
 from edge_agent.tools.builder.staging import check_replaceable, staged
-from edge_agent.tools.builder.subject import Files, Subject, read_network, read_torchscript
+from edge_agent.tools.builder.subject import Files, Subject
 from edge_agent.tools.builder.weights_kind import kind_of
 
 __all__ = ["DEFAULT_ARCH", "BuildOptions", "WeightsUnavailable", "build"]
