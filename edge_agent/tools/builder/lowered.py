@@ -25,15 +25,7 @@ from edge_agent.tools.builder.skeletons.find import find_skeleton, pretrained_of
 from edge_agent.tools.builder.skeletons.fit import fit
 from edge_agent.tools.builder.subject import TORCHSCRIPT, Ending, Files, Subject
 
-Files = dict[str, tuple[ArtifactFile, ...]]
-
-Ending = Literal["", "softmax", "sigmoid"]
-
-TORCHSCRIPT = "torchscript"
-"""The architecture of a model that was built from somebody's TorchScript file."""
 _IMAGENET = Preprocessing(resize=256, crop=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-_OLDEST_TORCH = "1.6"
-"""What `write_archive` writes for."""
 _OLDEST_TORCH = "1.6"
 """What `write_archive` writes for."""
 _LONGEST_NAME = 60
