@@ -15,8 +15,8 @@ from edge_agent.system.text import printable
 from edge_agent.tools.builder.lowering.plan_builder import LoweringError
 
 _MAX_CHARACTERS = 4 << 20
-_MAX_TOKENS = 300_000
-"""Of all modules that are parsed: a syntax tree takes up to half a kilobyte for each."""
+_MAX_TOKENS = 500_000
+"""Of all modules that are parsed: a tree takes up to half a kilobyte for each. Real ones have 150,000."""
 _HEADER = re.compile(r"^( *def \w+\()(?!\))", re.MULTILINE)
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 

@@ -180,6 +180,7 @@ def test_a_network_that_cannot_be_lowered_is_refused_by_an_operation_of_it(name:
         by_archive(saved(scripted(made), tmp_path), (1, 224, 224, 3))
 
 
+@pytest.mark.skipif(not torch._C._has_mkldnn, reason="this torch is without oneDNN")
 def test_what_inference_was_optimised_for_has_lost_its_weights(tmp_path: Path) -> None:
     module = traced(nn.Sequential(conv(3, 8), nn.ReLU()))
     with deprecation_unmentioned():
