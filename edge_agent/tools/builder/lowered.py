@@ -15,8 +15,7 @@ from edge_agent.tools import Report
 from edge_agent.tools.builder.answers import check_answers
 from edge_agent.tools.builder.archive.contents import Archive
 from edge_agent.tools.builder.archive.script_file import open_archive
-from edge_agent.tools.builder.archive.translate import translate_archive
-from edge_agent.tools.builder.archive.write import write_archive
+from edge_agent.tools.builder.archive_writer.write import write_archive
 from edge_agent.tools.builder.input_options import InputOptions
 from edge_agent.tools.builder.lowering.colour import take_colour
 from edge_agent.tools.builder.lowering.lower import Lowered, LoweringError
@@ -24,6 +23,7 @@ from edge_agent.tools.builder.pretrained import default_cache, given, obtain
 from edge_agent.tools.builder.skeletons.find import find_skeleton, pretrained_of, unknown_architecture
 from edge_agent.tools.builder.skeletons.fit import fit
 from edge_agent.tools.builder.subject import TORCHSCRIPT, Ending, Files, Subject
+from edge_agent.tools.builder.symbolic.translate import translate_archive
 
 _IMAGENET = Preprocessing(resize=256, crop=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 _OLDEST_TORCH = "1.6"

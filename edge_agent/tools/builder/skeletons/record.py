@@ -18,9 +18,9 @@ from edge_agent.inference.torchscript import deprecation_unmentioned
 from edge_agent.tools.builder.architectures import EFFICIENTNET_LITE0, find_architecture, make_blank
 from edge_agent.tools.builder.archive.contents import Archive, ScriptObject
 from edge_agent.tools.builder.archive.script_file import open_archive
-from edge_agent.tools.builder.archive.translate import translate_archive
 from edge_agent.tools.builder.lowering.plan_builder import LoweringError
 from edge_agent.tools.builder.skeletons.skeleton import Part, Skeleton, encode
+from edge_agent.tools.builder.symbolic.translate import translate_archive
 
 if TYPE_CHECKING:
     from torch import nn

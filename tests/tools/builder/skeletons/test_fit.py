@@ -19,7 +19,6 @@ from torch import nn
 from edge_agent.errors import ModelError
 from edge_agent.inference.torchscript import deprecation_unmentioned
 from edge_agent.tools.builder.architectures import find_architecture
-from edge_agent.tools.builder.archive.translate import translate_archive
 from edge_agent.tools.builder.lowering.blob import encode
 from edge_agent.tools.builder.lowering.graph import translate
 from edge_agent.tools.builder.skeletons.find import find_skeleton, skeleton_names
@@ -27,6 +26,7 @@ from edge_agent.tools.builder.skeletons.fit import fit
 from edge_agent.tools.builder.skeletons.record import record
 from edge_agent.tools.builder.skeletons.skeleton import Skeleton, decode
 from edge_agent.tools.builder.skeletons.skeleton import encode as encode_skeleton
+from edge_agent.tools.builder.symbolic.translate import translate_archive
 
 EVERYDAY = ("resnet18", "mobilenet_v3_small", "efficientnet_b0", "squeezenet1_1", "googlenet")
 OTHERS = tuple(name for name in skeleton_names() if name not in EVERYDAY)

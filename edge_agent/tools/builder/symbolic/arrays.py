@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.tools.builder.archive.budget import Budget
 from edge_agent.tools.builder.lowering.plan_builder import LoweringError
+from edge_agent.tools.builder.symbolic.budget import Budget
 
 Constant = NDArray[Any]
 

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from edge_agent.model.plan import Shape, Tensor
-from edge_agent.tools.builder.archive.budget import Budget
-from edge_agent.tools.builder.archive.recorded import (
+from edge_agent.tools.builder.lowering.nodes import NO_PADDING, Context, Value, handle
+from edge_agent.tools.builder.lowering.plan_builder import Array, LoweringError, PlanBuilder
+from edge_agent.tools.builder.symbolic.budget import Budget
+from edge_agent.tools.builder.symbolic.recorded import (
     ENDINGS,
     PROBABILITIES,
     Activation,
@@ -21,10 +23,8 @@ from edge_agent.tools.builder.archive.recorded import (
     Parts,
     activations_in,
 )
-from edge_agent.tools.builder.archive.schemas import bind
-from edge_agent.tools.builder.archive.slices import joined
-from edge_agent.tools.builder.lowering.nodes import NO_PADDING, Context, Value, handle
-from edge_agent.tools.builder.lowering.plan_builder import Array, LoweringError, PlanBuilder
+from edge_agent.tools.builder.symbolic.schemas import bind
+from edge_agent.tools.builder.symbolic.slices import joined
 
 _VIEWS = {
     "aten::alias", "aten::contiguous", "aten::detach", "aten::dropout", "aten::feature_dropout",

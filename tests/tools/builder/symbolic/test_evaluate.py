@@ -10,9 +10,9 @@ import pytest
 
 from edge_agent.model.plan import Bounds, Concat, Conv2d, FullyConnected, Pool2d
 from edge_agent.tools.builder.archive.contents import ScriptObject
-from edge_agent.tools.builder.archive.translate import translate_archive
 from edge_agent.tools.builder.lowering.plan_builder import LoweringError
-from tests.tools.builder.archive.handwritten import SHAPE, operations, value_of, weights, written
+from edge_agent.tools.builder.symbolic.translate import translate_archive
+from tests.tools.builder.symbolic.handwritten import SHAPE, operations, value_of, weights, written
 
 VALUES: dict[str, object] = {
     "torch.add(1, 2)": 3,

@@ -47,7 +47,7 @@ from edge_agent.model.sidecar import (
     read_sidecar,
     write_sidecar,
 )
-from edge_agent.tools.builder.archive.write import write_archive
+from edge_agent.tools.builder.archive_writer.write import write_archive
 from edge_agent.tools.builder.lowering.lower import lower
 from edge_agent.tools.builder.reference import evaluate
 from edge_agent.tools.builder.script import InputShape, freeze, load, probe
@@ -323,7 +323,7 @@ WITHOUT_TORCH = """
 import sys
 sys.modules["torch"] = None
 from pathlib import Path
-from edge_agent.tools.builder.archive.write import write_archive
+from edge_agent.tools.builder.archive_writer.write import write_archive
 from tests.model.plans import constants_of, small_plan
 plan, blob = small_plan()
 for precision in ("fp32", "fp16"):

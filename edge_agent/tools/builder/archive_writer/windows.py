@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from edge_agent.model.plan import Pool2d, Tensor
-from edge_agent.tools.builder.archive.weights import Array
+from edge_agent.tools.builder.archive_writer.weights import Array
 
 
 class Axis(NamedTuple):

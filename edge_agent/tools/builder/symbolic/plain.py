@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from edge_agent.system.text import printable
-from edge_agent.tools.builder.archive.budget import Budget
 from edge_agent.tools.builder.lowering.plan_builder import LoweringError
+from edge_agent.tools.builder.symbolic.budget import Budget
 
 _LARGEST = 1 << 63
 _LONGEST_TEXT = 10_000

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.model.plan import Operation, Shape
-from edge_agent.tools.builder.archive.budget import Budget
 from edge_agent.tools.builder.archive.contents import Archive, ScriptObject
-from edge_agent.tools.builder.archive.evaluate import Evaluator
-from edge_agent.tools.builder.archive.operations import Operations
-from edge_agent.tools.builder.archive.recorder import Recorder
-from edge_agent.tools.builder.archive.translate import translate_archive
+from edge_agent.tools.builder.symbolic.budget import Budget
+from edge_agent.tools.builder.symbolic.evaluate import Evaluator
+from edge_agent.tools.builder.symbolic.operations import Operations
+from edge_agent.tools.builder.symbolic.recorder import Recorder
+from edge_agent.tools.builder.symbolic.translate import translate_archive
 
 SHAPE: Shape = (1, 12, 9, 3)
 

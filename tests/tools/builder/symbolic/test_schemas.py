@@ -10,8 +10,8 @@ pytest.importorskip("torch", reason="torch is not installed")
 
 import torch
 
-from edge_agent.tools.builder.archive.schemas import DECLARED
 from edge_agent.tools.builder.lowering.nodes import LAYERS, OTHERS
+from edge_agent.tools.builder.symbolic.schemas import DECLARED
 
 # `_convolution` had an argument less before torch 1.7; the others gather what torch has overloads for.
 _GATHERED = {"_convolution", "div", "squeeze"}

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_agent.system.text import printable
-from edge_agent.tools.builder.archive.recorded import Activation
 from edge_agent.tools.builder.lowering.plan_builder import LoweringError
+from edge_agent.tools.builder.symbolic.recorded import Activation
 
 # `any` stands for Tensor or Scalar, where torch has an overload for each.
 _TEXT = """

@@ -15,10 +15,10 @@ from edge_agent.model.plan import Precision, Shape
 from edge_agent.model.plan_file import decode_plan, encode_plan
 from edge_agent.tools.builder.archive.contents import Archive
 from edge_agent.tools.builder.archive.script_file import open_archive
-from edge_agent.tools.builder.archive.translate import translate_archive
 from edge_agent.tools.builder.lowering.blob import Encoded, encode
 from edge_agent.tools.builder.lowering.graph import translate
 from edge_agent.tools.builder.script import save
+from edge_agent.tools.builder.symbolic.translate import translate_archive
 
 SHAPE = (1, 12, 9, 3)
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edge_agent.model.plan import Shape
-from edge_agent.tools.builder.archive.budget import Budget
 from edge_agent.tools.builder.archive.contents import Archive, ScriptObject
-from edge_agent.tools.builder.archive.evaluate import Evaluator
-from edge_agent.tools.builder.archive.operations import OperationError, Operations
-from edge_agent.tools.builder.archive.recorded import Activation
-from edge_agent.tools.builder.archive.recorder import Recorder
 from edge_agent.tools.builder.lowering.plan_builder import LoweringError, PlanBuilder
+from edge_agent.tools.builder.symbolic.budget import Budget
+from edge_agent.tools.builder.symbolic.evaluate import Evaluator
+from edge_agent.tools.builder.symbolic.operations import OperationError, Operations
+from edge_agent.tools.builder.symbolic.recorded import Activation
+from edge_agent.tools.builder.symbolic.recorder import Recorder
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from edge_agent.system.text import printable
-from edge_agent.tools.builder.archive.budget import Budget
-from edge_agent.tools.builder.archive.code import Code, Function
 from edge_agent.tools.builder.archive.contents import Archive, ScriptObject
-from edge_agent.tools.builder.archive.operations import Operations
-from edge_agent.tools.builder.archive.plain import checked
-from edge_agent.tools.builder.archive.recorded import Activation
 from edge_agent.tools.builder.lowering.plan_builder import LoweringError
+from edge_agent.tools.builder.symbolic.budget import Budget
+from edge_agent.tools.builder.symbolic.code import Code, Function
+from edge_agent.tools.builder.symbolic.operations import Operations
+from edge_agent.tools.builder.symbolic.plain import checked
+from edge_agent.tools.builder.symbolic.recorded import Activation
 
 _CONSTANT = re.compile(r"CONSTANTS\.c(\d{1,6})")
 _NAMED = {"inf": math.inf, "nan": math.nan}

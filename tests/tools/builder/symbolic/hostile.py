@@ -17,9 +17,9 @@ import numpy as np
 
 from edge_agent.errors import ModelError
 from edge_agent.tools.builder.archive.contents import Archive, ScriptObject
-from edge_agent.tools.builder.archive.translate import translate_archive
 from edge_agent.tools.builder.lowering.blob import encode
-from tests.tools.builder.archive.handwritten import SHAPE, weights, written
+from edge_agent.tools.builder.symbolic.translate import translate_archive
+from tests.tools.builder.symbolic.handwritten import SHAPE, weights, written
 
 _DOUBLED = "\n".join(["y = [1]"] + ["y = torch.add(y, y)"] * 60)
 _NESTED = "\n".join(["y = [1]", "z = [1]"] + ["y = [y, y]\nz = [z, z]"] * 60)

@@ -8,10 +8,10 @@ from typing import BinaryIO
 
 from edge_agent.errors import ModelError
 from edge_agent.model.plan import Plan, Precision
-from edge_agent.tools.builder.archive.pickle_writer import EMPTY_TUPLE, boolean, pickle_module, tensor
-from edge_agent.tools.builder.archive.source import CLASS_NAME, Source, source_of
-from edge_agent.tools.builder.archive.stored_zip import StoredZip
-from edge_agent.tools.builder.archive.weights import Array
+from edge_agent.tools.builder.archive_writer.pickle_writer import EMPTY_TUPLE, boolean, pickle_module, tensor
+from edge_agent.tools.builder.archive_writer.source import CLASS_NAME, Source, source_of
+from edge_agent.tools.builder.archive_writer.stored_zip import StoredZip
+from edge_agent.tools.builder.archive_writer.weights import Array
 
 _FOLDER = "archive"
 _VERSION = b"3\n"

@@ -19,12 +19,14 @@ from edge_agent.errors import ModelError
 from edge_agent.inference.torchscript import deprecation_unmentioned
 from edge_agent.model.plan import Conv2d, FullyConnected
 from edge_agent.model.plan_file import decode_plan
-from edge_agent.tools.builder.archive.translate import translate_archive
 from edge_agent.tools.builder.half_weights import store_weights_as_half
 from edge_agent.tools.builder.lowering.lower import LoweringError
 from edge_agent.tools.builder.reference import evaluate
 from edge_agent.tools.builder.script import freeze
-from tests.tools.builder.archive.made import (
+from edge_agent.tools.builder.symbolic.translate import translate_archive
+from tests.tools.builder.lowering.test_lower import CASES, REFUSED, Function, conv, settled
+from tests.tools.builder.networks import network
+from tests.tools.builder.symbolic.made import (
     SHAPE,
     Lowered,
     by_archive,
@@ -35,8 +37,6 @@ from tests.tools.builder.archive.made import (
     traced,
     unnamed,
 )
-from tests.tools.builder.lowering.test_lower import CASES, REFUSED, Function, conv, settled
-from tests.tools.builder.networks import network
 
 SMALL = (1, 64, 64, 3)
 EVERYDAY = ("resnet18", "mobilenet_v3_small", "squeezenet1_1")

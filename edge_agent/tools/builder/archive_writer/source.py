@@ -38,8 +38,14 @@ from edge_agent.model.plan import (
     Sides,
     activations_read,
 )
-from edge_agent.tools.builder.archive.weights import Array, StoredTensor, channels_last, fits_half, plain
-from edge_agent.tools.builder.archive.windows import axes_of, shares, torch_ceil_mode
+from edge_agent.tools.builder.archive_writer.weights import (
+    Array,
+    StoredTensor,
+    channels_last,
+    fits_half,
+    plain,
+)
+from edge_agent.tools.builder.archive_writer.windows import axes_of, shares, torch_ceil_mode
 
 CLASS_NAME = "__torch__.Network"
 

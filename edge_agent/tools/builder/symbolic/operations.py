@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from edge_agent.system.text import printable
-from edge_agent.tools.builder.archive import arrays, plain
-from edge_agent.tools.builder.archive.budget import Budget
-from edge_agent.tools.builder.archive.recorded import Activation, activations_in
-from edge_agent.tools.builder.archive.recorder import Recorder
 from edge_agent.tools.builder.lowering.plan_builder import LoweringError
+from edge_agent.tools.builder.symbolic import arrays, plain
+from edge_agent.tools.builder.symbolic.budget import Budget
+from edge_agent.tools.builder.symbolic.recorded import Activation, activations_in
+from edge_agent.tools.builder.symbolic.recorder import Recorder
 
 _FLOAT32 = 6
 

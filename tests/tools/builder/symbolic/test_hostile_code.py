@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.attack.tally import Tally
-from tests.tools.builder.archive.hostile import HOSTILE, mutants, outcome, sample
+from tests.tools.builder.symbolic.hostile import HOSTILE, mutants, outcome, sample
 
 PATIENCE_S = 20.0
 """Far above what any of it takes."""
@@ -21,7 +21,7 @@ MEMORY_MB = 500
 @pytest.fixture(scope="module")
 def tried() -> dict[str, Any]:
     """What `hostile` prints, run in a process of its own."""
-    program = [sys.executable, "-m", "tests.tools.builder.archive.hostile"]
+    program = [sys.executable, "-m", "tests.tools.builder.symbolic.hostile"]
     done = subprocess.run(program, stdout=subprocess.PIPE, timeout=300, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_agent.tools.builder.archive.recorded import Node, Parts
+from edge_agent.tools.builder.symbolic.recorded import Node, Parts
 
 _INPUT, _WEIGHT, _BIAS = 0, 1, 2
 _AXES = {"aten::_convolution": (1, -3), "aten::conv2d": (1, -3), "aten::linear": (1, -1)}

@@ -1,0 +1,1 @@
+"""Writes a plan as a TorchScript archive, which torch loads as a module, without torch."""

@@ -1,0 +1,1 @@
+"""The code of a TorchScript archive, evaluated symbolically: operations on activations become a plan."""
