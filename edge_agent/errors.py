@@ -9,7 +9,7 @@ EdgeAgentError              1, where nothing else is said
     PlanError               in model/plan.py
   ModelError
     LoweringError           in tools/builder/lowering/plan_builder.py
-      OperationError        in tools/builder/archive/operations.py
+      OperationError        in tools/builder/symbolic/operations.py
     WeightsUnavailable      in tools/builder/pretrained.py
   EngineError
     UnavailableError        in inference/xnnpack/library.py

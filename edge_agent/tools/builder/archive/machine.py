@@ -7,7 +7,7 @@ instructions that PyTorch's files are written with, counts them, and asks its ca
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -178,7 +178,7 @@ def _check_key(key: object, depth: int = _DEEPEST_KEY) -> None:
     if isinstance(key, tuple) and depth and len(key) <= 100:
         for part in key:
             _check_key(part, depth - 1)
-    elif isinstance(key, tuple | list | dict | set):
+    elif isinstance(key, tuple) or not isinstance(key, Hashable):
         raise PickleError("it has a container as a key")
 
 

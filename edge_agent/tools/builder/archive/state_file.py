@@ -68,10 +68,10 @@ def read_legacy(path: Path) -> object:
     for key in map(str, keys.value):
         begin += _COUNT_BYTES
         end = begin + sizes.bytes_by_key.get(key, 0)
-        if key not in sizes.bytes_by_key or end > len(data):
-            raise ModelError(f"{printable(path)}: cut off or damaged (a storage is missing): fetch it again")
         storages[key] = data[begin:end]
         begin = end
+    if sizes.bytes_by_key.keys() - storages.keys() or begin > len(data):
+        raise ModelError(f"{printable(path)}: cut off or damaged (a storage is missing): fetch it again")
 
     def read_storage(key: str) -> memoryview:
         return storages[key]

@@ -69,7 +69,7 @@ class Dtype:
     numpy: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Storage:
     """Numbers in a row, in a file: mapped, and read-only."""
 
