@@ -1,7 +1,7 @@
 """Runs pictures through the native engine: python -m tests.arm.pictures MODEL THREADS PICTURES LOGITS.
 
-On ARM, or under qemu-user as one, for `counted` beside this file. Weights are FP16; LOGITS is a file for those
-of the last picture. Without a picture it only packs the weights.
+On ARM, or under qemu-user as one, for `counted` beside this file. Weights are FP16; LOGITS is a file for
+those of the last picture. Without a picture it only packs the weights.
 """
 
 from __future__ import annotations
