@@ -1,6 +1,6 @@
 // What the plug-ins take of the interface that qemu has for them, which Debian ships no header of.
 //
-// Only functions that are alike in all versions. QEMU_API is the interface's number: 1 up to qemu 8, 2 from 9 on.
+// Of version 1, as in Debian 12's qemu-user. Debian 13's takes no plug-ins at all.
 #ifndef QEMU_H
 #define QEMU_H
 
@@ -32,7 +32,7 @@ void qemu_plugin_register_atexit_cb(plugin_id id, void (*ended)(plugin_id, void 
 
 EXPORT extern int qemu_plugin_version;
 EXPORT int qemu_plugin_install(plugin_id id, const void *machine, int count, char **arguments);
-int qemu_plugin_version = QEMU_API;
+int qemu_plugin_version = 1;
 
 // The value of an argument NAME=VALUE, or null.
 static inline const char *argument(const char *name, int count, char **arguments) {
