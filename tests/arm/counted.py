@@ -69,8 +69,7 @@ class Workshop:
         _run(sys.executable, "native/build.py", "--machine", "aarch64", "edge_agent/inference/native")
         _run("tests/arm/make-root", "arm64", _SUITE, str(self._root))
         for plugin in ("instructions", "traffic"):
-            target = self._work / f"{plugin}.so"
-            _run(*_GCC, str(_PLUGINS / f"{plugin}.c"), "-o", str(target))
+            compile_plugin(plugin, self._work)
         weights = self._work / "random.safetensors"
         weights.write_bytes(random_weights(_NETWORK))
         build(BuildOptions(self._model, _NETWORK, weights), report=_silent)
@@ -91,8 +90,7 @@ class Workshop:
         difference = float(np.abs(logits - self._expected).max() / np.abs(self._expected).max())
         if not difference < _TOLERANCE:
             sys.exit(f"tests/arm: {setting} gives other logits than this machine: {difference:.1e}")
-        lines = (line.split() for line in out.read_text().splitlines())
-        return {name: int(value) for name, value in lines}
+        return read_counts(out)
 
     def _pictures(self, setting: Setting, pictures: int, *options: str) -> NDArray[np.float32]:
         logits = self._work / "logits.npy"
@@ -129,6 +127,18 @@ class Workshop:
             siblings.parent.mkdir()
             siblings.write_text(f"{core}\n")
         return root
+
+
+def compile_plugin(name: str, directory: Path) -> Path:
+    """Compile a plug-in of qemu. Raises CalledProcessError."""
+    target = directory / f"{name}.so"
+    _run(*_GCC, str(_PLUGINS / f"{name}.c"), "-o", str(target))
+    return target
+
+
+def read_counts(path: Path) -> dict[str, int]:
+    """What a plug-in has written: a name and a number a line."""
+    return {name: int(value) for name, value in (line.split() for line in path.read_text().splitlines())}
 
 
 def random_weights(network: str) -> bytes:
