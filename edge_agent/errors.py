@@ -26,6 +26,7 @@ EdgeAgentError              1, where nothing else is said
     BrokerConnectionError   in mqtt/wire/status.py
   InUseError
   TeachError
+    HeadFileError           in teach/head_file.py
   DemoError                 in tools/demo/play.py
 """
 

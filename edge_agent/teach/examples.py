@@ -23,6 +23,7 @@ NONE = "none"
 LONGEST_LABEL = 64
 MOST_FEATURES = 4096
 MOST_THUMBNAIL_BYTES = 64 << 10
+MOST_LABELS = 64
 BURST_GAP_S = 60.0
 
 Feature = NDArray[np.float16]
@@ -59,10 +60,10 @@ class Example:
 
     @property
     def key(self) -> str:
-        """32 hexadecimal digits that are another example's only if it is the same to the last bit."""
+        """32 hexadecimal digits: another example has the same only if it is the same, thumbnail or not."""
         digest = hashlib.blake2b(digest_size=16)
         numbers = f"{float(self.time_s).hex()} {float(self.brightness).hex()} {self.burst}"
-        for part in (self.label.encode(), numbers.encode(), self.thumbnail, self.feature.tobytes()):
+        for part in (self.label.encode(), numbers.encode(), self.feature.tobytes()):
             digest.update(len(part).to_bytes(4, "little"))
             digest.update(part)
         return digest.hexdigest()
