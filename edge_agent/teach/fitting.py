@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ from edge_agent.teach.gram import BLOCK, Gram, Rows, products
 from edge_agent.teach.head import Backbone, Head, Layer, Taught, centre_of
 from edge_agent.teach.moments import Moment, moments_of
 from edge_agent.teach.trial import Trial, centre_weights, shares_of, trial, truth_of
-from edge_agent.teach.unknown import Floats, Rules, nearest_of
+from edge_agent.teach.unknown import Floats, Rules, shown
 
 LEAST_FOR_REGRESSION = 5
 """Examples that every label must have."""
@@ -52,25 +52,12 @@ def fitting(
     rules = rules or Rules()
     sorted_examples = in_order(examples)
     _check(sorted_examples, backbone)
-    truth = truth_of(sorted_examples)
-    bursts = np.array([each.burst for each in sorted_examples], np.intp)
     classes = moments_of(sorted_examples)
     yield
+    tried, layer = yield from _learnt(sorted_examples, classes, frames)
     centre = centre_of(classes, frames).astype(np.float32)
-    extra = frames.mean.astype(np.float32) if frames else None
-    rows = Rows([each.feature for each in sorted_examples], extra, centre)
-    every = yield from products(rows)
-    can_regress = len(classes) > 1 and min(m.count for m in classes.values()) >= LEAST_FOR_REGRESSION
-    tried = yield from trial(every, truth, bursts, has_frames=frames is not None, regress=can_regress)
-    shares = shares_of(truth, np.ones(len(truth), bool), len(rows), len(classes))
-    # Less their centre already; only the rounding of it is subtracted here.
-    gram = Gram(every, centre_weights(shares, frames is not None))
-    layer = None
-    if tried.better == "regression":
-        fitted = yield from regression.coefficients(gram, shares)
-        layer = yield from _layer(rows, gram, fitted)
+    nearest = yield from shown(sorted_examples, centre, rules)
     taught = Taught(backbone, classes, frames, layer, fingerprint(sorted_examples))
-    nearest = yield from nearest_of(sorted_examples, centre, rules)
     return Fit(Head(taught, nearest, rules), tried)
 
 
@@ -83,7 +70,7 @@ def recall(taught: Taught, examples: Iterable[Example], rules: Rules | None = No
     if fingerprint(sorted_examples) != taught.fingerprint:
         raise TeachError("the examples have changed since this head was fitted to them; fit it again")
     centre = centre_of(taught.classes, taught.frames).astype(np.float32)
-    return Head(taught, _result(nearest_of(sorted_examples, centre, rules or Rules())), rules)
+    return Head(taught, _result(shown(sorted_examples, centre, rules or Rules())), rules)
 
 
 def _result(slices: Generator[None, None, _Result]) -> _Result:
@@ -100,6 +87,28 @@ def _check(examples: Sequence[Example], backbone: Backbone) -> None:
         raise TeachError("there are no examples to learn from")
     if any(len(each.feature) != backbone.features for each in examples):
         raise TeachError(f"not every example has the {backbone.features} features of the network")
+
+
+def _learnt(
+    examples: Sequence[Example], classes: Mapping[str, Moment], frames: Moment | None
+) -> Generator[None, None, tuple[Trial, Layer | None]]:
+    """What trials say, and the layer of a regression if that is better: all that takes much memory."""
+    truth = truth_of(examples)
+    bursts = np.array([each.burst for each in examples], np.intp)
+    extra = frames.mean.astype(np.float32) if frames else None
+    centre = centre_of(classes, frames).astype(np.float32)
+    rows = Rows([each.feature for each in examples], extra, centre)
+    every = yield from products(rows)
+    regress = len(classes) > 1 and min(each.count for each in classes.values()) >= LEAST_FOR_REGRESSION
+    tried = yield from trial(every, truth, bursts, has_frames=frames is not None, regress=regress)
+    if tried.better == "means":
+        return tried, None
+    shares = shares_of(truth, np.ones(len(truth), bool), len(rows), len(classes))
+    # The rows are less their centre already; the rounding of it is all that is subtracted here.
+    gram = Gram(every, centre_weights(shares, has_frames=frames is not None))
+    fitted = yield from regression.coefficients(gram, shares)
+    layer = yield from _layer(rows, gram, fitted)
+    return tried, layer
 
 
 def _layer(rows: Rows, gram: Gram, fitted: Floats) -> Generator[None, None, Layer]:

@@ -85,7 +85,7 @@ class Gram:
         """
         shares = shares - self._weights[:, None]
         towards = self._products @ shares
-        squares = np.einsum("ij,ij->j", shares, towards)
+        squares = (shares * towards).sum(axis=0)
         towards -= self._weights @ towards
         towards *= self.scale[:, None]
         towards /= np.sqrt(np.maximum(squares, _SMALLEST_SQUARE))

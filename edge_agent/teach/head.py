@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edge_agent.errors import TeachError
 from edge_agent.teach.examples import NONE, UNKNOWN, Feature
 from edge_agent.teach.moments import Moment
-from edge_agent.teach.unknown import Floats, Nearest, Rules, mean_floors
+from edge_agent.teach.unknown import Floats, Rules, Shown, mean_floors
 
 Method = Literal["means", "regression"]
 Why = Literal["", "never seen", "unsure", "none"]
@@ -82,17 +82,18 @@ class Answer:
 class Head:
     """Answers for features by what was taught. Not to be changed; many threads may ask."""
 
-    def __init__(self, taught: Taught, nearest: Nearest | None = None, rules: Rules | None = None) -> None:
-        """With `nearest`, what was never shown is recognised by the examples, else by the class means."""
+    def __init__(self, taught: Taught, shown: tuple[Shown, ...] = (), rules: Rules | None = None) -> None:
+        """With `shown`, one for each label, strangers are recognised by the examples, else by the means."""
         self.taught = taught
         self.labels = taught.labels
-        self.nearest = nearest
+        self._shown = shown
         self._rules = rules or Rules()
         centre = centre_of(taught.classes, taught.frames)
         directions = _directions(taught.classes, centre)
         self.centre: Floats = centre.astype(np.float32)
         self.directions: Floats = directions.astype(np.float32)
-        self.floors = nearest.floors if nearest else mean_floors(taught.classes, centre, directions)
+        self.floors = self._floors(centre, directions)
+        """Shape (labels,): what is less like its label is unknown."""
         layer = taught.layer
         self._weights = layer.weights.astype(np.float32) if layer else self.directions * SHARPNESS
         self._bias = layer.bias if layer else np.zeros(len(self.labels), np.float32)
@@ -105,11 +106,20 @@ class Head:
         logits: Floats = np.asarray(self._weights @ unit + self._bias, np.float32)
         probabilities = softmax(logits)
         best = int(np.argmax(probabilities))
-        nearest = self.nearest
-        likeness = nearest.likeness(unit, best) if nearest else float(self.directions[best] @ unit)
+        likeness = self._likeness(unit, best)
         why = self._why_unknown(best, float(probabilities[best]), likeness)
         name = self.labels[best]
         return Answer(UNKNOWN if why else name, name, probabilities, likeness, why)
+
+    def _floors(self, centre: NDArray[np.float64], directions: NDArray[np.float64]) -> Floats:
+        if self._shown:
+            return np.array([each.floor for each in self._shown], np.float32)
+        return mean_floors(self.taught.classes, centre, directions)
+
+    def _likeness(self, unit: Floats, label: int) -> float:
+        if self._shown:
+            return self._shown[label].likeness(unit, float(self.centre @ unit))
+        return float(self.directions[label] @ unit)
 
     def _why_unknown(self, best: int, probability: float, likeness: float) -> Why:
         if likeness < self.floors[best]:

@@ -71,7 +71,7 @@ def shares_of(truth: Numbers, used: Flags, rows: int, labels: int) -> Floats:
     return shares
 
 
-def centre_weights(shares: Floats, has_frames: bool) -> Floats:
+def centre_weights(shares: Floats, *, has_frames: bool) -> Floats:
     """What each row gives to the centre, shape (rows,): see `head.centre_of`."""
     present = int(shares.any(axis=0).sum())
     weights = shares.sum(axis=1)
@@ -96,7 +96,7 @@ def trial(
         if labels - absent.sum() < 2:
             continue
         judged = np.flatnonzero(left_out & ~absent[truth])
-        gram = Gram(products, centre_weights(shares, has_frames))
+        gram = Gram(products, centre_weights(shares, has_frames=has_frames))
         scores = gram.with_directions(shares) * SHARPNESS
         scores[:, absent] = -1e9
         _note(means, scores, judged)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.teach.examples import Example
+from edge_agent.teach.examples import Example, Feature
 from edge_agent.teach.moments import Moment
 
 ALONE = 0.25
@@ -33,36 +33,40 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Nearest:
-    """The examples themselves, for "was anything like this ever shown?"."""
+class Shown:
+    """The examples of one label, for "was anything like this ever shown?"; they are not copied."""
 
-    rows: NDArray[np.float16]
-    """Shape (examples, features): centred and of length 1, those of a label next to each other."""
-    starts: tuple[int, ...]
-    """Where the rows of each label begin, and the end of the last."""
-    floors: Floats
-    """Shape (labels,): a frame that is less like the nearest example of its label is unknown."""
+    features: tuple[Feature, ...]
+    scales: Floats
+    """Shape (examples,): one over the length of each feature less the centre; 0 where it has none."""
+    floor: float
+    """A frame that is less like the nearest example is unknown."""
 
-    def likeness(self, unit: Floats, label: int) -> float:
-        """The cosine of `unit`, shape (features,), with the nearest example of a label."""
-        mine = self.rows[self.starts[label] : self.starts[label + 1]]
-        return float((mine.astype(np.float32) @ unit).max())
+    def likeness(self, unit: Floats, along_centre: float) -> float:
+        """The cosine of `unit`, shape (features,), with the nearest example less the centre.
+
+        `along_centre` is the product of `unit` with the centre.
+        """
+        along = np.stack(self.features).astype(np.float32) @ unit
+        return float(((along - np.float32(along_centre)) * self.scales).max())
 
 
-def nearest_of(examples: Sequence[Example], centre: Floats, rules: Rules) -> Generator[None, None, Nearest]:
+def shown(
+    examples: Sequence[Example], centre: Floats, rules: Rules
+) -> Generator[None, None, tuple[Shown, ...]]:
     """Prepare the examples, which are in their order; one label between two yields."""
-    rows, floors, starts = [], [], [0]
+    found = []
     for _, group in itertools.groupby(examples, key=lambda each: each.label):
         mine = list(group)
-        units = np.stack([each.feature for each in mine]).astype(np.float32) - centre
-        lengths = np.linalg.norm(units, axis=1, keepdims=True)
-        units /= np.where(lengths > 0, lengths, 1)
+        features = tuple(each.feature for each in mine)
+        units = np.stack(features).astype(np.float32) - centre
+        lengths = np.linalg.norm(units, axis=1)
+        scales = np.where(lengths > 0, 1 / np.where(lengths > 0, lengths, 1), 0).astype(np.float32)
+        units *= scales[:, None]
         bursts = np.array([each.burst for each in mine], np.intp)
-        rows.append(units.astype(np.float16))
-        floors.append(floor_of(units @ units.T, bursts, rules.quantile))
-        starts.append(starts[-1] + len(mine))
+        found.append(Shown(features, scales, floor_of(units @ units.T, bursts, rules.quantile)))
         yield
-    return Nearest(np.concatenate(rows), tuple(starts), np.array(floors, np.float32))
+    return tuple(found)
 
 
 def floor_of(products: Floats, bursts: NDArray[np.intp], quantile: float) -> float:
@@ -77,8 +81,9 @@ def floor_of(products: Floats, bursts: NDArray[np.intp], quantile: float) -> flo
     if has_others := not same.all():
         products[same] = -1.0
     np.fill_diagonal(products, -1.0)
-    likeness = np.quantile(products.max(axis=1), quantile, method="lower")
-    return max(float(likeness) - (0.0 if has_others else _ALLOWANCE), _LEAST)
+    likeness = np.sort(products.max(axis=1))  # numpy's own quantile takes 2 MB, with what it imports
+    typical = float(likeness[int(quantile * (len(likeness) - 1))])
+    return max(typical - (0.0 if has_others else _ALLOWANCE), _LEAST)
 
 
 def mean_floors(

@@ -23,7 +23,7 @@ def taught(keys: list[tuple[str, int, int]], frames: int = 0) -> Taught:
     return fit(made(keys), backbone(64), frames_of(SMALL, frames) if frames else None).head.taught
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(CAMERAS, st.integers(0, 3), st.permutations(range(4)))
 def test_merging_equals_teaching_together(
     cameras: list[list[tuple[str, int, int]]], frames: int, order: list[int]
