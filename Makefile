@@ -29,7 +29,7 @@ wheels: $(VENV)/.dev
 
 # The broker killed a hundred times, the agent killed at random: minutes.
 fault-test: $(VENV)/.dev
-	$(BIN)/pytest -m fault tests/mqtt
+	$(BIN)/pytest -m fault tests/mqtt tests/teach
 
 # Damage, hostile brokers and floods by the thousand: minutes.
 attack-test: $(VENV)/.dev
