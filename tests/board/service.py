@@ -82,12 +82,18 @@ class Service:
         """Run install.sh so that the model is built on the board, with torch, without a network."""
         wheels, weights = materials.torch_wheelhouse(self.board.suite), materials.resnet18_weights()
         self.board.push([wheels, weights], "/root")
-        self.run_installer(f"--weights /root/{weights.name} --arch resnet18 --offline /root/{wheels.name}")
+        given = f"--weights /root/{weights.name} --arch resnet18 --offline /root/{wheels.name}"
+        self.run_installer(f"--torch {given}")
 
-    def run_installer(self, options: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run install.sh from the checkout on the board, with these options and the board's configuration."""
+    def run_installer(
+        self, options: str, *, check: bool = True, under: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """Run install.sh from the checkout on the board, with these options and the board's configuration.
+
+        `under` is a command that runs it.
+        """
         done = self.board.run(
-            f"cd {SOURCE} && ./install.sh --config /root/board.yaml --wait {HEALTHY_TIMEOUT_S} {options}",
+            f"cd {SOURCE} && {under} ./install.sh --config /root/board.yaml --wait {HEALTHY_TIMEOUT_S} {options}",
             check=check,
             timeout_s=INSTALL_TIMEOUT_S,
         )
