@@ -92,8 +92,9 @@ class Service:
 
         `under` is a command that runs it.
         """
+        settings = f"--config /root/board.yaml --wait {HEALTHY_TIMEOUT_S}"
         done = self.board.run(
-            f"cd {SOURCE} && {under} ./install.sh --config /root/board.yaml --wait {HEALTHY_TIMEOUT_S} {options}",
+            f"cd {SOURCE} && {under} ./install.sh {settings} {options}",
             check=check,
             timeout_s=INSTALL_TIMEOUT_S,
         )
