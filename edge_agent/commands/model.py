@@ -30,6 +30,7 @@ from edge_agent.model.sidecar import (
     Preprocessing,
     open_role,
     read_sidecar,
+    role_of,
 )
 from edge_agent.system.privileges import become_owner_of
 from edge_agent.system.text import plain_json, printable
@@ -276,6 +277,12 @@ def _print_info(artifact: Artifact) -> None:
         (role, ", ".join(f"{file.name} ({file.bytes / 1e6:.1f} MB)" for file in files))
         for role, files in sorted(sidecar.files.items())
     ]
+    if sidecar.files.keys() & {role_of("native", "fp16"), role_of("native", "fp32")}:
+        packed = [
+            f"{file.name} ({file.stat().st_size / 1e6:.1f} MB)"
+            for file in sorted(artifact.directory.glob("native-*.packed"))
+        ]
+        rows.append(("packed", ", ".join(packed) or "not yet: the first start or `model pack` does it"))
     if sidecar.not_lowered:
         rows.append(("no plan", sidecar.not_lowered))
     for label, value in rows:
