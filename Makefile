@@ -27,7 +27,7 @@ wheels: $(VENV)/.dev
 	for machine in x86_64 aarch64; do \
 		EDGE_AGENT_MACHINE=$$machine $(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . || exit; done
 
-# The broker killed a hundred times, the agent killed at random: minutes.
+# The broker killed a hundred times, the agent and the store of examples killed at random: minutes.
 fault-test: $(VENV)/.dev
 	$(BIN)/pytest -m fault tests/mqtt tests/teach
 

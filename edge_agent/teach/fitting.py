@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -52,8 +53,10 @@ def fitting(
     rules = rules or Rules()
     sorted_examples = in_order(examples)
     _check(sorted_examples, backbone)
-    classes = moments_of(sorted_examples)
-    yield
+    classes: dict[str, Moment] = {}
+    for _, mine in itertools.groupby(sorted_examples, key=lambda each: each.label):
+        classes |= moments_of(mine)
+        yield
     tried, layer = yield from _learnt(sorted_examples, classes, frames)
     centre = centre_of(classes, frames).astype(np.float32)
     nearest = yield from shown(sorted_examples, centre, rules)
