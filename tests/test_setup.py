@@ -115,15 +115,43 @@ def test_a_system_without_apt_goes_on_and_says_what_is_missing(machine: Machine)
     assert "skipped: mosquitto-clients shellcheck\n" in done.stderr
 
 
-def test_the_demo_says_in_one_line_what_would_help_and_installs_nothing(machine: Machine) -> None:
+def without_compiler_and_library(machine: Machine) -> Machine:
+    machine.has("ldconfig")
+    (machine.folder / "cc").unlink()
+    return machine
+
+
+def test_for_the_demo_a_compiler_is_enough(machine: Machine) -> None:
     machine.has_apt()
     machine.is_of(0)
     machine.has("ldconfig")
-    assert machine.prepare("demo").stdout == ""  # a compiler is enough
-    (machine.folder / "cc").unlink()
     done = machine.prepare("demo")
-    assert (done.returncode, len(done.stdout.splitlines())) == (0, 1)
-    assert done.stdout.endswith(f"{LINE}'gcc' 'libc6-dev'\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not machine.asked.exists()
+
+
+def test_the_demo_takes_the_library_where_that_asks_nothing(machine: Machine) -> None:
+    without_compiler_and_library(machine).is_of(0)
+    machine.has(
+        "apt-get",
+        f"""
+        echo "$@" >>{machine.asked}
+        [[ " $* " != *" libxnnpack0"* ]] || printf '#!/bin/bash\necho libXNNPACK\n' >{machine.folder}/ldconfig
+    """,
+    )
+    done = machine.prepare("demo")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == 1
+    assert machine.asked.read_text().splitlines()[1].endswith(" libxnnpack0*")
+
+
+def test_elsewhere_the_demo_says_in_one_line_what_it_needs_and_offers_torch(machine: Machine) -> None:
+    without_compiler_and_library(machine).has_apt()
+    done = machine.prepare("demo")
+    needed, torch = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert needed.endswith(f"{LINE}'gcc' 'libc6-dev'")
+    assert "pip install '.[torch]'" in torch
     assert not machine.asked.exists()
 
 
@@ -144,7 +172,7 @@ def locked(name: str) -> dict[str, list[Requirement]]:
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13", "3.14"])
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 @pytest.mark.parametrize(
-    ("name", "extras"), [("demo", ["torch", "demo"]), ("dev", ["torch", "opencv", "demo", "bench", "dev"])]
+    ("name", "extras"), [("demo", ["demo"]), ("dev", ["torch", "opencv", "demo", "bench", "dev"])]
 )
 def test_a_lock_file_has_each_dependency_in_a_release_that_fits(
     name: str, extras: list[str], machine: str, python: str

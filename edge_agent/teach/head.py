@@ -142,7 +142,7 @@ def centre_of(classes: Mapping[str, Moment], frames: Moment | None) -> NDArray[n
 
 def unit_of(vector: Floats) -> Floats:
     """The vector with length 1, or as it is where it is nothing but zeros."""
-    length = np.sqrt(vector @ vector)
+    length = float(np.sqrt(vector @ vector))
     return vector / length if length > 0 else vector
 
 
