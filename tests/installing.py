@@ -183,10 +183,15 @@ class Board(Installation):
         )
 
     def start(
-        self, *options: str | Path, changes: str = "", environment: Mapping[str, str] | None = None
+        self,
+        *options: str | Path,
+        changes: str = "",
+        environment: Mapping[str, str] | None = None,
+        lean: bool = True,
     ) -> subprocess.Popen[str]:
         """Begin a run; `changes` are shell functions in the place of install.sh's own."""
-        arguments = ["--root", self.root, "--lean", self.model, "--wait", "30", *options]
+        model: list[str | Path] = ["--lean", self.model] if lean else []
+        arguments = ["--root", self.root, *model, "--wait", "30", *options]
         # A run of the tests that ignores signals (nohup, a job in the background) would hand that on.
         heeding = ["/usr/bin/env", "--default-signal=HUP,INT,TERM"]
         return subprocess.Popen(
@@ -199,8 +204,10 @@ class Board(Installation):
                  "LC_ALL": "C.UTF-8", **(environment or {})},
         )  # fmt: skip
 
-    def install(self, *options: str | Path, changes: str = "") -> subprocess.CompletedProcess[str]:
-        with self.start(*options, changes=changes) as running:
+    def install(
+        self, *options: str | Path, changes: str = "", lean: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        with self.start(*options, changes=changes, lean=lean) as running:
             said, _ = running.communicate(timeout=60)
         return subprocess.CompletedProcess([], running.returncode, said, said)
 
