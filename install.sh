@@ -30,7 +30,7 @@ umask 022 # the service's user must be able to read and run what is installed
 
 readonly SERVICE=edge-agent
 readonly RELEASE_MB=250 TORCH_MB=2500 TORCH_RAM_MB=900 COMPILER_MB=400
-readonly MODEL_MB=170 WEIGHTS_MB=50 STATE_MB=16 CONFIG_MB=1 PACKAGES_MB=150
+readonly STATE_MB=16 CONFIG_MB=1 PACKAGES_MB=150
 readonly DEFAULT_ARCH=resnet18
 apt_wait_s=300 # unattended-upgrades can take minutes after a boot
 python=/usr/bin/python3 # Debian's own: camera libraries are made for it, and the service can see it
@@ -84,6 +84,7 @@ act() {
 # --- arguments ----------------------------------------------------------------------------------------------
 
 lean='' weights='' labels='' arch='' config='' wheel='' offline='' root=''
+weights_mb=47 # those of ResNet-18, until others are known
 wait_s=300
 torch=0 upgrade=0 uninstall=0 purge=0 dry_run=0
 packaging=0 # below --root there are no users, no Debian packages and no services
@@ -152,8 +153,8 @@ check_all() {
         check_packages
     fi
     check_wheelhouse
-    check_space
     check_weights
+    check_space
     ((${#problems[@]})) || return 0
     printf 'install.sh: nothing was changed, because of:\n' >&2
     printf '  - %s\n' "${problems[@]}" >&2
@@ -267,7 +268,7 @@ check_space() {
     local ram_mb mount
     declare -A needed_mb=() free_mb=() wanted_for=()
     if with_torch; then need_room "$opt" "$TORCH_MB"; else need_room "$opt" "$RELEASE_MB"; fi
-    if builds_model; then need_room "$opt" "$WEIGHTS_MB"; fi
+    if builds_model && [[ -z $weights ]]; then need_room "$opt" "$weights_mb"; fi
     need_room "$models" "$(model_size_mb)"
     need_room "$state" "$STATE_MB"
     need_room "$etc" "$CONFIG_MB"
@@ -281,23 +282,33 @@ check_space() {
             problem "$mount has ${free_mb[$mount]} MB free, ${needed_mb[$mount]} MB are needed there (for${wanted_for[$mount]})"
     done
     ram_mb=$(awk '/^MemTotal:/ { print int($2 / 1024) }' /proc/meminfo)
-    ! with_torch || ((ram_mb >= TORCH_RAM_MB)) ||
-        problem "$ram_mb MB of memory are too little for torch: leave out --torch, or say --lean MODEL_DIR"
+    if with_torch; then
+        ((ram_mb >= TORCH_RAM_MB)) ||
+            problem "$ram_mb MB of memory are too little for torch: leave out --torch, or say --lean MODEL_DIR"
+    elif builds_model; then
+        # Measured from MobileNet-V3 to VGG: 50 MB, and three and a half times the weights.
+        ((ram_mb >= 50 + weights_mb * 7 / 2)) ||
+            problem "$ram_mb MB of memory are too little to build a model from $weights_mb MB of weights: build it elsewhere, and say --lean MODEL_DIR"
+    fi
 }
 
 # Whether the weights that would be downloaded can be had, as far as that shows before anything is changed.
 check_weights() {
-    local url said
+    local url said bytes
     if ! builds_model || ! has_python; then return; fi
     if ! url=$("$python" -I -B "$source_dir/requirements/weights.py" "$source_dir" "${arch:-$DEFAULT_ARCH}"); then
         with_torch || problem "--arch $arch: cannot be built without torch; for a classifier of torchvision that needs it, say --torch"
         return
     fi
+    if [[ -f $weights ]]; then weights_mb=$(($(stat --format=%s "$weights") / 1000000 + 1)); fi
     if [[ -n $weights || $url == *.whl ]]; then return; fi # a package is found or missed by pip, as the others are
     if [[ -n $offline ]]; then
         problem "--offline: the weights of ${arch:-$DEFAULT_ARCH} would be downloaded from $url: give a copy by --weights FILE, or a model by --lean MODEL_DIR"
     elif ! said=$("$python" -I -B "$source_dir/requirements/weights.py" --try "$source_dir" "${arch:-$DEFAULT_ARCH}" 2>&1); then
         problem "the weights of ${arch:-$DEFAULT_ARCH} cannot be downloaded: $said; give a copy by --weights FILE, a model by --lean MODEL_DIR, or say --arch efficientnet_lite0, whose weights are a Python package"
+    else
+        bytes=${said##* } # 0 where the server does not say
+        if [[ $bytes =~ ^[1-9][0-9]{0,14}$ ]]; then weights_mb=$((bytes / 1000000 + 1)); fi
     fi
 }
 
@@ -311,8 +322,15 @@ need_room() {
     wanted_for[$mount]="${wanted_for[$mount]:-} $1"
 }
 
+# A model holds its weights in FP32 and FP16, as TorchScript and for the lean engines, and packed: three and a half times.
 model_size_mb() {
-    if [[ -d $lean ]]; then du --summarize --block-size=M "$lean" 2>/dev/null | tr -dc '0-9\t' | cut -f 1; else echo "$MODEL_MB"; fi
+    if [[ -d $lean ]]; then
+        du --summarize --block-size=M "$lean" 2>/dev/null | tr -dc '0-9\t' | cut -f 1
+    elif builds_model; then
+        echo $((weights_mb * 18 / 5))
+    else
+        echo 0
+    fi
 }
 
 # Whether a model is built here: where none was given and none is installed, or another one is asked for.
@@ -328,11 +346,15 @@ with_torch() {
     [[ -f $opt/current/share/edge-agent/torch ]] || runs_on_torch
 }
 
-# An older install.sh installed torch whether it was needed or not.
+# An older install.sh installed torch whether it was needed or not, and an even older one kept the model elsewhere.
 runs_on_torch() {
+    local model=$models/current
+    if [[ ! -f $model/model.json ]]; then model=$state/model; fi
     grep -qsE '^[^#]*engine:[^#]*torchscript' "$etc/edge-agent.yaml" ||
-        { [[ -f $models/current/model.json ]] && ! compgen -G "$models/current/xnnpack-*.weights" >/dev/null; }
+        { [[ -f $model/model.json ]] && ! compgen -G "$model/xnnpack-*.weights" >/dev/null; }
 }
+
+had_torch() { [[ -d $opt/current && ! -f $opt/current/share/edge-agent/lean ]]; }
 
 # --- Debian packages ------------------------------------------------------------------------------------------
 
@@ -1062,6 +1084,7 @@ install_all() {
         install_packages
         create_user
     fi
+    if had_torch && ! with_torch; then say "Torch: not in the new release, since nothing here runs on it (--torch keeps it)"; fi
     digest=$(source_digest)
     release=$(find_release "$digest")
     if [[ -n $release ]]; then

