@@ -351,7 +351,7 @@ runs_on_torch() {
     local model=$models/current
     if [[ ! -f $model/model.json ]]; then model=$state/model; fi
     grep -qsE '^[^#]*engine:[^#]*torchscript' "$etc/edge-agent.yaml" ||
-        { [[ -f $model/model.json ]] && ! compgen -G "$model/xnnpack-*.weights" >/dev/null; }
+        [[ -f $model/model.json && ! -f $model/xnnpack-fp16.weights && ! -f $model/xnnpack-fp32.weights ]]
 }
 
 had_torch() { [[ -d $opt/current && ! -f $opt/current/share/edge-agent/lean ]]; }

@@ -70,7 +70,7 @@ def _names(folder: Path) -> list[str]:
 
 def _model(args: argparse.Namespace) -> Artifact:
     if args.model is not None:
-        return read_sidecar(args.model)
+        return read_sidecar(args.model.absolute())
     return ensure_model(
         demo_model_dir(os.environ), lambda line: print(f"model   {line}", flush=True), rebuild=args.rebuild
     )

@@ -78,12 +78,23 @@ class Service:
         lean = f"--lean /root/{self.model.name} --offline /root/wheelhouse"
         return self.run_installer(f"{lean} {options}", check=check)
 
-    def install_torch(self) -> None:
-        """Run install.sh so that the model is built on the board, with torch, without a network."""
+    def install_torch(self, options: str = "--torch") -> None:
+        """Run install.sh with torch, ResNet-18 built on the board, without a network.
+
+        `options` may be empty for a release whose install.sh took torch unasked.
+        """
         wheels, weights = materials.torch_wheelhouse(self.board.suite), materials.resnet18_weights()
         self.board.push([wheels, weights], "/root")
-        given = f"--weights /root/{weights.name} --arch resnet18 --offline /root/{wheels.name}"
-        self.run_installer(f"--torch {given}")
+        self.run_installer(
+            f"--weights /root/{weights.name} --arch resnet18 --offline /root/{wheels.name} {options}"
+        )
+
+    def has_torch(self, release: str = "current") -> bool:
+        """Whether a release has torch in it: `current`, or `previous`."""
+        found = self.board.run(
+            f"ls -d /opt/edge-agent/{release}/lib/python3*/site-packages/torch", check=False
+        )
+        return found.returncode == 0
 
     def run_installer(
         self, options: str, *, check: bool = True, under: str = ""

@@ -24,14 +24,8 @@ def test_a_clean_board_ends_with_a_label_at_a_subscriber(service: Service) -> No
     assert all(state["model"]["engine"] == "xnnpack" for state in states)
 
 
-@pytest.mark.usefixtures("service")
-def test_no_torch_was_installed(board: Board) -> None:
-    assert (
-        "no torch"
-        in board.run(
-            "/opt/edge-agent/current/bin/python -c 'import torch' 2>/dev/null || echo no torch"
-        ).stdout
-    )
+def test_no_torch_was_installed(service: Service) -> None:
+    assert not service.has_torch()
 
 
 @pytest.mark.usefixtures("service")
@@ -62,6 +56,34 @@ def test_installing_again_changes_nothing_and_ends_well(board: Board, service: S
     ).stdout
     assert after == before
     assert "First label: " in service.install_output
+
+
+@pytest.mark.parametrize(
+    ("options", "arch"),
+    [
+        ("--arch efficientnet_lite0", "efficientnet_lite0"),
+        ("--weights /root/{model}/torchscript-fp32.pt", "torchscript"),
+    ],
+    ids=["weights that are a package", "a TorchScript file"],
+)
+def test_a_model_is_built_on_the_board_without_torch(service: Service, options: str, arch: str) -> None:
+    given = options.format(model=service.model.name)
+    service.run_installer(f"{given} --offline /root/wheelhouse")
+    sidecar = json.loads(service.read("/var/lib/edge-agent/model/model.json"))
+    assert sidecar["arch"] == arch
+    assert service.fresh_states()[0]["model"]["engine"] == "xnnpack"
+    assert not service.has_torch()
+    service.install()
+
+
+def test_weights_that_cannot_be_downloaded_change_nothing(board: Board, service: Service) -> None:
+    before = board.run("readlink /opt/edge-agent/current; readlink -f /var/lib/edge-agent/model").stdout
+    done = service.run_installer("--arch resnet34 --offline /root/wheelhouse", check=False)
+    assert done.returncode == 1
+    assert "nothing was changed" in done.stderr
+    assert "the weights of resnet34 would be downloaded" in done.stderr
+    after = board.run("readlink /opt/edge-agent/current; readlink -f /var/lib/edge-agent/model").stdout
+    assert after == before
 
 
 def test_a_killed_agent_is_back_and_counts_on(board: Board, service: Service) -> None:

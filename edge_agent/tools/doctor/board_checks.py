@@ -55,7 +55,7 @@ def xnnpack_engine(host: Host) -> Check:
 def torch(host: Host, machine: str) -> Check:
     """Whether torch is there, without importing it, and is a build for this kind of machine."""
     if not host.torch:
-        return ok("torch", "not installed; only building a model and the torchscript engine need it")
+        return ok("torch", "not installed; only the torchscript engine needs it")
     if host.torch_cuda and machine == "aarch64":
         advice = (
             "pip install 'torch<2.11': later ones bring gigabytes for a GPU that this board does not have"
