@@ -19,6 +19,7 @@ from pathlib import Path
 
 from edge_agent.config.address import host_with_port
 from edge_agent.errors import EXIT_FAILURE, EXIT_OK, UsageError
+from edge_agent.inference.host import read_host
 from edge_agent.model.sidecar import Artifact, read_sidecar
 from edge_agent.sources.picture_files import pictures_in
 from edge_agent.system.paths import demo_model_dir
@@ -27,6 +28,7 @@ from edge_agent.tools.demo.beside_torch import comparison
 from edge_agent.tools.demo.broker import embedded_broker
 from edge_agent.tools.demo.bundled import BUNDLED_PICTURES, PICTURES_DIR
 from edge_agent.tools.demo.demo_model import ensure_model
+from edge_agent.tools.demo.needs import require_engine
 from edge_agent.tools.demo.play import Broker, DemoOutcome, play, topics
 
 _PASSWORD_VARIABLE = "EDGE_AGENT_DEMO_PASSWORD"
@@ -47,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     names = _names(args.pictures)
+    require_engine(read_host())
     artifact = _model(args)
     with _broker(args) as broker:
         print(f"broker  mqtt://{host_with_port(broker.host, broker.port)}")
