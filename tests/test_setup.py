@@ -53,6 +53,7 @@ class Machine:
     def prepare(self, what: str = "test", **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [SCRIPT, what],
+            cwd=self.folder,  # the checkout's own .venv may have torch
             env={"PATH": str(self.folder), **environment},
             capture_output=True,
             text=True,
@@ -153,6 +154,19 @@ def test_elsewhere_the_demo_says_in_one_line_what_it_needs_and_offers_torch(mach
     assert needed.endswith(f"{LINE}'gcc' 'libc6-dev'")
     assert "pip install '.[torch]'" in torch
     assert not machine.asked.exists()
+
+
+def test_the_demo_asks_for_nothing_where_torch_is(machine: Machine) -> None:
+    without_compiler_and_library(machine).has_apt()
+    (machine.folder / ".venv/bin").mkdir(parents=True)
+    machine.has(".venv/bin/python")  # it finds torch
+    done = machine.prepare("demo")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", ["demo", "board"])
+def test_neither_the_demo_nor_a_board_is_given_torch_unasked(name: str) -> None:
+    assert not {"torch", "torchvision", "triton"} & locked(f"{name}.lock").keys()
 
 
 def locked(name: str) -> dict[str, list[Requirement]]:
