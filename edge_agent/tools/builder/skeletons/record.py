@@ -18,6 +18,7 @@ from edge_agent.inference.torchscript import deprecation_unmentioned
 from edge_agent.tools.builder.architectures import EFFICIENTNET_LITE0, find_architecture, make_blank
 from edge_agent.tools.builder.archive.contents import Archive, ScriptObject
 from edge_agent.tools.builder.archive.script_file import open_archive
+from edge_agent.tools.builder.lowering.blob import encode as encode_plan
 from edge_agent.tools.builder.lowering.plan_builder import LoweringError
 from edge_agent.tools.builder.skeletons.skeleton import Part, Skeleton, encode
 from edge_agent.tools.builder.symbolic.translate import translate_archive
@@ -38,7 +39,8 @@ def record(name: str) -> Skeleton:
     crop = architecture.preprocessing.crop
     network = blank.network.eval()
     traced = _traced(network, crop)
-    translate_archive(traced, (1, crop, crop, 3))
+    translated = translate_archive(traced, (1, crop, crop, 3))
+    encode_plan(translated.plan, translated.output, "fp32")  # it may be too large for any plan
     root, code = part_of(traced)
     plain_root = None
     if getattr(network, "transform_input", False):
