@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import warnings
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from torch import nn
 
 from edge_agent.errors import ModelError
 from edge_agent.inference.torchscript import deprecation_unmentioned
+from edge_agent.model.plan import Concat, activations_read, weights_read
+from edge_agent.model.plan_file import decode_plan
 from edge_agent.tools.builder.architectures import find_architecture
 from edge_agent.tools.builder.lowering.blob import encode
 from edge_agent.tools.builder.lowering.graph import translate
@@ -29,7 +33,9 @@ from edge_agent.tools.builder.skeletons.skeleton import encode as encode_skeleto
 from edge_agent.tools.builder.symbolic.translate import translate_archive
 
 EVERYDAY = ("resnet18", "mobilenet_v3_small", "efficientnet_b0", "squeezenet1_1", "googlenet")
-OTHERS = tuple(name for name in skeleton_names() if name not in EVERYDAY)
+# While it freezes a graph, torch joins this one's concatenations of concatenations.
+JOINED = "inception_v3"
+OTHERS = tuple(name for name in skeleton_names() if name not in (*EVERYDAY, JOINED))
 
 
 def silent(_line: str) -> None:
@@ -87,6 +93,36 @@ def test_the_plan_is_that_of_torchs_own_network_byte_for_byte(name: str, tmp_pat
     torch.save(network.state_dict(), tmp_path / "weights.pth")
     skeleton = skeleton_of(name)
     assert by_skeleton(skeleton, tmp_path / "weights.pth") == by_torch(network, skeleton.preprocessing.crop)
+
+
+def meaning(plan_file: bytes) -> str:
+    """What a plan computes, whatever its tensors' numbers and however its concatenations are nested."""
+    plan = decode_plan(plan_file)
+    known: dict[int, tuple[str, ...]] = {
+        number: (f"{tensor.shape} at {tensor.offset}",) for number, tensor in enumerate(plan.tensors)
+    }
+    for made in plan.operations:
+        if isinstance(made, Concat):
+            known[made.output] = tuple(part for source in made.inputs for part in known[source])
+            continue
+        sources = [known[source] for source in (*activations_read(made), *weights_read(made))]
+        numbers = {"input", "output", "left", "right", "filter", "bias"}
+        own = {field.name: getattr(made, field.name) for field in fields(made) if field.name not in numbers}
+        text = f"{type(made).__name__} {own} {sources}"
+        known[made.output] = (hashlib.sha256(text.encode()).hexdigest(),)
+    return " ".join(known[plan.output])
+
+
+@pytest.mark.skeletons
+def test_where_torch_joins_concatenations_the_plan_means_the_same(tmp_path: Path) -> None:
+    network = seeded(JOINED, classes=7)
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    skeleton = skeleton_of(JOINED)
+    found = by_skeleton(skeleton, tmp_path / "weights.pth")
+    expected = by_torch(network, skeleton.preprocessing.crop)
+    assert found[1] == expected[1]
+    assert meaning(found[0]) == meaning(expected[0])
+    assert meaning(found[0]) != meaning(found[0].replace(b"[0.0, null]", b"[0.5, null]", 1))
 
 
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1"])
