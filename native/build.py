@@ -55,11 +55,26 @@ def find_compiler(machine: str) -> str | None:
 
 
 def build(directory: Path, machine: str, compiler: str, extra: tuple[str, ...] = ()) -> list[Path]:
-    """Compile every variant for `machine` into `directory`. Raises subprocess.CalledProcessError."""
+    """Compile every variant for `machine` into `directory`, unless it is there and newer than the sources.
+
+    With `extra` flags all are compiled. Raises subprocess.CalledProcessError.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     wanted = [variant for variant in VARIANTS if variant.machine == machine]
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(lambda variant: _compile(variant, directory, compiler, extra), wanted))
+        return list(pool.map(lambda variant: _library(variant, directory, compiler, extra), wanted))
+
+
+def _library(variant: Variant, directory: Path, compiler: str, extra: tuple[str, ...]) -> Path:
+    there = directory / variant.file_name
+    return there if not extra and is_current(there) else _compile(variant, directory, compiler, extra)
+
+
+def is_current(library: Path) -> bool:
+    """Whether a library was compiled from the sources as they are."""
+    sources = (*HERE.glob("*.c"), *HERE.glob("*.h"), Path(__file__))
+    newest = max(source.stat().st_mtime for source in sources)
+    return library.is_file() and library.stat().st_mtime > newest
 
 
 def version() -> str:

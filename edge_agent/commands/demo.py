@@ -23,6 +23,7 @@ from edge_agent.model.sidecar import Artifact, read_sidecar
 from edge_agent.sources.picture_files import pictures_in
 from edge_agent.system.paths import demo_model_dir
 from edge_agent.system.text import printable
+from edge_agent.tools.demo.beside_torch import comparison
 from edge_agent.tools.demo.broker import embedded_broker
 from edge_agent.tools.demo.bundled import BUNDLED_PICTURES, PICTURES_DIR
 from edge_agent.tools.demo.demo_model import ensure_model
@@ -93,11 +94,11 @@ def _conclude(outcome: DemoOutcome, names: list[str], *, bundled: bool) -> int:
     print(
         f"\n{len(answered)} of {len(names)} pictures were answered over MQTT, by {outcome.engine or 'nobody'}"
     )
-    if outcome.rss_mb is not None:
-        print(f"the agent's resident memory: {outcome.rss_mb:.0f} MB")
     if bundled:
         right = {picture.name: picture.labels for picture in BUNDLED_PICTURES}
         correct = sum(answer.label in right.get(answer.picture, ()) for answer in outcome.answers)
         print(f"{correct} of {len(names)} labels are right")
+    if outcome.rss_mb is not None:
+        print("", *comparison(outcome.rss_mb, outcome.engine), sep="\n")
     complete = outcome.exit_code == EXIT_OK and answered == set(names) and outcome.said_goodbye
     return EXIT_OK if complete else EXIT_FAILURE

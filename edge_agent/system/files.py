@@ -15,8 +15,8 @@ def read_or_empty(path: Path) -> str:
         return ""
 
 
-def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:
-    """Replace what is at `path` by `text`, as UTF-8; its folder is made where there is none.
+def write_atomic(path: Path, content: str | bytes, mode: int = 0o666) -> None:
+    """Replace what is at `path` by `content`, a text as UTF-8; its folder is made where there is none.
 
     `mode` is for the new file, before the umask. Raises OSError, and then leaves what was there.
     """
@@ -27,8 +27,8 @@ def write_atomic(path: Path, text: str, mode: int = 0o666) -> None:
     descriptor = os.open(
         unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode
     )
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from edge_agent.mqtt.events.row import COLUMNS, LARGEST_SEQ, OVERHEAD_BYTES, Row, decode
 from edge_agent.mqtt.events.salvage import rows_in
+from edge_agent.system.database import check_structure, is_damage
 from edge_agent.system.files import set_aside
 from edge_agent.system.log import say
 
@@ -201,34 +201,11 @@ class SqliteStore:
             try:
                 return work(self._connection())
             except (sqlite3.Error, UnicodeDecodeError) as error:
-                if not self._is_damage(error):
+                if not is_damage(error, self.path):
                     raise
                 return work(self._replace_damaged(error))
         except (sqlite3.Error, OSError, ValueError, OverflowError) as error:
             raise StoreError(f"{self.path}: {_reason(error)}") from error
-
-    def _is_damage(self, error: Exception) -> bool:
-        """Whether the file is to blame, and not the disk, another process or the caller."""
-        import sqlite3
-
-        if isinstance(error, (sqlite3.ProgrammingError, sqlite3.InterfaceError)):
-            return False
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-        if code == sqlite3.SQLITE_READONLY:  # a damaged header can be why
-            return os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)
-        return code not in (
-            sqlite3.SQLITE_PERM,
-            sqlite3.SQLITE_BUSY,
-            sqlite3.SQLITE_LOCKED,
-            sqlite3.SQLITE_NOMEM,
-            sqlite3.SQLITE_INTERRUPT,
-            sqlite3.SQLITE_IOERR,
-            sqlite3.SQLITE_FULL,
-            sqlite3.SQLITE_CANTOPEN,
-            sqlite3.SQLITE_PROTOCOL,
-            sqlite3.SQLITE_NOLFS,
-            sqlite3.SQLITE_AUTH,
-        )
 
     def _sound_after(self, database: sqlite3.Connection, seq: int, limit: int) -> list[Row]:
         """Rows after `seq`; those that are damaged are put aside."""
@@ -290,7 +267,7 @@ class SqliteStore:
             columns = [column[1] for column in database.execute("PRAGMA table_info(events)")]
             if b"crc" not in columns:  # written by an older release
                 database.execute("ALTER TABLE events ADD COLUMN crc INTEGER")
-            _check(database)
+            check_structure(database)
             self._rows, self._bytes = database.execute(_MEASURE).fetchone()
             if wild := [seq for (seq,) in database.execute(_WILD)]:
                 self._put_aside(database, wild)
@@ -331,15 +308,6 @@ def _delete(database: sqlite3.Connection, seqs: Iterable[int]) -> list[int]:
     """Delete rows, and return their sizes."""
     with database:
         return [size for seq in seqs for (size,) in database.execute(_DELETE, (seq,)).fetchall()]
-
-
-def _check(database: sqlite3.Connection) -> None:
-    """Raise sqlite3.DatabaseError where the structure of the file is damaged."""
-    import sqlite3
-
-    (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
-    if found != b"ok":
-        raise sqlite3.DatabaseError(found.decode("utf-8", "backslashreplace").splitlines()[-1])
 
 
 def _merge_log(path: Path) -> None:

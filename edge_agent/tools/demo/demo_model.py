@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge_agent.errors import ArtifactError, ModelError
+from edge_agent.errors import ArtifactError
 from edge_agent.model.sidecar import Artifact, read_sidecar
 from edge_agent.tools import Report
 
@@ -32,13 +32,8 @@ def _already_built(directory: Path) -> Artifact | None:
 
 
 def _build(directory: Path, report: Report) -> Artifact:
-    try:
-        from edge_agent.tools.builder.build import BuildOptions, WeightsUnavailable, build
-    except ImportError as error:
-        raise ModelError(
-            f"building a model needs torch, which cannot be imported ({error}); install the extras with"
-            " `pip install 'edge-agent[torch,demo]'`, or name a built model with --model DIR"
-        ) from error
+    from edge_agent.tools.builder.build import BuildOptions, WeightsUnavailable, build
+
     try:
         return build(BuildOptions(arch=PREFERRED_ARCH, output=directory), report)
     except WeightsUnavailable as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import subprocess
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 from edge_agent.errors import EngineError
 from edge_agent.inference.native import library
 from edge_agent.inference.native.library import ABI, VARIANTS, CStep, Variant, open_library
-from native.build import find_compiler
+from native.build import find_compiler, is_current
 from tests.installed import needs_native
 
 HERE = [variant for variant in VARIANTS if variant.machine == platform.machine()]
@@ -109,3 +110,12 @@ def test_the_fastest_that_this_cpu_can_run_are_taken(compiled: Compile) -> None:
     assert open_library(HERE[-1].name).lanes == len(HERE)
     with pytest.raises(EngineError, match="this CPU has not"):
         open_library(HERE[0].name)
+
+
+def test_a_library_is_compiled_again_only_where_the_sources_are_newer(tmp_path: Path) -> None:
+    library = tmp_path / "kernels-x86-sse2.so"
+    assert not is_current(library)
+    library.touch()
+    assert is_current(library)
+    os.utime(library, (0, 0))
+    assert not is_current(library)

@@ -1,0 +1,120 @@
+"""Fits a head to examples, in slices that fit between two frames."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from edge_agent.errors import TeachError
+from edge_agent.teach import regression
+from edge_agent.teach.examples import Example, fingerprint, in_order
+from edge_agent.teach.gram import BLOCK, Gram, Rows, products
+from edge_agent.teach.head import Backbone, Head, Layer, Taught, centre_of
+from edge_agent.teach.moments import Moment, moments_of
+from edge_agent.teach.trial import Trial, centre_weights, shares_of, trial, truth_of
+from edge_agent.teach.unknown import Floats, Rules, shown
+
+LEAST_FOR_REGRESSION = 5
+"""Examples that every label must have."""
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fit:
+    """A head, and how the examples did without themselves."""
+
+    head: Head
+    trial: Trial
+    """In the order of `examples.in_order`."""
+
+
+def fit(
+    examples: Iterable[Example], backbone: Backbone, frames: Moment | None = None, rules: Rules | None = None
+) -> Fit:
+    """Fit in one go; see `fitting`."""
+    return _result(fitting(examples, backbone, frames, rules))
+
+
+def fitting(
+    examples: Iterable[Example], backbone: Backbone, frames: Moment | None = None, rules: Rules | None = None
+) -> Generator[None, None, Fit]:
+    """Fit, and yield between steps that each take a few milliseconds at most on a board.
+
+    Means of the labels from the first example on; regression once every label has LEAST_FOR_REGRESSION, if it
+    is right more often about bursts that it was not taught. The order of the examples does not matter.
+    `frames` is the moment of frames of this camera that nobody has named. Raises TeachError where there are
+    no examples, or they are not of this backbone.
+    """
+    rules = rules or Rules()
+    sorted_examples = in_order(examples)
+    _check(sorted_examples, backbone)
+    classes = moments_of(sorted_examples)
+    yield
+    tried, layer = yield from _learnt(sorted_examples, classes, frames)
+    centre = centre_of(classes, frames).astype(np.float32)
+    nearest = yield from shown(sorted_examples, centre, rules)
+    taught = Taught(backbone, classes, frames, layer, fingerprint(sorted_examples))
+    return Fit(Head(taught, nearest, rules), tried)
+
+
+def recall(taught: Taught, examples: Iterable[Example], rules: Rules | None = None) -> Head:
+    """The head of a file together with the examples that it was fitted to: as good as on the day of the fit.
+
+    Raises TeachError where they are not the ones.
+    """
+    sorted_examples = in_order(examples)
+    if fingerprint(sorted_examples) != taught.fingerprint:
+        raise TeachError("the examples have changed since this head was fitted to them; fit it again")
+    centre = centre_of(taught.classes, taught.frames).astype(np.float32)
+    return Head(taught, _result(shown(sorted_examples, centre, rules or Rules())), rules)
+
+
+def _result(slices: Generator[None, None, _Result]) -> _Result:
+    while True:
+        try:
+            next(slices)
+        except StopIteration as end:
+            result: _Result = end.value
+            return result
+
+
+def _check(examples: Sequence[Example], backbone: Backbone) -> None:
+    if not examples:
+        raise TeachError("there are no examples to learn from")
+    if any(len(each.feature) != backbone.features for each in examples):
+        raise TeachError(f"not every example has the {backbone.features} features of the network")
+
+
+def _learnt(
+    examples: Sequence[Example], classes: Mapping[str, Moment], frames: Moment | None
+) -> Generator[None, None, tuple[Trial, Layer | None]]:
+    """What trials say, and the layer of a regression if that is better: all that takes much memory."""
+    truth = truth_of(examples)
+    bursts = np.array([each.burst for each in examples], np.intp)
+    extra = frames.mean.astype(np.float32) if frames else None
+    centre = centre_of(classes, frames).astype(np.float32)
+    rows = Rows([each.feature for each in examples], extra, centre)
+    every = yield from products(rows)
+    regress = len(classes) > 1 and min(each.count for each in classes.values()) >= LEAST_FOR_REGRESSION
+    tried = yield from trial(every, truth, bursts, has_frames=frames is not None, regress=regress)
+    if tried.better == "means":
+        return tried, None
+    shares = shares_of(truth, np.ones(len(truth), bool), len(rows), len(classes))
+    # The rows are less their centre already; the rounding of it is all that is subtracted here.
+    gram = Gram(every, centre_weights(shares, has_frames=frames is not None))
+    fitted = yield from regression.coefficients(gram, shares)
+    layer = yield from _layer(rows, gram, fitted)
+    return tried, layer
+
+
+def _layer(rows: Rows, gram: Gram, fitted: Floats) -> Generator[None, None, Layer]:
+    shares = fitted * gram.scale[:, None]
+    weights = np.zeros((shares.shape[1], rows.features), np.float32)
+    for start in range(0, len(rows), BLOCK):
+        weights += shares[start : start + BLOCK].T @ rows.block(start)
+        yield
+    return Layer(weights.astype(np.float16), fitted.sum(axis=0))

@@ -1,0 +1,323 @@
+"""Keeps examples on disk: a SQLite file that is opened when the owner teaches, and closed at once.
+
+So it takes no memory between two lessons, and a command may add examples while the agent runs. Whatever
+returns from here is on the disk; a process that is killed, or a power cut, leaves what was there before or
+what is there now. The examples of other networks are kept, since their thumbnails can teach the present one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from edge_agent.errors import TeachError
+from edge_agent.system.database import check_structure, is_damage
+from edge_agent.system.files import set_aside
+from edge_agent.system.log import say
+from edge_agent.teach.examples import MOST_FEATURES, MOST_THUMBNAIL_BYTES, Example
+from edge_agent.teach.head import Backbone
+
+if TYPE_CHECKING:
+    import sqlite3
+
+STORE_NAME = "examples.sqlite3"
+SCHEMA = 1
+
+MOST_ROWS = 1000
+"""Of all networks together; for another one, the oldest of another network goes."""
+
+_MARK = 0x45410000  # in the file's version, above the schema: without it, it is damage and no newer release
+_WAIT_S = 5.0  # for another process that writes just now
+_PAGE_BYTES = 4096
+_MOST_PAGES = 2 * MOST_ROWS * (MOST_THUMBNAIL_BYTES + 2 * MOST_FEATURES) // _PAGE_BYTES
+_CACHE_KB = 64
+_LONGEST_VALUE_BYTES = 1 << 20
+_MOST_GAPS = 2000
+_COLUMNS = "key, backbone, label, time_s, brightness, burst, feature, seal, thumbnail_crc"
+_CREATE = (
+    "CREATE TABLE IF NOT EXISTS examples (place INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT UNIQUE NOT NULL,"
+    " backbone TEXT NOT NULL, label TEXT NOT NULL, time_s REAL NOT NULL, brightness REAL NOT NULL,"
+    " burst INTEGER NOT NULL, feature BLOB NOT NULL, seal INTEGER NOT NULL, thumbnail_crc INTEGER NOT NULL,"
+    " thumbnail BLOB NOT NULL)"
+)
+_INSERT = f"INSERT OR IGNORE INTO examples ({_COLUMNS}, thumbnail) VALUES ({', '.join('?' * 10)})"
+_LOG = logging.getLogger(__name__)
+
+_Result = TypeVar("_Result")
+
+
+class _DamagedRowError(Exception):
+    """A row is not what was written."""
+
+
+class ExampleStore:
+    """The examples of one camera, in a directory. Every method may raise TeachError."""
+
+    def __init__(self, directory: Path, backbone: Backbone) -> None:
+        """Nothing is made on disk before the first example."""
+        self.path = directory / STORE_NAME
+        self.damage = ""
+        """What was found wrong with the file, and where it is kept; empty where nothing was."""
+        self._backbone = _name_of(backbone)
+        self._unfinished = self.path.with_name(f"{STORE_NAME}.new")
+        self._is_checked = False
+
+    def load(self) -> list[Example]:
+        """The examples of the present network, in the order in which they came, without thumbnails."""
+        if not self._exists():
+            return []
+        return self._use(lambda database: _examples(database, "backbone = ?", self._backbone))
+
+    def of_other_networks(self) -> list[Example]:
+        """The examples that the present network cannot use, without thumbnails."""
+        if not self._exists():
+            return []
+        return self._use(lambda database: _examples(database, "backbone != ?", self._backbone))
+
+    def thumbnail(self, key: str) -> bytes:
+        """The JPEG of an example; empty where it has none, or there is no such example."""
+        if not self._exists():
+            return b""
+        return self._use(lambda database: _thumbnail(database, key))
+
+    def add(self, examples: Sequence[Example], gone: Iterable[str] = ()) -> None:
+        """Keep examples of the present network, and forget those with the keys `gone`: all of it or nothing.
+
+        An example that is there already stays as it is.
+        """
+        self._use(lambda database: self._exchange(database, examples, tuple(gone)))
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Forget examples, of whatever network."""
+        if self._exists():
+            self.add((), keys)
+
+    def newest(self) -> str | None:
+        """The key of the example of the present network that came last; None where there is none."""
+        examples = self.load()
+        return examples[-1].key if examples else None
+
+    def _exchange(
+        self, database: sqlite3.Connection, examples: Sequence[Example], gone: Sequence[str]
+    ) -> None:
+        with database:
+            database.execute("BEGIN IMMEDIATE")
+            database.executemany("DELETE FROM examples WHERE key = ?", [(key,) for key in gone])
+            rows = [_values(each, self._backbone) for each in examples]
+            database.executemany(_INSERT, rows)
+            (count,) = database.execute("SELECT count(*) FROM examples").fetchone()
+            database.execute(
+                "DELETE FROM examples WHERE place IN"
+                " (SELECT place FROM examples WHERE backbone != ? ORDER BY place LIMIT ?)",
+                (self._backbone, max(count - MOST_ROWS, 0)),
+            )
+            (count,) = database.execute("SELECT count(*) FROM examples").fetchone()
+            if count > MOST_ROWS:
+                raise TeachError(f"{self.path}: there is room for {MOST_ROWS} examples; remove some")
+
+    def _use(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
+        """Do something with the database; where damage shows, with a new one. Raises TeachError."""
+        import sqlite3
+
+        try:
+            try:
+                with contextlib.closing(self._open()) as database:
+                    return work(database)
+            except (sqlite3.Error, UnicodeDecodeError, _DamagedRowError) as error:
+                if not is_damage(error, self.path):
+                    raise
+                self._replace_damaged(error)
+            with contextlib.closing(self._open()) as database:
+                return work(database)
+        except (sqlite3.Error, OSError, UnicodeDecodeError, _DamagedRowError) as error:
+            raise TeachError(f"{self.path}: {_reason(error)}") from error
+
+    def _exists(self) -> bool:
+        """Whether there is a file. One that replaces a damaged one may still have its first name."""
+        if not self.path.exists():
+            with contextlib.suppress(FileNotFoundError):
+                self._unfinished.replace(self.path)
+        return self.path.exists()
+
+    def _open(self) -> sqlite3.Connection:
+        """Raises sqlite3.Error, OSError, and TeachError for the file of a newer release."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if not self._exists():
+            self.path.touch(mode=0o600)  # thumbnails show what the camera sees
+        database = _connect(self.path)
+        try:
+            _check_schema(database, self.path)
+            if not self._is_checked:
+                check_structure(database)
+                self._is_checked = True
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def _replace_damaged(self, damage: Exception) -> None:
+        """Set the file aside, whole, and put a new one there with each example that can still be read."""
+        self._is_checked = False
+        saved = _save_whole_rows(self.path, self._unfinished)
+        aside = set_aside(self.path, "-journal")
+        self._unfinished.replace(self.path)
+        self.damage = (
+            f"{self.path} was damaged ({_reason(damage)}): it is kept as {aside.name}, and the {saved}"
+            " examples that could be read are in a new file"
+        )
+        say(_LOG, logging.ERROR, self.damage)
+
+
+def _check_schema(database: sqlite3.Connection, path: Path) -> None:
+    """Make the table where there is none. Raises sqlite3.Error, and TeachError for a newer release's file."""
+    import sqlite3
+
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version == 0:
+        with database:
+            database.execute("BEGIN IMMEDIATE")
+            database.execute(_CREATE)
+            database.execute(f"PRAGMA user_version = {_MARK + SCHEMA}")
+    elif version & ~0xFFFF != _MARK:
+        raise sqlite3.DatabaseError("its version is none")
+    elif version - _MARK > SCHEMA:
+        raise TeachError(f"{path}: written by a newer edge-agent; update this one to use it")
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    import sqlite3
+
+    database = sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False)
+    try:
+        database.text_factory = bytes  # a damaged text is a damaged row, see `_example`
+        database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE_BYTES)
+        database.execute("PRAGMA journal_mode = DELETE")
+        database.execute("PRAGMA synchronous = EXTRA")
+        database.execute("PRAGMA trusted_schema = OFF")
+        database.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
+        database.execute(f"PRAGMA max_page_count = {_MOST_PAGES}")
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _name_of(backbone: Backbone) -> str:
+    return f"{backbone.sha256} {backbone.arithmetic} {backbone.features}"
+
+
+def _seal(key: str, backbone: str, thumbnail_crc: int) -> int:
+    return zlib.crc32(f"{key} {backbone} {thumbnail_crc}".encode())
+
+
+def _values(example: Example, backbone: str) -> tuple[object, ...]:
+    """What is written, in the order of the columns, the thumbnail last."""
+    crc = zlib.crc32(example.thumbnail)
+    numbers = (float(example.time_s), float(example.brightness), example.burst)
+    feature = example.feature.astype("<f2").tobytes()
+    seal = _seal(example.key, backbone, crc)
+    return (example.key, backbone, example.label, *numbers, feature, seal, crc, example.thumbnail)
+
+
+def _example(values: Sequence[Any]) -> Example:
+    """The example in a row of _COLUMNS, without its thumbnail. Raises _DamagedRowError."""
+    key, backbone, label, time_s, brightness, burst, feature, seal, crc = values
+    try:
+        numbers = np.frombuffer(feature, "<f2").astype(np.float16)
+        example = Example(label.decode(), numbers, time_s, brightness, burst)
+        is_whole = example.key == key.decode() and seal == _seal(example.key, backbone.decode(), crc)
+    except (TeachError, ValueError, TypeError, AttributeError):
+        is_whole = False
+    if not is_whole:
+        raise _DamagedRowError("an example in it is not what was written")
+    return example
+
+
+def _examples(database: sqlite3.Connection, condition: str, *arguments: object) -> list[Example]:
+    found = database.execute(f"SELECT {_COLUMNS} FROM examples WHERE {condition} ORDER BY place", arguments)
+    return [_example(values) for values in found]
+
+
+def _thumbnail(database: sqlite3.Connection, key: str) -> bytes:
+    values = database.execute(
+        "SELECT thumbnail, thumbnail_crc FROM examples WHERE key = ?", (key,)
+    ).fetchone()
+    if values is None:
+        return b""
+    thumbnail, crc = values
+    if not isinstance(thumbnail, bytes) or zlib.crc32(thumbnail) != crc:
+        raise _DamagedRowError("a thumbnail in it is not what was written")
+    return thumbnail
+
+
+def _save_whole_rows(damaged: Path, path: Path) -> int:
+    """Write a new file with what is whole in a damaged one, and return how many examples that is."""
+    for ending in ("", "-journal"):
+        Path(f"{path}{ending}").unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    with contextlib.closing(_connect(path)) as database:
+        _check_schema(database, path)
+        with database:
+            database.execute("BEGIN")
+            return sum(database.execute(_INSERT, values).rowcount for values in _whole_rows(damaged))
+
+
+def _whole_rows(path: Path) -> Iterator[tuple[object, ...]]:
+    """What `_values` gave for each row of a damaged file that is whole; without a thumbnail that is not."""
+    import sqlite3
+
+    address = f"{path.absolute().as_uri()}?mode=ro"
+    with (
+        contextlib.suppress(sqlite3.Error, OSError),
+        contextlib.closing(sqlite3.connect(address, uri=True, timeout=0)) as database,
+    ):
+        database.text_factory = bytes
+        database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE_BYTES)
+        database.execute("PRAGMA writable_schema = ON")  # or a file that is cut would be refused altogether
+        place, gaps, found = -1, 0, 0
+        while gaps < _MOST_GAPS and found < MOST_ROWS:
+            try:
+                values = _next_row(database, place)
+            except (sqlite3.Error, UnicodeDecodeError):
+                place, gaps = place + 1, gaps + 1
+                continue
+            if values is None or not isinstance(values[0], int) or values[0] <= place:
+                return
+            place = values[0]
+            with contextlib.suppress(_DamagedRowError):
+                example = replace(_example(values[1:]), thumbnail=_saved(database, place, values[-1]))
+                yield _values(example, values[2].decode())
+                found += 1
+
+
+def _next_row(database: sqlite3.Connection, place: int) -> tuple[Any, ...] | None:
+    query = f"SELECT place, {_COLUMNS} FROM examples NOT INDEXED WHERE place > ? ORDER BY place LIMIT 1"
+    row: tuple[Any, ...] | None = database.execute(query, (place,)).fetchone()
+    return row
+
+
+def _saved(database: sqlite3.Connection, place: int, crc: int) -> bytes:
+    """The thumbnail of a row of a damaged file, or nothing."""
+    import sqlite3
+
+    with contextlib.suppress(sqlite3.Error):
+        query = "SELECT thumbnail FROM examples NOT INDEXED WHERE place = ?"
+        (thumbnail,) = database.execute(query, (place,)).fetchone() or (b"",)
+        if isinstance(thumbnail, bytes) and zlib.crc32(thumbnail) == crc:
+            return thumbnail
+    return b""
+
+
+def _reason(error: Exception) -> str:
+    import sqlite3
+
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+        return "another process writes to it for long; try again"
+    return str(error)

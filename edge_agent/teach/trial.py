@@ -1,0 +1,127 @@
+"""Trials: each example is answered by what the others teach, without those of its own burst."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.teach import regression
+from edge_agent.teach.examples import Example, labels_of
+from edge_agent.teach.gram import Gram
+from edge_agent.teach.head import SHARPNESS, Method, softmax
+from edge_agent.teach.unknown import Floats
+
+MOST_TRIALS = 16
+"""Bursts beyond it share trials: several are then left out together."""
+
+NOT_JUDGED = -1
+
+Numbers = NDArray[np.intp]
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answers:
+    """What examples were taken for without their own burst; both of shape (examples,)."""
+
+    labels: Numbers
+    """NOT_JUDGED where there was nothing to compare without it."""
+    probabilities: Floats
+
+    def correct(self, truth: Numbers) -> int:
+        return int((self.labels == truth).sum())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trial:
+    """The answers of both methods; examples are in their order, labels by their places in it."""
+
+    truth: Numbers
+    means: Answers
+    regression: Answers | None
+    """None where some label has too few examples for it."""
+
+    @property
+    def better(self) -> Method:
+        """Regression only where it was right more often."""
+        if self.regression is None:
+            return "means"
+        is_better = self.regression.correct(self.truth) > self.means.correct(self.truth)
+        return "regression" if is_better else "means"
+
+    @property
+    def chosen(self) -> Answers:
+        return self.regression if self.regression and self.better == "regression" else self.means
+
+
+def truth_of(examples: Sequence[Example]) -> Numbers:
+    """The place of each example's label among the labels, shape (examples,)."""
+    places = {label: place for place, label in enumerate(labels_of(examples))}
+    return np.array([places[each.label] for each in examples], np.intp)
+
+
+def shares_of(truth: Numbers, used: Flags, rows: int, labels: int) -> Floats:
+    """What each used example gives to the mean of its label, shape (rows, labels); other rows give 0."""
+    shares = np.zeros((rows, labels), np.float32)
+    shares[np.arange(len(truth)), truth] = used
+    shares /= np.maximum(shares.sum(axis=0), 1)
+    return shares
+
+
+def centre_weights(shares: Floats, *, has_frames: bool) -> Floats:
+    """What each row gives to the centre, shape (rows,): see `head.centre_of`."""
+    present = int(shares.any(axis=0).sum())
+    weights = shares.sum(axis=1)
+    if has_frames:
+        weights[-1] = 1.0
+    parts = present + has_frames
+    return weights / np.float32(parts) if parts > 1 else np.zeros_like(weights)
+
+
+def trial(
+    products: Floats, truth: Numbers, bursts: Numbers, *, has_frames: bool, regress: bool
+) -> Generator[None, None, Trial]:
+    """Leave out one burst after another; a bounded step of it between two yields.
+
+    `products` are those of the examples and, with `has_frames`, of the mean of unnamed frames behind them.
+    """
+    means, regressed = _nothing(len(truth)), _nothing(len(truth))
+    labels = int(truth.max()) + 1
+    for left_out in folds(bursts):
+        shares = shares_of(truth, ~left_out, len(products), labels)
+        absent = np.asarray(~shares.any(axis=0))
+        if labels - absent.sum() < 2:
+            continue
+        judged = np.flatnonzero(left_out & ~absent[truth])
+        gram = Gram(products, centre_weights(shares, has_frames=has_frames))
+        scores = gram.with_directions(shares) * SHARPNESS
+        scores[:, absent] = -1e9
+        _note(means, scores, judged)
+        yield
+        if regress:
+            fitted = yield from regression.coefficients(gram, shares)
+            _note(regressed, regression.logits(gram, fitted, absent), judged)
+            yield
+    return Trial(truth, means, regressed if regress else None)
+
+
+def folds(bursts: Numbers) -> list[Flags]:
+    """The examples to leave out together, each of shape (examples,): every burst once; none for one burst."""
+    _, place = np.unique(bursts, return_inverse=True)
+    turn = place % MOST_TRIALS
+    turns = int(turn.max()) + 1
+    return [turn == number for number in range(turns)] if turns > 1 else []
+
+
+def _nothing(examples: int) -> Answers:
+    return Answers(np.full(examples, NOT_JUDGED, np.intp), np.zeros(examples, np.float32))
+
+
+def _note(answers: Answers, scores: Floats, judged: Numbers) -> None:
+    probabilities = softmax(scores[judged])
+    best = probabilities.argmax(axis=1)
+    answers.labels[judged] = best
+    answers.probabilities[judged] = probabilities[np.arange(len(judged)), best]
