@@ -42,6 +42,7 @@ VARIANTS = (
     Variant("x86-avx2", "x86_64", _AVX2, ("-DNATIVE_AVX2",)),
     Variant("x86-sse2", "x86_64"),
     Variant("arm-neon", "aarch64"),
+    Variant("arm-fp16", "aarch64", ("-march=armv8.2-a+fp16", "-DNATIVE_HALF"), ("-DNATIVE_HALF",)),
 )
 
 

@@ -2,6 +2,11 @@
 #include "native.h"
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
+#ifndef HWCAP_ASIMDHP
+#define HWCAP_ASIMDHP (1 << 10)
+#endif
 #endif
 
 NATIVE_EXPORT int32_t native_can_run(void);
@@ -19,6 +24,8 @@ int32_t native_can_run(void) {
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("avx2") && has_f16c();
 #elif defined(NATIVE_AVX2)
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
+#elif defined(NATIVE_HALF) && defined(__aarch64__)
+    return (getauxval(AT_HWCAP) & HWCAP_ASIMDHP) != 0;
 #else
     return 1;
 #endif

@@ -2,11 +2,19 @@
 #ifndef GEMM_H
 #define GEMM_H
 
+#ifdef NATIVE_HALF
+#include "half.h"
+#else
 #include "vector.h"
 
-// c[m] += sum over k < count of a[m][k] * panel[k], where a[m] = rows[m] + offset: M rows, NR columns.
-INLINE void multiply(const int M, const float *const *rows, const float *restrict panel, int count, vf *restrict c0,
-                     vf *restrict c1) {
+typedef float element;  // of what is multiplied
+#define SUMMED 4        // products at a time
+
+INLINE void put_elements(element *to, vf v) { store(to, v); }
+
+// c[v][m] += sum over k < count of rows[m][k] * panel[k]: M rows, NR columns in NV vectors.
+INLINE void multiply(const int M, const float *const *rows, const float *restrict panel, int count, vf (*restrict c)[MR]) {
+    vf *restrict c0 = c[0], *restrict c1 = c[1];
     int k = 0;
 #if VL == 4
     // Four inputs of each row at once: one load instead of four, and on ARM a product by a lane costs nothing more.
@@ -32,13 +40,17 @@ INLINE void multiply(const int M, const float *const *rows, const float *restric
     }
 }
 
-// The same for the first VL columns alone.
-INLINE void multiply_narrow(const int M, const float *const *rows, const float *restrict panel, int count, vf *restrict c) {
+// The same for the first half of the columns alone.
+INLINE void multiply_narrow(const int M, const float *const *rows, const float *restrict panel, int count, vf (*restrict c)[MR]) {
     for (int k = 0; k < count; k++) {
         vf b = load(panel + k * NR);
-        UNROLL for (int m = 0; m < M; m++) c[m] += b * rows[m][k];
+        UNROLL for (int m = 0; m < M; m++) c[0][m] += b * rows[m][k];
     }
 }
+#endif
+
+// So many elements, in floats.
+#define FLOATS(elements) (((int64_t)(elements) * (int64_t)sizeof(element) + 3) / 4)
 
 // Call `do_it` with the number of rows as a constant.
 #if MR == 8

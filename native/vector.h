@@ -10,7 +10,10 @@
 #include <arm_neon.h>
 #endif
 
-#if defined(__AVX512F__)
+#if defined(NATIVE_HALF)
+#define VL 4
+#define MR 8
+#elif defined(__AVX512F__)
 #define VL 16
 #define MR 8  // rows of a register block: MR * NV sums, NV weights and one input have to fit the registers
 #elif defined(__AVX2__)
@@ -23,7 +26,11 @@
 #define VL 4
 #define MR 6
 #endif
+#ifdef NATIVE_HALF
+#define NV 4
+#else
 #define NV 2
+#endif
 #define NR (NV * VL)  // output channels that are packed side by side
 
 #define INLINE static inline __attribute__((always_inline))

@@ -68,9 +68,10 @@ def _load(args: argparse.Namespace) -> Classifier:
     artifact = read_sidecar(directory)
     config = ModelConfig(engine=args.engine, precision=args.precision, threads=args.threads)
     choice = choose_here(artifact, config, MemoryConfig(budget_mb=_NO_LIMIT_MB), os.environ)
-    return Classifier.from_artifact(
-        artifact, load_engine(artifact, choice.engine, choice.precision, threads=choice.threads)
+    engine = load_engine(
+        artifact, choice.engine, choice.precision, threads=choice.threads, arithmetic=choice.arithmetic
     )
+    return Classifier.from_artifact(artifact, engine)
 
 
 def _show(path: Path, prediction: Prediction, *, as_json: bool) -> None:

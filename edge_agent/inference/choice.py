@@ -48,13 +48,19 @@ class Choice:
     measured_at: datetime | None = None
 
     @property
+    def arithmetic(self) -> Precision:
+        """The native engine's: FP16 only where evidence decided for it. The others choose it themselves."""
+        is_fp16 = self.measured is not None and self.measured.arithmetic == "fp16"
+        return "fp16" if self.engine == "native" and is_fp16 else "fp32"
+
+    @property
     def affinity(self) -> tuple[int, ...]:
         """The cores that were fastest when measured; empty for all."""
         return self.measured.affinity if self.measured else ()
 
     @property
     def name(self) -> str:
-        return f"{self.engine} {self.precision}"
+        return evidence.describe_way(self.engine, self.precision, self.arithmetic)
 
 
 def evidence_key(sidecar: Sidecar, host: Host) -> EvidenceKey:
@@ -83,6 +89,12 @@ def runnable(sidecar: Sidecar, host: Host) -> tuple[tuple[EngineName, Precision]
         for engine, precision in _SAFEST_FIRST
         if has_library[engine] and role_of(engine, precision) in sidecar.files
     )
+
+
+def arithmetics(engine: EngineName, precision: Precision, host: Host) -> tuple[Precision, ...]:
+    """What `load_engine` can be asked to compute in here, the default first."""
+    has_choice = engine == "native" and precision == "fp16" and host.native_fp16
+    return ("fp32", "fp16") if has_choice else ("fp32",)
 
 
 def best(measurements: Iterable[Evidence], limits: BudgetLimits) -> Evidence | None:
@@ -149,12 +161,14 @@ def load_engine(
     affinity: tuple[int, ...] = (),
     caches: Sequence[Path] = (),
     room_mb: float = math.inf,
+    arithmetic: Precision = "fp32",
     admit: Admit = anything,
 ) -> Engine:
     """Load the model, importing only that engine. `affinity` are the cores to run on; empty for all.
 
     `caches` are the directories for packed weights, after the model's own. Where the
-    model takes more than `room_mb`, an engine that can keeps less of its weights in memory.
+    model takes more than `room_mb`, an engine that can keeps less of its weights in memory. `arithmetic` is
+    the native engine's; the others compute in the fastest that CPU and library have for the precision.
 
     Raises ArtifactError when a file is missing or damaged, EngineError when the library cannot run it, and
     what `admit` raises when it is given the MB that the model will take at the least.
@@ -170,6 +184,7 @@ def load_engine(
             directories=directories,
             affinity=affinity,
             room_mb=room_mb,
+            arithmetic=arithmetic,
             admit=admit,
         )
     if engine == "xnnpack":
@@ -206,6 +221,7 @@ def _usable(
         and config.threads in (0, m.threads)
         and (not config.affinity or m.affinity in ((), config.affinity))
         and set(m.affinity) <= set(host.fastest_cores)
+        and (m.engine != "native" or m.arithmetic in arithmetics(m.engine, m.precision, host))
     ]
 
 

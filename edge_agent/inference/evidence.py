@@ -55,7 +55,14 @@ class Evidence:
 
     @property
     def name(self) -> str:
-        return f"{self.engine} {self.precision}, {describe_threads(self.threads, self.affinity)}"
+        way = describe_way(self.engine, self.precision, self.arithmetic)
+        return f"{way}, {describe_threads(self.threads, self.affinity)}"
+
+
+def describe_way(engine: EngineName, precision: Precision, arithmetic: str) -> str:
+    """Return engine and precision in words, and the arithmetic where there is a choice of it."""
+    is_fp16 = engine == "native" and arithmetic == "fp16"
+    return f"{engine} {precision}" + (" in FP16 arithmetic" if is_fp16 else "")
 
 
 def describe_threads(threads: int, affinity: tuple[int, ...]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.errors import EngineError
+from edge_agent.model.plan import Precision
 from edge_agent.system.board import Board, Cpu
 
 MOST_DEFAULT_THREADS = 4
@@ -34,6 +35,8 @@ class Host:
     """The native kernels for this CPU; empty where there are none."""
     native_problem: str = "not looked for"
     """Why there are none; empty where there are."""
+    native_fp16: str = ""
+    """Those that compute in FP16; empty where this CPU has no such arithmetic."""
 
     @property
     def default_threads(self) -> int:
@@ -42,7 +45,8 @@ class Host:
 
 def read_host(board: Board | None = None) -> Host:
     """Look at the CPU and the installed libraries. Imports no engine, but opens libXNNPACK if installed."""
-    native, native_problem = _find_native()
+    native, native_problem = _find_native("fp32")
+    native_fp16, _ = _find_native("fp16")
     soname, problem = _find_xnnpack()
     board = board or Board()
     torch = installed_torch()
@@ -58,6 +62,7 @@ def read_host(board: Board | None = None) -> Host:
         fastest,
         native,
         native_problem,
+        native_fp16,
     )
 
 
@@ -86,11 +91,11 @@ def parse_torch_version(text: str) -> TorchBuild:
     return TorchBuild(_assigned(text, "__version__") or "unknown", _assigned(text, "cuda"))
 
 
-def _find_native() -> tuple[str, str]:
+def _find_native(arithmetic: Precision) -> tuple[str, str]:
     from edge_agent.inference.native.library import open_library
 
     try:
-        return open_library().title, ""
+        return open_library(arithmetic=arithmetic).title, ""
     except EngineError as error:
         return "", str(error)
 

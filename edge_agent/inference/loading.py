@@ -134,6 +134,7 @@ def _load(
         affinity=affinity,
         caches=caches,
         room_mb=room_mb,
+        arithmetic=choice.arithmetic,
         admit=admit_and_note,
     )
     classifier = Classifier.from_artifact(artifact, engine, labels)

@@ -8,8 +8,8 @@ from datetime import datetime
 
 from edge_agent.errors import EngineError
 from edge_agent.inference import evidence
-from edge_agent.inference.choice import evidence_key, runnable
-from edge_agent.inference.evidence import Calibration, Evidence, describe_threads
+from edge_agent.inference.choice import arithmetics, evidence_key, runnable
+from edge_agent.inference.evidence import Calibration, Evidence, describe_threads, describe_way
 from edge_agent.inference.host import Host
 from edge_agent.model.plan import Precision
 from edge_agent.model.sidecar import Artifact, EngineName
@@ -39,10 +39,13 @@ class Candidate:
     threads: int
     affinity: tuple[int, ...] = ()
     """The cores to run on; empty for all."""
+    arithmetic: Precision = "fp32"
+    """The native engine's."""
 
     @property
     def name(self) -> str:
-        return f"{self.engine} {self.precision}, {describe_threads(self.threads, self.affinity)}"
+        way = describe_way(self.engine, self.precision, self.arithmetic)
+        return f"{way}, {describe_threads(self.threads, self.affinity)}"
 
 
 def thread_counts(cores: int, most: int) -> tuple[int, ...]:
@@ -52,10 +55,14 @@ def thread_counts(cores: int, most: int) -> tuple[int, ...]:
 
 
 def candidates(artifact: Artifact, host: Host, threads: Sequence[int]) -> tuple[Candidate, ...]:
-    """Every way that can run here: on all cores and, where some are faster, also on those alone."""
+    """Every way that can run here: on all cores and, where some are faster, also on those alone.
+
+    The native engine is there in each arithmetic that it has here.
+    """
     return tuple(
-        Candidate(engine, precision, count, cores)
+        Candidate(engine, precision, count, cores, arithmetic)
         for engine, precision in runnable(artifact.sidecar, host)
+        for arithmetic in arithmetics(engine, precision, host)
         for count in threads
         for cores in _core_sets(host, count)
     )
@@ -92,13 +99,16 @@ def calibrate(
         raise EngineError(
             f"nothing could be measured: {reasons or 'the model has no files for an engine here'}"
         )
-    exact = min(measured, key=lambda way: _MOST_EXACT_FIRST.index((way.engine, way.precision)))
+    exact = min(
+        measured,
+        key=lambda way: (_MOST_EXACT_FIRST.index((way.engine, way.precision)), way.arithmetic == "fp16"),
+    )
     answers = measured[exact].probabilities
     return Calibration(
         key=evidence_key(artifact.sidecar, host),
         created=created,
         pictures=len(answers),
-        reference=f"{exact.engine} {exact.precision}",
+        reference=describe_way(exact.engine, exact.precision, exact.arithmetic),
         measurements=tuple(_measurement(way, found, answers) for way, found in measured.items()),
         failures=tuple(evidence.Failure(way.engine, way.precision, f.reason) for way, f in failures.items()),
     )
@@ -114,6 +124,7 @@ def _task(artifact: Artifact, way: Candidate, pictures: Sequence[str], frames: i
             "precision": way.precision,
             "threads": str(way.threads),
             "affinity": ",".join(map(str, way.affinity)),
+            "arithmetic": way.arithmetic,
         },
         imports=DAEMON_MODULES,
         frames=frames,

@@ -17,6 +17,7 @@ from edge_agent.errors import BudgetError, EngineError
 from edge_agent.inference import evidence
 from edge_agent.inference.choice import (
     Choice,
+    arithmetics,
     best,
     choose,
     choose_here,
@@ -256,3 +257,33 @@ def test_configured_cores_are_not_overruled_by_evidence_for_others() -> None:
 def test_evidence_for_cores_that_may_not_be_used_here_does_not_count() -> None:
     choice = choose(ModelConfig(), _WIDE, _SIDECAR, _HOST, _calibration(_LEAN, _PINNED))
     assert choice.affinity == ()
+
+
+_NATIVE = replace(_SIDECAR, files=_SIDECAR.files | {"native-fp16": (_FILE, _FILE)})
+_FP16_HOST = replace(_HOST, native="kernels, NEON", native_fp16="kernels, ARMv8.2 FP16")
+_FP32_SUMS = replace(_LEAN, engine="native")
+_IN_FP16 = replace(_FP32_SUMS, arithmetic="fp16", latency_p50_ms=50)
+
+
+def test_fp16_arithmetic_needs_a_cpu_that_has_it_and_fp16_weights() -> None:
+    assert arithmetics("native", "fp16", _FP16_HOST) == ("fp32", "fp16")
+    assert arithmetics("native", "fp32", _FP16_HOST) == ("fp32",)
+    assert arithmetics("native", "fp16", _HOST) == ("fp32",)
+
+
+def test_fp16_arithmetic_is_chosen_only_by_evidence_that_it_agrees_and_is_faster() -> None:
+    def chosen(*measurements: Evidence) -> Choice:
+        found = _calibration(*measurements) if measurements else None
+        return choose(ModelConfig(engine="native"), _WIDE, _NATIVE, _FP16_HOST, found)
+
+    assert chosen().arithmetic == "fp32"
+    assert chosen(_FP32_SUMS).arithmetic == "fp32"
+    assert chosen(_FP32_SUMS, replace(_IN_FP16, agreement=0.99)).arithmetic == "fp32"
+    taken = chosen(_FP32_SUMS, _IN_FP16)
+    assert (taken.arithmetic, taken.name) == ("fp16", "native fp16 in FP16 arithmetic")
+
+
+def test_evidence_for_fp16_arithmetic_counts_only_where_its_kernels_are() -> None:
+    host = replace(_FP16_HOST, native_fp16="")
+    choice = choose(ModelConfig(), _WIDE, _NATIVE, host, _calibration(_FP32_SUMS, _IN_FP16))
+    assert choice.measured == _FP32_SUMS

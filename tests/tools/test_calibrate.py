@@ -156,3 +156,14 @@ def test_equal_cores_are_measured_together_only(lite0: Artifact, host: Host) -> 
 )
 def test_thread_counts_grow_by_powers_of_two(cores: int, most: int, counts: tuple[int, ...]) -> None:
     assert thread_counts(cores, most) == counts
+
+
+def test_fp16_arithmetic_is_measured_beside_fp32_where_the_cpu_has_it(lite0: Artifact, host: Host) -> None:
+    board = replace(host, native="kernels, NEON", native_fp16="kernels, ARMv8.2 FP16")
+    ways = [way for way in candidates(lite0, board, [1]) if way.engine == "native"]
+    assert {(way.precision, way.arithmetic) for way in ways} == {
+        ("fp16", "fp32"),
+        ("fp16", "fp16"),
+        ("fp32", "fp32"),
+    }
+    assert len({way.name for way in ways}) == len(ways)

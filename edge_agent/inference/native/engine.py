@@ -188,6 +188,7 @@ class NativeEngine:
         directories: Sequence[Path],
         affinity: tuple[int, ...] = (),
         room_mb: float = math.inf,
+        arithmetic: Precision = "fp32",
         variant: str = "",
         admit: Admit = anything,
     ) -> NativeEngine:
@@ -196,8 +197,8 @@ class NativeEngine:
         `threads` is 1 to 64 and counts the thread that calls `run`; `affinity` are the cores that all of them
         may use, empty for any. The packed weights are looked for and kept in `directories`, the first that
         can be used; their pages are given back layer by layer where the network takes more than `room_mb`.
-        `variant` names the kernels
-        to use instead of the fastest that run here. `admit` is given the MB that the plan will take, before
+        `arithmetic` is what products are computed in; `variant` names the kernels to use instead of the
+        fastest of that arithmetic that run here. `admit` is given the MB that the plan will take, before
         they are taken, and may raise.
 
         Raises ArtifactError when the model has no plan of that precision or it is damaged, EngineError when
@@ -205,7 +206,7 @@ class NativeEngine:
         """
         if not 1 <= threads <= MAX_THREADS:
             raise EngineError(f"{threads} threads are asked for; the native engine takes 1 to {MAX_THREADS}")
-        library = open_library(variant)
+        library = open_library(variant, arithmetic)
         plan, model = read_plan(artifact, precision)
         network = make_network(plan, library.lanes)
         activations_mb = network.layout.floats * _FLOAT_BYTES / 1e6
@@ -223,7 +224,7 @@ class NativeEngine:
         )
         with on_cores(affinity):
             kernels = Kernels(network, packed, library, options)
-        info = EngineInfo("native", precision, "fp32", threads, library.title)
+        info = EngineInfo("native", precision, library.variant.arithmetic, threads, library.title)
         return cls(kernels, plan.input_shape, info, affinity, packed, bool(options.streaming))
 
     @property

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.errors import EngineError
+from edge_agent.model.plan import Precision
 
 ABI = 1
 _CODES = {
@@ -28,6 +29,8 @@ class Variant:
     name: str
     machine: str
     title: str
+    arithmetic: Precision = "fp32"
+    """In which it multiplies; sums, and what is kept between steps, are FP32 in both."""
 
     @property
     def file_name(self) -> str:
@@ -39,8 +42,9 @@ VARIANTS = (
     Variant("x86-avx2", "x86_64", "AVX2"),
     Variant("x86-sse2", "x86_64", "SSE2"),
     Variant("arm-neon", "aarch64", "NEON"),
+    Variant("arm-fp16", "aarch64", "ARMv8.2 FP16", "fp16"),
 )
-"""For each machine the fastest first."""
+"""For each machine and arithmetic the fastest first."""
 
 
 class CTensor(Structure):
@@ -183,12 +187,17 @@ class StepError(EngineError):
         self.place = place
 
 
-def open_library(variant: str = "") -> Library:
-    """Open the variant of that name, or the fastest that this CPU can run.
+def open_library(variant: str = "", arithmetic: Precision = "fp32") -> Library:
+    """Open the variant of that name, or the fastest of that arithmetic that this CPU can run.
 
     Raises EngineError when none was compiled for it.
     """
-    here = [v for v in VARIANTS if v.machine == platform.machine() and variant in ("", v.name)]
+    machine = platform.machine()
+    here = [
+        v
+        for v in VARIANTS
+        if v.machine == machine and (v.name == variant if variant else v.arithmetic == arithmetic)
+    ]
     problem = "none was compiled: install edge-agent where there is a C compiler, or from a wheel"
     for candidate in here:
         path = Path(__file__).parent / candidate.file_name
@@ -203,5 +212,6 @@ def open_library(variant: str = "") -> Library:
             return library
         problem = f"this CPU has not what {candidate.title} needs"
     if not here:
-        problem = f"there are none for {platform.machine()}"
+        in_fp16 = " in FP16 arithmetic" if arithmetic == "fp16" else ""
+        problem = f"there are none for {machine}{in_fp16}"
     raise EngineError(f"the native kernels cannot be used: {problem}")

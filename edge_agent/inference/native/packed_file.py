@@ -30,8 +30,8 @@ from edge_agent.model.plan import DTYPES, Plan, Precision
 FORMAT = 1
 """Of the first page, and of the order that `pack` gives the numbers of an array: with either it changes."""
 PAGE_BYTES = 4096
-MOST_FILES = 4
-"""That are kept in one directory: two models in both precisions."""
+MOST_FILES = 6
+"""That are kept in one directory: two models in both precisions, FP16 also for FP16 arithmetic."""
 _MAGIC = b"edgepack"
 _HEAD = struct.Struct("<8sIIQ32sI")
 _READ_BYTES = 1 << 18

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_agent.inference.host import Host
@@ -63,7 +63,16 @@ def standard_rows(host: Host, setup: BenchSetup) -> tuple[RowSpec, ...]:
         engine_row("XNNPACK FP16", "xnnpack", "fp16", host, setup),
         engine_row("native FP32", "native", "fp32", host, setup),
         engine_row("native FP16", "native", "fp16", host, setup),
+        *_fp16_arithmetic_rows(host, setup),
     )
+
+
+def _fp16_arithmetic_rows(host: Host, setup: BenchSetup) -> tuple[RowSpec, ...]:
+    if not host.native_fp16:
+        return ()
+    row = engine_row("native FP16, FP16 arithmetic", "native", "fp16", host, setup)
+    task = row.task and replace(row.task, options={**row.task.options, "arithmetic": "fp16"})
+    return (replace(row, task=task),)
 
 
 def torchscript_row(host: Host, setup: BenchSetup) -> RowSpec:

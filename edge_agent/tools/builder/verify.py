@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import EngineError, ModelError, SourceError
 from edge_agent.inference import Engine, EngineInfo
-from edge_agent.inference.choice import load_engine
+from edge_agent.inference.choice import arithmetics, load_engine
 from edge_agent.inference.classifier import probabilities
+from edge_agent.inference.host import read_host
 from edge_agent.inference.preprocess import Preprocessor
 from edge_agent.model.plan import Precision
 from edge_agent.model.sidecar import Activation, Artifact, EngineName, open_role, role_of
@@ -242,14 +243,18 @@ def _eager(artifact: Artifact, weights: Path | None, report: Report) -> _Eager:
 def _engines(artifact: Artifact, threads: int) -> Iterator[tuple[list[Engine], tuple[NotRun, ...]]]:
     engines: list[Engine] = []
     not_run: list[NotRun] = []
+    host = read_host()
     try:
         for engine in get_args(EngineName):
             for precision in get_args(Precision):
+                if role_of(engine, precision) not in artifact.sidecar.files:
+                    not_run.append(NotRun(engine, precision, _missing_reason(artifact)))
+                    continue
                 try:
-                    if role_of(engine, precision) in artifact.sidecar.files:
-                        engines.append(load_engine(artifact, engine, precision, threads=threads))
-                    else:
-                        not_run.append(NotRun(engine, precision, _missing_reason(artifact)))
+                    for arithmetic in arithmetics(engine, precision, host):
+                        engines.append(
+                            load_engine(artifact, engine, precision, threads=threads, arithmetic=arithmetic)
+                        )
                 except EngineError as error:
                     not_run.append(NotRun(engine, precision, str(error)))
         yield engines, tuple(not_run)

@@ -39,7 +39,8 @@ def cpu(host: Host, machine: str) -> Check:
 def native_engine(host: Host) -> Check:
     """Whether there are kernels for this CPU."""
     if host.native:
-        return ok("native engine", host.native)
+        fp16 = "; FP16 arithmetic too, where `calibrate` finds it as good" if host.native_fp16 else ""
+        return ok("native engine", f"{host.native}{fp16}")
     return warn("native engine", "no usable kernels", host.native_problem)
 
 

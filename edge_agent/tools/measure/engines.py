@@ -13,7 +13,7 @@ from edge_agent.tools.measure.task import Task
 
 
 def load(task: Task) -> Engine:
-    """The engine, precision, threads and cores that the task's options name."""
+    """The engine, precision, threads, cores and arithmetic that the task's options name."""
     options = task.options
     return load_engine(
         read_sidecar(Path(task.model)),
@@ -21,4 +21,5 @@ def load(task: Task) -> Engine:
         cast(Precision, options["precision"]),
         threads=int(options["threads"]),
         affinity=tuple(int(core) for core in options.get("affinity", "").split(",") if core),
+        arithmetic=cast(Precision, options.get("arithmetic", "fp32")),
     )

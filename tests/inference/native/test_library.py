@@ -17,7 +17,9 @@ from edge_agent.inference.native.library import ABI, VARIANTS, CStep, Variant, o
 from native.build import find_compiler, is_current
 from tests.installed import needs_native
 
-HERE = [variant for variant in VARIANTS if variant.machine == platform.machine()]
+HERE = [
+    variant for variant in VARIANTS if variant.machine == platform.machine() and variant.arithmetic == "fp32"
+]
 pytestmark = pytest.mark.skipif(not HERE, reason="there are no kernels for this machine")
 COMPILER = find_compiler(platform.machine()) or ""
 needs_compiler = pytest.mark.skipif(not COMPILER, reason="there is no C compiler")
@@ -64,6 +66,12 @@ def test_an_unknown_machine_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
     with pytest.raises(EngineError, match="there are none for riscv64"):
         open_library()
+
+
+def test_kernels_in_fp16_arithmetic_are_for_arm_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    with pytest.raises(EngineError, match="there are none for x86_64 in FP16 arithmetic"):
+        open_library(arithmetic="fp16")
 
 
 def test_what_is_no_library_is_named_with_its_path(installed: Path) -> None:
