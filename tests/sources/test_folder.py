@@ -218,7 +218,7 @@ def test_a_snapshot_that_is_overwritten_in_place_is_no_failed_source(
     content, finished = path.read_bytes(), threading.Event()
 
     def overwrite() -> None:
-        while not finished.wait(0.05):  # whole for a moment, as a camera's snapshot is for much longer
+        while not finished.wait(0.15):  # whole for a moment, as a camera's snapshot is for much longer
             with path.open("wb", buffering=0) as file:
                 for begin in range(0, len(content), len(content) // 4):
                     finished.wait(0.01)
