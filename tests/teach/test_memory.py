@@ -8,7 +8,10 @@ import sys
 
 from edge_agent.memory.procfs import KB_PER_MB
 
-MOST_MB = 3.8  # 2.7 with NumPy 2.4, and 3.4 with 2.5
+MOST_OWN_MB = 2.2
+"""What is written to: 1.5 MB."""
+MOST_MB = 5.0
+"""With the pages of libraries that are read in: 2.7 to 3.9 MB, as the system maps many or few at once."""
 
 _TEACH = """
 import sys
@@ -41,7 +44,7 @@ print(before, status("VmRSS"), status("VmHWM"), anonymous, status("RssAnon"))
 """
 
 
-def test_ten_labels_of_fifty_examples_add_at_most_three_megabytes() -> None:
+def test_ten_labels_of_fifty_examples_add_few_megabytes() -> None:
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # as the service has it
     run = subprocess.run(
         [sys.executable, "-c", _TEACH], env=environment, capture_output=True, text=True, check=True
@@ -51,5 +54,6 @@ def test_ten_labels_of_fifty_examples_add_at_most_three_megabytes() -> None:
         f"before {before:.1f} MB, after +{after - before:.2f} MB, at the peak +{peak - before:.2f} MB,"
         f" {own_after - own:.2f} MB of it its own"
     )
+    assert own_after - own < MOST_OWN_MB
     assert after - before < MOST_MB
     assert peak - before < MOST_MB + 0.5  # the products of all examples, for as long as it fits
