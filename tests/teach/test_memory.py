@@ -10,8 +10,8 @@ from edge_agent.memory.procfs import KB_PER_MB
 
 MOST_OWN_MB = 2.2
 """What is written to: 1.5 MB."""
-MOST_MB = 5.0
-"""With the pages of libraries that are read in: 2.7 to 3.9 MB, as the system maps many or few at once."""
+MOST_MB = 8.0
+"""With the pages of libraries that are read in: 2.7 to 5 MB, as the system maps many or few at once."""
 
 _TEACH = """
 import sys
