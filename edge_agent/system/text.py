@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
 _CUT = "..."
@@ -28,6 +28,12 @@ def printable(text: str | os.PathLike[str], longest: int | None = None) -> str:
     if longest is not None and len(shown) > longest:
         shown = shown[: longest - len(_CUT)] + _CUT
     return shown
+
+
+def listed(names: Sequence[str], most: int, longest: int) -> str:
+    """Return the first `most` names, each `printable` and cut to `longest`, and how many more there are."""
+    shown = ", ".join(printable(name, longest) for name in names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
 def encodable(text: str) -> str:

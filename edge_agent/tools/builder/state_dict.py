@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import ModelError
-from edge_agent.system.text import printable
+from edge_agent.system.text import listed, printable
 from edge_agent.tools import Report
 from edge_agent.tools.builder.archive.tensors import Quantised
 from edge_agent.tools.builder.checkpoint import read_file
@@ -203,7 +203,4 @@ def _relevant(keys: Iterable[str]) -> list[str]:
 
 
 def _listed(what: str, items: list[str]) -> str:
-    if not items:
-        return ""
-    more = f" and {len(items) - _NAMES_SHOWN} more" if len(items) > _NAMES_SHOWN else ""
-    return f"{what}: {', '.join(printable(item, 160) for item in items[:_NAMES_SHOWN])}{more}"
+    return f"{what}: {listed(items, _NAMES_SHOWN, 160)}" if items else ""

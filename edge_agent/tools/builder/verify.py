@@ -204,8 +204,7 @@ class _Plain:
     """The FP32 plan, computed by numpy in double precision."""
 
     def __init__(self, artifact: Artifact) -> None:
-        open_role(artifact, role_of("native", "fp32"))  # damage is an ArtifactError
-        self._plan, self._weights = read_plan(artifact.directory, "fp32")
+        self._plan, self._weights = read_plan(open_role(artifact, role_of("native", "fp32")))
         self.name = f"the FP32 plan by plain numpy, {artifact.sidecar.weights.source}"
 
     def logits(self, tensor: NDArray[np.float32]) -> Logits:

@@ -1,1 +1,1 @@
-"""Files of PyTorch, read and written without torch: TorchScript archives, state dicts, safetensors."""
+"""Files of PyTorch, read without torch: TorchScript archives, state dicts, safetensors."""

@@ -104,9 +104,9 @@ class _Machine:
         self.stack.append(value)
 
     def pop(self) -> Any:
-        if not self.stack or self.stack[-1] is _MARK:
-            raise PickleError("its stack is empty")
-        return self.stack.pop()
+        value = self.top()
+        del self.stack[-1]
+        return value
 
     def top(self) -> Any:
         if not self.stack or self.stack[-1] is _MARK:

@@ -8,7 +8,7 @@ from typing import Any
 
 from edge_agent.tools.builder.archive.contents import ScriptObject
 from edge_agent.tools.builder.archive.machine import PickleError
-from edge_agent.tools.builder.archive.tensors import DTYPES, Quantised, dtype_named, tensor_of
+from edge_agent.tools.builder.archive.tensors import DTYPE_NAMES, DTYPES, Quantised, tensor_of
 
 Make = Callable[..., object]
 
@@ -67,8 +67,8 @@ class Names:
             return _script_class(full)
         if module in ("torch", "torch.storage") and name in DTYPES:
             return _constant(name)
-        if module == "torch" and (dtype := dtype_named(name)):
-            return _constant(dtype)
+        if module == "torch" and name in DTYPE_NAMES:
+            return _constant(name)
         if full.endswith(_DICT_ENDINGS):
             return _plain_dict
         if full not in _HARMLESS and not full.startswith(_HARMLESS_BEGINNINGS):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.errors import ModelError
-from edge_agent.system.text import printable
+from edge_agent.system.text import listed, printable
 from edge_agent.tools.builder.archive.machine import Made, Makers, PickleError, unpickle
 from edge_agent.tools.builder.archive.names import Constant, Names, build
 from edge_agent.tools.builder.archive.tensors import (
@@ -94,13 +94,7 @@ def _described(identifier: object) -> tuple[str, str, int]:
 
 def _more_than_tensors(types: Collection[str]) -> str:
     advice = "save the weights alone with torch.save(model.state_dict(), FILE)"
-    listed = _listed(sorted(types))
+    found = listed(sorted(types), _TYPES_SHOWN, 80)
     if any(name.startswith(("torch.nn.modules.", "torchvision.models.", "timm.")) for name in types):
-        return f"holds more than tensors, a whole network ({listed}), which could run code; {advice}"
-    return f"holds more than tensors ({listed}), and is not loaded, since it could run code; {advice}"
-
-
-def _listed(names: Iterable[str]) -> str:
-    shown = [printable(name, 80) for name in names]
-    more = f" and {len(shown) - _TYPES_SHOWN} more" if len(shown) > _TYPES_SHOWN else ""
-    return ", ".join(shown[:_TYPES_SHOWN]) + more
+        return f"holds more than tensors, a whole network ({found}), which could run code; {advice}"
+    return f"holds more than tensors ({found}), and is not loaded, since it could run code; {advice}"

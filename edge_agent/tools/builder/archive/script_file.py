@@ -26,7 +26,7 @@ def open_archive(path: Path) -> Archive:
         raise ModelError(f"{printable(path)}: was written by a torch before 1.4; {_SAVE_AGAIN}")
     if "data.pkl" not in view or "constants.pkl" not in view:
         raise ModelError(f"{printable(path)}: is not a TorchScript file, as torch.jit.save writes it")
-    if "byteorder" in view and bytes(view.read("byteorder")) != b"little":
+    if view.is_big_endian:
         raise ModelError(f"{printable(path)}: was written on a big-endian machine; {_SAVE_AGAIN} on this one")
     root = _unpickled(path, view, "data")
     if not isinstance(root, ScriptObject):

@@ -40,7 +40,7 @@ _SAFETENSORS = {
 def read_zip(path: Path) -> object:
     """Return the object in a file of torch's format since 1.6. Raises ModelError."""
     view = ZipView(path)
-    if "byteorder" in view and bytes(view.read("byteorder")) != b"little":
+    if view.is_big_endian:
         raise ModelError(f"{printable(path)}: was written on a big-endian machine: save it on this one again")
     return read_pickle(path, view.read("data.pkl"), lambda key: view.read(f"data/{key}")).value
 

@@ -31,26 +31,12 @@ DTYPES = {
 """By the names of torch's storages: numpy's types, but for `bf16`, which numpy lacks."""
 _QUANTISED = {"QInt8Storage", "QUInt8Storage", "QInt32Storage", "QUInt4x2Storage", "QUInt2x4Storage"}
 DTYPES |= dict.fromkeys(_QUANTISED, "u1")
-_BY_NAME = {
-    "float64": "<f8",
-    "double": "<f8",
-    "float32": "<f4",
-    "float": "<f4",
-    "float16": "<f2",
-    "half": "<f2",
-    "bfloat16": "bf16",
-    "int64": "<i8",
-    "long": "<i8",
-    "int32": "<i4",
-    "int": "<i4",
-    "int16": "<i2",
-    "short": "<i2",
-    "int8": "i1",
-    "uint8": "u1",
-    "bool": "?",
-    "complex64": "<c8",
-    "complex128": "<c16",
-}
+DTYPE_NAMES = (
+    *("float64", "double", "float32", "float", "float16", "half", "bfloat16"),
+    *("int64", "long", "int32", "int", "int16", "short", "int8", "uint8", "bool"),
+    *("complex64", "complex128"),
+)
+"""What torch calls its types of numbers."""
 
 
 class TensorError(Exception):
@@ -62,25 +48,12 @@ class Quantised:
     """Stands for a quantised tensor, whose digits are gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Dtype:
-    """Stands for one of torch's types of numbers."""
-
-    numpy: str
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Storage:
     """Numbers in a row, in a file: mapped, and read-only."""
 
     values: NDArray[Any]
     is_bf16: bool = False
-
-
-def dtype_named(name: str) -> Dtype | None:
-    """Return torch's type of that name, for instance `float32`; None for none that a classifier has."""
-    found = _BY_NAME.get(name)
-    return Dtype(found) if found else None
 
 
 def item_bytes(dtype: str) -> int:

@@ -42,6 +42,11 @@ class ZipView:
         """The names of all entries."""
         return list(self._entries)
 
+    @property
+    def is_big_endian(self) -> bool:
+        """Whether it says so of the numbers in it."""
+        return "byteorder" in self and bytes(self.read("byteorder")) != b"little"
+
     def __contains__(self, name: str) -> bool:
         return name in self._entries
 

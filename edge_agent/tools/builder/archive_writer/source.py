@@ -39,23 +39,18 @@ from edge_agent.model.plan import (
     activations_read,
 )
 from edge_agent.tools.builder.archive_writer.weights import (
+    SMALLEST_ELEMENTS,
     Array,
     StoredTensor,
     channels_last,
     fits_half,
     plain,
+    rows_in_a_slice,
 )
 from edge_agent.tools.builder.archive_writer.windows import axes_of, shares, torch_ceil_mode
 
 CLASS_NAME = "__torch__.Network"
 
-# 1.2 MB of FP32. With ResNet-18, whole weights cost 8000 page faults a frame and twice the latency, slices of
-# this size none; smaller ones save nothing more.
-_SLICE_ELEMENTS = 300_000
-# Slices are a multiple of this many output channels, so that vector kernels have no remainder to handle.
-_CHANNEL_STEP = 16
-# Biases and the like: half of them would save nothing.
-_SMALLEST_ELEMENTS = 1024
 _FLOAT32 = 6  # as TorchScript numbers types
 _LOWEST = float(np.finfo(np.float32).min)
 _LONGEST_NAME = 80
@@ -179,9 +174,9 @@ class _Writer:
 
         `sliced`: each output channel depends on one row of the weight alone, and on all inputs.
         """
-        half = self._half and weight.elements >= _SMALLEST_ELEMENTS and fits_half(weight.values)
+        half = self._half and weight.elements >= SMALLEST_ELEMENTS and fits_half(weight.values)
         outputs = len(weight.values)
-        rows = _rows_in_a_slice(weight) if half and sliced else outputs
+        rows = rows_in_a_slice(weight.elements, len(weight.values)) if half and sliced else outputs
         bias = plain(self._constants[operation.bias])
         results = []
         for first in range(0, outputs, rows):
@@ -323,11 +318,6 @@ def _clamp(bounds: Bounds) -> tuple[str, ...]:
 
 def _as_torch_sees(values: Array) -> StoredTensor:
     return channels_last(values) if values.ndim == 4 else plain(values)
-
-
-def _rows_in_a_slice(weight: StoredTensor) -> int:
-    per_row = weight.elements // len(weight.values)
-    return max(1, _SLICE_ELEMENTS // per_row // _CHANNEL_STEP) * _CHANNEL_STEP
 
 
 def _identifier(text: str) -> str:

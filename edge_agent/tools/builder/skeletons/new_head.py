@@ -12,9 +12,8 @@ HEAD_MODULE = "__torch__.new_head"
 def make_head(head: Head, root: Part, state: State) -> tuple[Part, str]:
     """Return the part to put in the place of `head.name`, and the code of its classes."""
     if "" in head.layers:
-        part, code = _layer("Head", head.layers[""], head.name, state)
-        return part, code
-    own = _at(root, head.name)
+        return _layer("Head", head.layers[""], head.name, state)
+    own = root.at(head.name)
     parts, lines, code = {}, [], ""
     for place, (name, layer) in enumerate(head.layers.items()):
         if layer.kind == "own":
@@ -30,12 +29,6 @@ def _layer(class_name: str, layer: Layer, name: str, state: State) -> tuple[Part
     """A layer of its own class: `name` is its place in the network."""
     weights = {weight: state[f"{name}.{weight}"].shape for weight in layer.weights}
     return Part(f"{HEAD_MODULE}.{class_name}", weights), _class(class_name, [f"return {_call(layer)}"])
-
-
-def _at(root: Part, name: str) -> Part:
-    for step in name.split("."):
-        root = root.parts[step]
-    return root
 
 
 def _class(name: str, lines: list[str]) -> str:

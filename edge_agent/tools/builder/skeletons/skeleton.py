@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from typing import Any
@@ -34,11 +34,10 @@ class Part:
         own_class = self.class_name.rpartition(".")[2]
         return Module(own_class, self.weights, {name: part.module() for name, part in self.parts.items()})
 
-    def walk(self) -> Iterator[Part]:
-        """This part and all in it."""
-        yield self
-        for part in self.parts.values():
-            yield from part.walk()
+    def at(self, name: str) -> Part:
+        """Return the part of a dotted name. Raises KeyError."""
+        first, _, rest = name.partition(".")
+        return self.parts[first].at(rest) if rest else self.parts[first]
 
     def with_part(self, name: str, part: Part) -> Part:
         """Return it with another part in the place of a dotted name."""
