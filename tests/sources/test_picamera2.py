@@ -260,18 +260,19 @@ def test_a_thousand_reopenings_leak_neither_files_nor_threads(board: FakeBoard, 
 
     clock.while_asleep = while_asleep
     if trouble == "none":
-        before = open_files(), threading.active_count()
+        files, threads = open_files(), threading.active_count()
         for _ in range(1000):
             camera.open()
             camera.read()
             camera.close()
     else:
         board.hangs = 1
-        before = open_files(), threading.active_count()
+        files, threads = open_files(), threading.active_count()
         loop.run()
         assert loop.status.consecutive_failures >= 1
     gc.collect()  # the last error's traceback held the last camera
-    assert (open_files(), threading.active_count()) == before
+    assert open_files() <= files  # fewer where an earlier test's were closed meanwhile
+    assert threading.active_count() <= threads
     assert (board.acquired, board.live_threads) == (0, 0)
 
 
