@@ -85,10 +85,10 @@ def test_a_patch_changes_the_file_and_keeps_its_comments(ask: Ask, daemon: Daemo
     unfinished.write_text(commented)
     unfinished.replace(daemon.config)
     assert ask("reload", transaction="p1")["status"] == "ok"
-    answer = ask("config/patch", transaction="p2", settings={"motion.threshold": 5, "labels.map": {"a": "b"}})
-    assert answer["data"] == {"changed": ["motion.threshold", "labels.map"], "restarts": False}
+    answer = ask("config/patch", transaction="p2", settings={"motion.threshold": 5, "log.level": "debug"})
+    assert answer["data"] == {"changed": ["motion.threshold", "log.level"], "restarts": False}
     text = daemon.config.read_text()
     assert text.startswith("# Mine.\n")
     assert "motion: {threshold: 5}  # calm\n" in text
-    assert ask("config/get", transaction="p3")["data"]["config"]["labels"]["map"] == {"a": "b"}
+    assert ask("config/get", transaction="p3")["data"]["config"]["log"]["level"] == "debug"
     assert ask("config/patch", transaction="p4", settings={"mqtt.port": 1})["status"] == "error"
