@@ -13,12 +13,14 @@ from edge_agent.config.document import MAX_BYTES, compose, read_text
 from edge_agent.config.loader import parse
 from edge_agent.config.render import yaml_value
 from edge_agent.config.schema import Config
+from edge_agent.config.setting import Apply
 from edge_agent.config.tree import Leaf, leaves
 from edge_agent.config.values import is_null
 from edge_agent.errors import ConfigError
 from edge_agent.system.files import write_atomic
 from edge_agent.system.text import printable
 
+_OWNERS = ("control", "fleet")  # sections that say what others may do
 _INDENT = 2
 _MOST = 100  # settings at a time
 
@@ -41,6 +43,18 @@ def edited(text: str, name: str, settings: Mapping[str, Any], *, base: Path | No
         raise ConfigError(f"the file would be larger than {MAX_BYTES // 1024} KiB")
     _refuse_other_changes(known, parse(text, name, base=base), settings)
     return text
+
+
+def refuse_not_remote(settings: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a setting that nobody but the file's owner may change.
+
+    Others may change what is applied at once: it can be taken back the same way. What they may do at all is
+    for the owner to say.
+    """
+    for leaf in leaves(Config()):
+        section = leaf.key.partition(".")[0]
+        if leaf.key in settings and (leaf.setting.apply is not Apply.LIVE or section in _OWNERS):
+            raise ConfigError(f"{leaf.key} can be changed in the device's own file only")
 
 
 def write_edited(path: Path, text: str) -> None:

@@ -416,12 +416,18 @@ class HomeAssistantConfig:
 
 @dataclass(frozen=True, slots=True)
 class ControlConfig:
-    """Requests over MQTT: pause, resume, snapshot, reload, config/get, config/set, restart."""
+    """Requests over MQTT: pause, resume, snapshot, reload, config/get, config/set, config/patch, restart."""
 
     enabled: bool = setting(
         False,
         "Answer requests. Who may send them is for the broker's access list to say.",
         apply=Apply.BROKER,
+    )
+    allow_patch: bool = setting(
+        False,
+        "Let `config/patch` write settings that are applied at once into this file; those of `control` and"
+        " `fleet` excepted.",
+        apply=Apply.LIVE,
     )
     max_per_minute: int = setting(
         30, "More requests than this are refused.", apply=Apply.LIVE, at_least=1, at_most=6000

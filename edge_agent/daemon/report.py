@@ -123,6 +123,7 @@ class Report:
             flaps=self.loop.flaps,
             interval_s=self.health_due.interval_s,
             skipped_percent=rate.skipped_percent,
+            unknown_percent=rate.unknown_percent,
         )
 
 

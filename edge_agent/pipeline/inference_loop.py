@@ -235,5 +235,5 @@ class InferenceLoop:
         self._last_frame = answer.frame
         self._classified += 1
         self._shown = f"{stable.label} {stable.score:.0%}"
-        self._stats.add(answer.age_ms)
+        self._stats.add(answer.age_ms, unknown=stable.unknown)
         self._progress.processed()

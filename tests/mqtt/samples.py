@@ -73,6 +73,7 @@ def health() -> Health:
         latency_ms=LatencyHealth(92.04, 101.0),
         flaps=2,
         interval_s=60.0,
+        unknown_percent=4.2,
     )
 
 

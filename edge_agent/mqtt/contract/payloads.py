@@ -211,6 +211,8 @@ class Health:
     """How often this is published: what is older than a few of these comes from an agent that is gone."""
     skipped_percent: float = 0.0
     """Their share of all frames over the last interval: the inference that was saved."""
+    unknown_percent: float | None = None
+    """The share of classified frames over the last interval with the label unknown; None without a frame."""
 
 
 @dataclass(frozen=True, slots=True)
