@@ -484,3 +484,8 @@ class Config:
     homeassistant: HomeAssistantConfig = section(HomeAssistantConfig, "Home Assistant.")
     control: ControlConfig = section(ControlConfig, "Requests over MQTT.")
     log: LogConfig = section(LogConfig, "The log.")
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The names of what is watched: of the regions, or one empty name for the whole picture."""
+        return tuple(self.regions) or ("",)
