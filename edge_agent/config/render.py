@@ -118,7 +118,7 @@ def _section_lines(section: Any, indent: str) -> Iterator[str]:
             yield f"{indent}{member.name}:"
             yield from _section_lines(value, indent + _INDENT)
         else:
-            yield f"{indent}{member.name}: {_yaml(value)}  # {_note(member.kind, member.setting)}"
+            yield f"{indent}{member.name}: {yaml_value(value)}  # {_note(member.kind, member.setting)}"
 
 
 def _note(kind: Any, setting: Setting) -> str:
@@ -134,17 +134,18 @@ def _comment(text: str, indent: str) -> list[str]:
     return [prefix + line for line in textwrap.wrap(text, width, break_on_hyphens=False)]
 
 
-def _yaml(value: Any) -> str:
+def yaml_value(value: Any) -> str:
+    """Return a setting's value as YAML that stands in one line, and that the loader reads as it is."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
         return repr(value)
     if isinstance(value, tuple):
-        return f"[{', '.join(_yaml(item) for item in value)}]"
+        return f"[{', '.join(yaml_value(item) for item in value)}]"
     if is_dataclass(value):
         value = {leaf.key: leaf.value for leaf in leaves(value)}
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{_yaml(name)}: {_yaml(item)}' for name, item in value.items())}}}"
+        return f"{{{', '.join(f'{yaml_value(name)}: {yaml_value(item)}' for name, item in value.items())}}}"
     text = str(value or "")
     if _BARE.fullmatch(text) and text.lower() not in _NOT_BARE:
         return text
@@ -154,7 +155,7 @@ def _yaml(value: Any) -> str:
 def _table_row(leaf: Leaf) -> str:
     cells = (
         f"`{leaf.key}`",
-        f"`{_yaml(leaf.value)}`",
+        f"`{yaml_value(leaf.value)}`",
         describe_values(leaf.kind, leaf.setting),
         leaf.setting.apply.value,
         leaf.setting.doc,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_agent.config.address import AddressError, host_problem, http_address, rtsp_address
+from edge_agent.config.address import AddressError, broker_place, host_problem, http_address, rtsp_address
 from edge_agent.config.schema import Config
 
 UNKNOWN = "unknown"
@@ -71,9 +71,15 @@ def http_camera_is_usable(config: Config) -> Iterator[Violation]:
 
 
 def broker_host_is_usable(config: Config) -> Iterator[Violation]:
-    """The broker's name can be looked up."""
+    """The names of brokers can be looked up."""
     if problem := host_problem(config.mqtt.host):
         yield Violation(("mqtt.host",), problem, "write a name or an address, without scheme and port")
+    for text in config.mqtt.hosts:
+        try:
+            broker_place(text)
+        except ValueError as error:
+            hint = "write [broker1, broker2:8884], or [2001:db8::1]:8884 for an IPv6 address"
+            yield Violation(("mqtt.hosts",), str(error), hint)
 
 
 def sizes_agree(config: Config) -> Iterator[Violation]:

@@ -361,6 +361,14 @@ class MqttConfig:
         pattern_help="a name or address, without scheme and port",
     )
     port: int = setting(0, "0: 1883, or 8883 with TLS.", at_least=0, at_most=65535)
+    hosts: tuple[str, ...] = setting(
+        (),
+        "Several brokers in place of mqtt.host, for instance [broker1, broker2:8884]; without a port they"
+        " have mqtt.port. They must be one cluster, or bridged: the agent begins with any of them, and goes"
+        " to the next when it loses one. A name with several addresses is tried at each.",
+        pattern=r"[^\s/@]{1,270}",
+        pattern_help="a name or address, or one with :port, without scheme",
+    )
     username: str = setting("", "Empty for none.")
     password: Secret = setting(Secret(""), "Better kept in password_file.")
     password_file: Path | None = setting(

@@ -27,9 +27,9 @@ from edge_agent.mqtt.contract.topics import Topics
 from edge_agent.mqtt.events.queue import EventQueue
 from edge_agent.mqtt.mailbox import Lane, Mailbox
 from edge_agent.mqtt.session import OFFLINE, Counters, Session, SessionState
+from edge_agent.mqtt.wire.brokers import Brokers
 from edge_agent.mqtt.wire.connection import Ack, BrokerLimits, Connection, Subscribed, SubscriptionRefused
 from edge_agent.mqtt.wire.credentials import client_id
-from edge_agent.mqtt.wire.dialer import Dialer
 from edge_agent.mqtt.wire.size_limit import SizeLimit
 from edge_agent.mqtt.wire.status import BrokerConnectionError, BrokerStatus, Trouble
 from edge_agent.mqtt.wire.topic_limit import TopicLimit
@@ -68,7 +68,8 @@ class Timing:
     refused_pause_s: float = 10.0
     """Events that the broker refuses are tried again this often, one at a time."""
     jitter: Callable[[], float] = random.random
-    """Returns numbers in [0, 1), which spread the attempts to reconnect."""
+    """Returns numbers in [0, 1), which spread many agents over the brokers, and their attempts to reconnect
+    over the time."""
 
 
 class Publisher:
@@ -105,9 +106,8 @@ class Publisher:
         self._announcements = announcements
         self._on_status = on_status
         self._mailbox = Mailbox(clock, timing.fresh_s)
-        self._backoff = Backoff(config.reconnect_min_s, config.reconnect_max_s, timing.jitter)
         self._errors = RepeatedError(_LOG, clock.monotonic_s)
-        self._dialer = Dialer(
+        self._brokers = Brokers(
             config,
             client_id(config, topics.device_id),
             clock,
@@ -115,6 +115,10 @@ class Publisher:
             environment=environment,
             answer_timeout_s=timing.answer_timeout_s,
             lookup=lookup,
+            first=timing.jitter(),
+        )
+        self._backoff = Backoff(
+            config.reconnect_min_s, config.reconnect_max_s, timing.jitter, each=len(self._brokers)
         )
         self._session_state = SessionState(
             topics,
@@ -236,9 +240,10 @@ class Publisher:
     def _attempt(self) -> None:
         """Connect, and use the connection as long as it lasts."""
         try:
-            self._use(self._dialer.dial(self._wake, self._stopping.is_set))
+            self._use(self._brokers.dial(self._wake, self._stopping.is_set))
         except BrokerConnectionError as error:
             self._failed(error)
+            self._brokers.next()
 
     def _use(self, connection: Connection) -> None:
         """Send and receive until the publisher is stopped. Raises BrokerConnectionError if it ends before."""
@@ -260,11 +265,13 @@ class Publisher:
         finally:
             self._mailbox.close()
             connection.close(goodbye=False)
-            self._status = dataclasses.replace(self._status, connected=False, protocol="", lacks=())
+            self._status = dataclasses.replace(
+                self._status, connected=False, broker="", protocol="", lacks=()
+            )
 
     def _learn_from(self, loss: BrokerConnectionError) -> None:
         """Find out what the broker does not take, where that is why the connection was lost."""
-        self._dialer.learn(loss.trouble)
+        self._brokers.learn(loss.trouble)
         self._session_state.size_limit.lost()
         if topic := self._session_state.topic_limit.lost():
             message = f"the broker hangs up after a message on {topic}, so it gets none there for now"
@@ -325,7 +332,12 @@ class Publisher:
 
     def _came(self, connection: Connection) -> None:
         self._connections += 1
-        status = BrokerStatus(connected=True, protocol=connection.protocol, lacks=lacking(connection.limits))
+        status = BrokerStatus(
+            connected=True,
+            broker=connection.address,
+            protocol=connection.protocol,
+            lacks=lacking(connection.limits),
+        )
         self._change(status)
         for loss in status.losses:
             self._errors.report(loss.lacks, f"the broker takes no {loss.lacks}: {loss.lost}")

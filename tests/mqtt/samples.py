@@ -75,6 +75,7 @@ def health() -> Health:
         skipped=0,
         latency_ms=LatencyHealth(92.04, 101.0),
         flaps=2,
+        interval_s=60.0,
     )
 
 

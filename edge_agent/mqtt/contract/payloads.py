@@ -183,6 +183,8 @@ class MqttHealth:
     last_error: str
     lacks: tuple[Lack, ...] = ()
     """What the connected broker does not offer."""
+    broker: str = ""
+    """Host and port of the connected one; empty while not connected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +228,8 @@ class Health:
     latency_ms: LatencyHealth
     flaps: int
     """Label changes that were taken back at once, since the start."""
+    interval_s: float
+    """How often this is published: what is older than a few of these comes from an agent that is gone."""
     skipped_percent: float = 0.0
     """Their share of all frames over the last interval: the inference that was saved."""
 

@@ -132,6 +132,7 @@ _healths = st.builds(
     skipped=_counts,
     latency_ms=st.builds(LatencyHealth, _maybe_spans, _maybe_spans),
     flaps=_counts,
+    interval_s=_spans,
     skipped_percent=st.floats(0, 100),
 )
 _infos = st.builds(
