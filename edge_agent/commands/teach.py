@@ -53,8 +53,8 @@ _REMOVE = """Forget what was taught. `teach list` shows the keys.
   edge-agent teach remove --label ajar
   edge-agent teach remove --example 3f9a02c1
 """
-_UNDO = """Undo the last lesson, as if it had never been: all pictures of the last `add`, or the last `remove`.
-Once more undoes the one before it, for ten lessons.
+_UNDO = """Undo the last lesson, as if it had never been: all pictures of the last `add`, or a `remove`. Once
+more undoes the one before it, for ten lessons.
 """
 _REPORT = """Say how good it is: each picture is answered by what the others teach, without those of its own
 time. And what looks mislabelled, and what to show next.

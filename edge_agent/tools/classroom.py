@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.config.schema import Config
+from edge_agent.errors import TeachError, UsageError
 from edge_agent.frame import Frame
 from edge_agent.inference.choice import choose_here, load_engine
 from edge_agent.inference.classifier import Classifier
 from edge_agent.model.sidecar import read_sidecar
 from edge_agent.pipeline.shots import backbone_of, from_thumbnails, shot_of
 from edge_agent.pipeline.turn import UPRIGHT, Turn
+from edge_agent.pipeline.view import WHOLE, cut
 from edge_agent.sources.picture import Pixels, read_opened
 from edge_agent.sources.picture_time import taken_s
 from edge_agent.system import paths
+from edge_agent.system.text import printable
 from edge_agent.teach.lessons import WHOLE_FRAME, Lessons, Relearnt, Shot, directory_of
 
 Shown = Literal["camera", "seen", "view"]
 """What pictures show: all that the camera gives, that turned as the agent sees it, or the view alone."""
 
-_LONGEST_LIST = 8
+
+@runtime_checkable
+class _Taught(Protocol):
+    """An engine that gives features."""
+
+    @property
+    def features(self) -> NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +46,7 @@ class View:
     state: Path
     """The agent's state directory."""
     turn: Turn = UPRIGHT
+    box: Sequence[float] = WHOLE
 
     @property
     def name(self) -> str:
@@ -47,8 +57,10 @@ class View:
         return directory_of(self.state, self.region)
 
     def part(self, pixels: Pixels, shown: Shown) -> Pixels:
-        """What the agent would see of a picture in this view."""
-        return self.turn(pixels) if shown == "camera" else pixels
+        """What the agent sees in this view, of a picture that shows so much."""
+        if shown == "view":
+            return pixels
+        return cut(self.turn(pixels) if shown == "camera" else pixels, self.box)
 
 
 def view_of(config: Config, name: str, environment: Mapping[str, str], *, only_watched: bool) -> View:
@@ -56,8 +68,18 @@ def view_of(config: Config, name: str, environment: Mapping[str, str], *, only_w
 
     `only_watched`: other names than those of the configuration are refused. Raises UsageError and TeachError.
     """
+    watched = [region or WHOLE_FRAME for region in config.watched]
+    if not name and len(watched) > 1:
+        raise UsageError(f"several regions are watched: name one by --view: {', '.join(watched)}")
+    name = name or watched[0]
+    if only_watched and name not in watched:
+        raise UsageError(f"--view {printable(name, 40)}: what is watched is {', '.join(watched)}")
     region = "" if name == WHOLE_FRAME else name
-    return View(region, paths.state_dir_of(config.model.path, environment), Turn.from_config(config.source))
+    box = config.regions[region].box if region in config.regions else WHOLE
+    state = paths.state_dir_of(config.model.path, environment)
+    view = View(region, state, Turn.from_config(config.source), box)
+    directory_of(state, region)  # refuses what cannot be a name
+    return view
 
 
 class Classroom:
@@ -82,7 +104,13 @@ class Classroom:
         )
         self._classifier = Classifier.from_artifact(artifact, self._engine)
         self.view = view
-        features = self._engine.features.size
+        features = self._features.size
+        if not features:
+            self._engine.close()
+            raise TeachError(
+                f"{artifact.sidecar.name} cannot be taught: it does not end in a fully connected layer;"
+                " choose another network"
+            )
         self.lessons = Lessons(view.directory, backbone_of(artifact, self._engine.info, features))
 
     def close(self) -> None:
@@ -91,11 +119,11 @@ class Classroom:
     def shot(self, file: BinaryIO, path: Path, shown: Shown, *, with_thumbnail: bool) -> Shot:
         """What is learnt from a picture file. Raises PictureError and TeachError."""
         pixels = self.view.part(read_opened(file, path), shown)
-        return shot_of(pixels, self._feature_of(pixels), taken_s(file), with_thumbnail=with_thumbnail)
+        return shot_of(pixels, self.feature_of(pixels), taken_s(file), with_thumbnail=with_thumbnail)
 
     def relearn(self) -> Relearnt:
         """Teach this network what another one was taught; nothing in most cases."""
-        slices = self.lessons.relearning(from_thumbnails(self._feature_of))
+        slices = self.lessons.relearning(from_thumbnails(self.feature_of))
         while True:
             try:
                 next(slices)
@@ -103,5 +131,10 @@ class Classroom:
                 found: Relearnt = end.value
                 return found
 
-    def _feature_of(self, pixels: Pixels) -> NDArray[np.float32]:
-        return self._classifier.classify(Frame(0, 0.0, 0.0, pixels)).feature
+    @property
+    def _features(self) -> NDArray[np.float32]:
+        return self._engine.features if isinstance(self._engine, _Taught) else np.empty(0, np.float32)
+
+    def feature_of(self, pixels: Pixels) -> NDArray[np.float32]:
+        self._classifier.classify(Frame(0, 0.0, 0.0, pixels))
+        return self._features
