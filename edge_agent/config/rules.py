@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_agent.config.address import AddressError, host_problem, http_address, rtsp_address
+from edge_agent.config.address import AddressError, host_problem, http_address, listen_address, rtsp_address
 from edge_agent.config.schema import Config
 
 UNKNOWN = "unknown"
@@ -147,6 +147,18 @@ def tls_files_are_usable(config: Config) -> Iterator[Violation]:
         yield Violation(keys, "must be set, since cert_file holds no key")
 
 
+def page_address_is_usable(config: Config) -> Iterator[Violation]:
+    """The page's address is one, with a port that exists, and its names are names."""
+    try:
+        listen_address(config.web.listen)
+    except AddressError as error:
+        yield Violation(("web.listen",), error.problem, error.hint)
+    for name in config.web.hosts:
+        if host_problem(name) or not name:
+            hint = "write the name alone, as camera.example, without scheme, port and path"
+            yield Violation(("web.hosts",), f"'{name}' is no name", hint, f"holds what is no name ({hint})")
+
+
 RULES: tuple[Rule, ...] = (
     source_is_complete,
     rtsp_url_is_usable,
@@ -157,6 +169,7 @@ RULES: tuple[Rule, ...] = (
     labels_can_appear,
     credentials_are_complete,
     tls_files_are_usable,
+    page_address_is_usable,
 )
 
 
