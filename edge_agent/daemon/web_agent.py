@@ -89,7 +89,7 @@ class WebAgent:
         """Keep what the broker is told."""
         match payload:
             case State():
-                self._seqs[_region(payload)] = payload.seq
+                self._seqs[payload.region] = payload.seq
             case LabelChanged():
                 self.events.add(payload)
             case Health():
@@ -108,8 +108,7 @@ class WebAgent:
 
     def answered(self, state: State) -> None:
         """Keep the present answer, published or not."""
-        region = _region(state)
-        self._states[region] = replace(state, seq=self._seqs.get(region, 0))
+        self._states[state.region] = replace(state, seq=self._seqs.get(state.region, 0))
 
     def config(self) -> Config:
         """The configuration in force."""
@@ -117,7 +116,8 @@ class WebAgent:
 
     def states(self) -> tuple[State, ...]:
         """The present answer of each view."""
-        return tuple(self._states.copy().values())
+        states, watched = self._states.copy(), self._live.config.watched
+        return tuple(states[region] for region in watched if region in states)
 
     def info(self) -> Info | None:
         """What runs here."""
@@ -240,8 +240,3 @@ def thumbnail(jpeg: bytes) -> bytes:
         picture.draft("RGB", _THUMBNAIL)
         picture.thumbnail(_THUMBNAIL)
         return encode_jpeg(np.asarray(picture.convert("RGB")), _QUALITY)
-
-
-def _region(payload: State) -> str:
-    region: str = getattr(payload, "region", "")
-    return region

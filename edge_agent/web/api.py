@@ -51,7 +51,7 @@ class Api:
     def _state(self, _: Request, query: Mapping[str, str]) -> Response:
         states = self._agent.states()
         wanted = query.get("region")
-        found = next((state for state in states if wanted in (None, getattr(state, "region", ""))), None)
+        found = next((state for state in states if wanted in (None, state.region)), None)
         if found is None:
             if states:
                 raise RefusedError(404, "not_found", "no region of that name is watched")

@@ -33,7 +33,7 @@ def _lines(states: Sequence[State], health: Health, info: Info) -> Iterator[str]
     yield from _one("temperature_celsius", "gauge", "Of the CPU.", board.temperature_c)
     yield from _one("pace_ratio", "gauge", "Share of the usual rate of frames.", board.pace_percent / 100)
     yield from _one("throttled", "gauge", "Whether the firmware has slowed the CPU.", board.throttled)
-    scores = [({"label": state.label, "region": _region(state)}, state.score) for state in states]
+    scores = [({"label": state.label, "region": state.region}, state.score) for state in states]
     yield from _metric("label_score", "gauge", "The present label, and its score.", scores)
 
 
@@ -74,8 +74,3 @@ def _metric(name: str, kind: str, text: str, values: Sequence[tuple[dict[str, st
 
 def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-def _region(state: State) -> str:
-    region: str = getattr(state, "region", "")
-    return region
