@@ -153,6 +153,13 @@ def tls_files_are_usable(config: Config) -> Iterator[Violation]:
         yield Violation(keys, "must be set, since cert_file holds no key")
 
 
+def groups_have_a_key(config: Config) -> Iterator[Violation]:
+    """Nothing is followed that is not signed."""
+    if config.fleet.groups and not config.fleet.public_key:
+        hint = "`edge-agent fleet key` makes a pair"
+        yield Violation(("fleet.public_key", "fleet.groups"), "must be set, since fleet.groups is", hint)
+
+
 RULES: tuple[Rule, ...] = (
     source_is_complete,
     rtsp_url_is_usable,
@@ -163,6 +170,7 @@ RULES: tuple[Rule, ...] = (
     labels_can_appear,
     credentials_are_complete,
     tls_files_are_usable,
+    groups_have_a_key,
 )
 
 

@@ -8,6 +8,11 @@ from dataclasses import dataclass
 _DEVICE_ID = re.compile(r"[a-zA-Z0-9_-]+")
 
 
+def wanted_topic(base: str, group: str) -> str:
+    """Where the owner says what the devices of a group are to have."""
+    return f"{base}/group/{group}/wanted"
+
+
 @dataclass(frozen=True, slots=True)
 class Topics:
     """`<base>/<device_id>/...`, by the names of the MQTT contract.
