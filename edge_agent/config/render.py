@@ -9,6 +9,7 @@ import json
 import re
 import typing
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,6 +61,14 @@ def shown(leaf: Leaf) -> Any:
         return MASK
     if isinstance(value, Path | None):
         return str(value or "")
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {leaf.key: shown(leaf) for leaf in leaves(value)}
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -94,7 +103,7 @@ def describe_values(kind: Any, setting: Setting) -> str:
     if typing.get_origin(kind) is tuple:
         return f"a list of numbers, {limits(setting)}" if limits(setting) else "a list"
     if typing.get_origin(kind) is dict:
-        return "pairs"
+        return "sections by name" if is_dataclass(typing.get_args(kind)[1]) else "pairs"
     return limits(setting) or setting.pattern_help
 
 
@@ -133,6 +142,8 @@ def yaml_value(value: Any) -> str:
         return repr(value)
     if isinstance(value, tuple):
         return f"[{', '.join(yaml_value(item) for item in value)}]"
+    if is_dataclass(value):
+        value = {leaf.key: leaf.value for leaf in leaves(value)}
     if isinstance(value, dict):
         return f"{{{', '.join(f'{yaml_value(name)}: {yaml_value(item)}' for name, item in value.items())}}}"
     text = str(value or "")

@@ -12,6 +12,10 @@ from edge_agent.config.address import AddressError, broker_place, host_problem, 
 from edge_agent.config.schema import Config
 
 UNKNOWN = "unknown"
+WHOLE_FRAME = "frame"
+"""What the whole picture is called among the regions; no region may be."""
+MOST_REGIONS = 16
+_ROUNDING = 1e-6
 _LONGEST_FILE_BYTES = 1 << 20
 
 
@@ -160,6 +164,27 @@ def groups_have_a_key(config: Config) -> Iterator[Violation]:
         yield Violation(("fleet.public_key", "fleet.groups"), "must be set, since fleet.groups is", hint)
 
 
+def regions_are_boxes(config: Config) -> Iterator[Violation]:
+    """Each region is a box with an area, within the picture; there are not too many, and none is reserved."""
+    if len(config.regions) > MOST_REGIONS:
+        yield Violation(("regions",), f"are {len(config.regions)}; {MOST_REGIONS} at most can be watched")
+    for name, region in config.regions.items():
+        key = f"regions.{name}"
+        if name == WHOLE_FRAME:
+            hint = "give it another name"
+            yield Violation((key, "regions"), f"is the name of the whole picture ({hint})", "", "is reserved")
+        if len(region.box) != 4:
+            problem = f"must be four numbers, [left, top, width, height], not {len(region.box)}"
+            yield Violation((f"{key}.box", key, "regions"), problem)
+            continue
+        left, top, width, height = region.box
+        if min(width, height) <= 0:
+            yield Violation((f"{key}.box", key, "regions"), "must have a width and a height above 0")
+        elif max(left + width, top + height) > 1 + _ROUNDING:
+            hint = "left + width and top + height are 1 at most"
+            yield Violation((f"{key}.box", key, "regions"), "reaches beyond the picture", hint)
+
+
 RULES: tuple[Rule, ...] = (
     source_is_complete,
     rtsp_url_is_usable,
@@ -168,6 +193,7 @@ RULES: tuple[Rule, ...] = (
     sizes_agree,
     ranges_agree,
     labels_can_appear,
+    regions_are_boxes,
     credentials_are_complete,
     tls_files_are_usable,
     groups_have_a_key,

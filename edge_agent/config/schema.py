@@ -247,6 +247,26 @@ class MotionConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RegionConfig:
+    """A part of the picture that is watched on its own."""
+
+    APPLY: ClassVar = Apply.LIVE
+    box: tuple[float, ...] = setting(
+        (0.0, 0.0, 1.0, 1.0),
+        "[left, top, width, height] as shares of the picture, after turning: [0, 0, 1, 1] is all of it.",
+        at_least=0,
+        at_most=1,
+    )
+    priority: int = setting(
+        1,
+        "Where not all regions can be classified with each frame, one of priority 4 has its turn four times"
+        " as often as one of priority 1.",
+        at_least=1,
+        at_most=100,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class LabelsConfig:
     """Which labels are published, and what they are called."""
 
@@ -482,6 +502,14 @@ class Config:
     memory: MemoryConfig = section(MemoryConfig, "The resident-memory budget.")
     thermal: ThermalConfig = section(ThermalConfig, "Fewer frames while the board is hot.")
     motion: MotionConfig = section(MotionConfig, "Inference is skipped while nothing moves.")
+    regions: dict[str, RegionConfig] = setting(
+        {},
+        "Parts of the picture, each watched on its own in place of the whole, for instance"
+        " {gate: {box: [0.1, 0.4, 0.3, 0.5]}}; each has topics of its own, below region/<name>/.",
+        apply=Apply.LIVE,
+        pattern="[a-z0-9_-]{1,32}",
+        pattern_help="1 to 32 small letters, digits, _ and -",
+    )
     labels: LabelsConfig = section(LabelsConfig, "Which labels are published, and what they are called.")
     stabilizer: StabilizerConfig = section(StabilizerConfig, "Keeps the published label from flapping.")
     publish: PublishConfig = section(PublishConfig, "What is published, and how often.")
@@ -491,3 +519,8 @@ class Config:
     control: ControlConfig = section(ControlConfig, "Requests over MQTT.")
     fleet: FleetConfig = section(FleetConfig, "Many devices, changed together.")
     log: LogConfig = section(LogConfig, "The log.")
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The names of what is watched: of the regions, or one empty name for the whole picture."""
+        return tuple(self.regions) or ("",)

@@ -27,7 +27,8 @@ from edge_agent.memory.guard import MemoryGuard
 from edge_agent.mqtt.link import BrokerLink
 from edge_agent.mqtt.requests import Reloaded
 from edge_agent.pipeline.capture_loop import CaptureLoop, CapturePolicy
-from edge_agent.pipeline.inference_loop import InferenceLoop, Rules
+from edge_agent.pipeline.inference_loop import InferenceLoop
+from edge_agent.pipeline.rules import Rules
 from edge_agent.sources import Source
 from edge_agent.system import log
 from edge_agent.system.log import say

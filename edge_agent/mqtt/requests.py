@@ -29,6 +29,7 @@ _MOST_WAITING = 16
 _LARGEST = 1e15  # of a number in a request; NaN is not below it either
 _CONTRACT = {
     "request",
+    "region",
     "state",
     "event",
     "availability",
