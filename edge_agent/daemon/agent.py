@@ -25,6 +25,7 @@ from edge_agent.daemon.schedule import Every
 from edge_agent.daemon.service import Service
 from edge_agent.daemon.signals import Signals
 from edge_agent.daemon.supervisor import Supervisor, broker_wait_s
+from edge_agent.daemon.wanted import WantedState
 from edge_agent.daemon.worker import Threads
 from edge_agent.inference.choice import choose_here
 from edge_agent.inference.fit import check_floor
@@ -58,6 +59,7 @@ from edge_agent.system.wake import Wake
 
 _LOG = logging.getLogger(__name__)
 _SEQUENCE_FILE = "sequence"
+_WANTED_FILE = "wanted.json"
 
 
 def run_agent(
@@ -150,6 +152,8 @@ def run_agent(
             report,
             new_source,
         )
+        wanted = WantedState(live, reloader.patch, report.publish_info, state_dir / _WANTED_FILE, clock)
+        report.groups = wanted.info
         threads = Threads(loop, capture, wake.ring)
         stack.callback(threads.stop)
         supervisor = Supervisor(
@@ -171,7 +175,8 @@ def run_agent(
             broker_wait_s(config.source),
         )
         report.publish_info()
-        link.start(RemoteCommands(live, loop, capture, watcher, reloader, restart, report.health_due))
+        commands = RemoteCommands(live, loop, capture, watcher, reloader, restart, report.health_due)
+        link.start(commands, wanted.receive)
         code = supervisor.run()
         service.stopping()
         return code
