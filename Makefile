@@ -13,7 +13,7 @@ test: $(VENV)/.dev kernels
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 3 --dist loadfile # most tests wait: three do not crowd two cores
 
 # The native engine's kernels, compiled into the source tree; where they cannot be, all the rest works without.
 KERNELS := edge_agent/inference/native/.compiled

@@ -86,6 +86,25 @@ def http_address(url: str) -> NetworkAddress:
     return network_address(url, HTTP_PORTS, "source.http.url")
 
 
+def broker_place(text: str) -> tuple[str, int]:
+    """Take a member of `mqtt.hosts` apart: `broker`, `broker:1884`, `[::1]:1884` or `::1`.
+
+    The port is 0 where none is written. Raises ValueError with what is wrong; the text is not quoted.
+    """
+    if text.count(":") > 1 and "[" not in text:
+        host, port = text, 0
+    else:
+        found = _HOST_AND_PORT.fullmatch(text)
+        if found is None or not 0 < int(found["port"] or 1) < 65536:
+            raise ValueError("has something other than a port number behind a host")
+        host, port = found["ipv6"] or found["name"], int(found["port"] or 0)
+        if found["ipv6"] is not None and ":" not in host:
+            raise ValueError("has no valid IPv6 address")
+    if problem := host_problem(host):
+        raise ValueError(problem)
+    return host, port
+
+
 def host_problem(host: str) -> str:
     """Why `host` is no name or address that could be looked up; empty where it is one. It is not quoted."""
     if not host:

@@ -8,10 +8,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_agent.config.address import AddressError, host_problem, http_address, rtsp_address
+from edge_agent.config.address import AddressError, broker_place, host_problem, http_address, rtsp_address
 from edge_agent.config.schema import Config
 
 UNKNOWN = "unknown"
+WHOLE_FRAME = "frame"
+"""What the whole picture is called among the regions; no region may be."""
+MOST_REGIONS = 16
+_ROUNDING = 1e-6
 _LONGEST_FILE_BYTES = 1 << 20
 
 
@@ -67,9 +71,15 @@ def http_camera_is_usable(config: Config) -> Iterator[Violation]:
 
 
 def broker_host_is_usable(config: Config) -> Iterator[Violation]:
-    """The broker's name can be looked up."""
+    """The names of brokers can be looked up."""
     if problem := host_problem(config.mqtt.host):
         yield Violation(("mqtt.host",), problem, "write a name or an address, without scheme and port")
+    for text in config.mqtt.hosts:
+        try:
+            broker_place(text)
+        except ValueError as error:
+            hint = "write [broker1, broker2:8884], or [2001:db8::1]:8884 for an IPv6 address"
+            yield Violation(("mqtt.hosts",), str(error), hint)
 
 
 def sizes_agree(config: Config) -> Iterator[Violation]:
@@ -147,6 +157,27 @@ def tls_files_are_usable(config: Config) -> Iterator[Violation]:
         yield Violation(keys, "must be set, since cert_file holds no key")
 
 
+def regions_are_boxes(config: Config) -> Iterator[Violation]:
+    """Each region is a box with an area, within the picture; there are not too many, and none is reserved."""
+    if len(config.regions) > MOST_REGIONS:
+        yield Violation(("regions",), f"are {len(config.regions)}; {MOST_REGIONS} at most can be watched")
+    for name, region in config.regions.items():
+        key = f"regions.{name}"
+        if name == WHOLE_FRAME:
+            hint = "give it another name"
+            yield Violation((key, "regions"), f"is the name of the whole picture ({hint})", "", "is reserved")
+        if len(region.box) != 4:
+            problem = f"must be four numbers, [left, top, width, height], not {len(region.box)}"
+            yield Violation((f"{key}.box", key, "regions"), problem)
+            continue
+        left, top, width, height = region.box
+        if min(width, height) <= 0:
+            yield Violation((f"{key}.box", key, "regions"), "must have a width and a height above 0")
+        elif max(left + width, top + height) > 1 + _ROUNDING:
+            hint = "left + width and top + height are 1 at most"
+            yield Violation((f"{key}.box", key, "regions"), "reaches beyond the picture", hint)
+
+
 RULES: tuple[Rule, ...] = (
     source_is_complete,
     rtsp_url_is_usable,
@@ -155,6 +186,7 @@ RULES: tuple[Rule, ...] = (
     sizes_agree,
     ranges_agree,
     labels_can_appear,
+    regions_are_boxes,
     credentials_are_complete,
     tls_files_are_usable,
 )

@@ -247,6 +247,26 @@ class MotionConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RegionConfig:
+    """A part of the picture that is watched on its own."""
+
+    APPLY: ClassVar = Apply.LIVE
+    box: tuple[float, ...] = setting(
+        (0.0, 0.0, 1.0, 1.0),
+        "[left, top, width, height] as shares of the picture, after turning: [0, 0, 1, 1] is all of it.",
+        at_least=0,
+        at_most=1,
+    )
+    priority: int = setting(
+        1,
+        "Where not all regions can be classified with each frame, one of priority 4 has its turn four times"
+        " as often as one of priority 1.",
+        at_least=1,
+        at_most=100,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class LabelsConfig:
     """Which labels are published, and what they are called."""
 
@@ -341,6 +361,14 @@ class MqttConfig:
         pattern_help="a name or address, without scheme and port",
     )
     port: int = setting(0, "0: 1883, or 8883 with TLS.", at_least=0, at_most=65535)
+    hosts: tuple[str, ...] = setting(
+        (),
+        "Several brokers in place of mqtt.host, for instance [broker1, broker2:8884]; without a port they"
+        " have mqtt.port. They must be one cluster, or bridged: the agent begins with any of them, and goes"
+        " to the next when it loses one. A name with several addresses is tried at each.",
+        pattern=r"[^\s/@]{1,270}",
+        pattern_help="a name or address, or one with :port, without scheme",
+    )
     username: str = setting("", "Empty for none.")
     password: Secret = setting(Secret(""), "Better kept in password_file.")
     password_file: Path | None = setting(
@@ -408,12 +436,18 @@ class HomeAssistantConfig:
 
 @dataclass(frozen=True, slots=True)
 class ControlConfig:
-    """Requests over MQTT: pause, resume, snapshot, reload, config/get, config/set, restart."""
+    """Requests over MQTT: pause, resume, snapshot, reload, config/get, config/set, config/patch, restart."""
 
     enabled: bool = setting(
         False,
         "Answer requests. Who may send them is for the broker's access list to say.",
         apply=Apply.BROKER,
+    )
+    allow_patch: bool = setting(
+        False,
+        "Let `config/patch` write settings that are applied at once into this file; those of `control` and"
+        " `fleet` excepted.",
+        apply=Apply.LIVE,
     )
     max_per_minute: int = setting(
         30, "More requests than this are refused.", apply=Apply.LIVE, at_least=1, at_most=6000
@@ -448,6 +482,14 @@ class Config:
     memory: MemoryConfig = section(MemoryConfig, "The resident-memory budget.")
     thermal: ThermalConfig = section(ThermalConfig, "Fewer frames while the board is hot.")
     motion: MotionConfig = section(MotionConfig, "Inference is skipped while nothing moves.")
+    regions: dict[str, RegionConfig] = setting(
+        {},
+        "Parts of the picture, each watched on its own in place of the whole, for instance"
+        " {gate: {box: [0.1, 0.4, 0.3, 0.5]}}; each has topics of its own, below region/<name>/.",
+        apply=Apply.LIVE,
+        pattern="[a-z0-9_-]{1,32}",
+        pattern_help="1 to 32 small letters, digits, _ and -",
+    )
     labels: LabelsConfig = section(LabelsConfig, "Which labels are published, and what they are called.")
     stabilizer: StabilizerConfig = section(StabilizerConfig, "Keeps the published label from flapping.")
     publish: PublishConfig = section(PublishConfig, "What is published, and how often.")
@@ -456,3 +498,8 @@ class Config:
     homeassistant: HomeAssistantConfig = section(HomeAssistantConfig, "Home Assistant.")
     control: ControlConfig = section(ControlConfig, "Requests over MQTT.")
     log: LogConfig = section(LogConfig, "The log.")
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The names of what is watched: of the regions, or one empty name for the whole picture."""
+        return tuple(self.regions) or ("",)

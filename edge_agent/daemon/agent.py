@@ -42,9 +42,10 @@ from edge_agent.mqtt.events.outbox import open_outbox
 from edge_agent.mqtt.events.sequence import SequenceNumbers
 from edge_agent.mqtt.link import BrokerLink
 from edge_agent.pipeline.capture_loop import CaptureLoop, CapturePolicy
-from edge_agent.pipeline.inference_loop import InferenceLoop, Rules
+from edge_agent.pipeline.inference_loop import InferenceLoop
 from edge_agent.pipeline.last_label import LastLabel
 from edge_agent.pipeline.latest import LatestFrame
+from edge_agent.pipeline.rules import Rules
 from edge_agent.sources import Source
 from edge_agent.sources.factory import make_source
 from edge_agent.system import paths
@@ -114,10 +115,15 @@ def run_agent(
 
         capture = CaptureLoop(new_source(config.source), frames, pace, gate)
         rules = Rules.from_config(config)
-        last_label = stack.enter_context(closing(LastLabel(state_dir, paths.runtime_dir(environment))))
+        runtime_dir = paths.runtime_dir(environment)
+
+        def last_label(region: str) -> LastLabel:
+            return LastLabel(state_dir, runtime_dir, region)
+
         loop = InferenceLoop(
             frames, model, rules, link, numbers.next, last_label, clock, gate, max_frames=max_frames
         )
+        stack.callback(loop.close)
 
         live = LiveConfig(config_file, config, _veto(loop, environment, new_source), error=refused)
         steps = possible_steps(config, model)

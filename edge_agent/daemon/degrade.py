@@ -11,7 +11,8 @@ from edge_agent.inference.loading import LoadedModel, label_map, reload_as
 from edge_agent.memory.budget import DegradeStep
 from edge_agent.model.sidecar import role_of
 from edge_agent.pipeline.capture_loop import CaptureLoop
-from edge_agent.pipeline.inference_loop import InferenceLoop, Rules
+from edge_agent.pipeline.inference_loop import InferenceLoop
+from edge_agent.pipeline.rules import Rules
 from edge_agent.sources import Source
 
 SMALL_WIDTH, SMALL_HEIGHT = 320, 240

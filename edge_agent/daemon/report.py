@@ -121,7 +121,9 @@ class Report:
             skipped=self.loop.skipped,
             latency_ms=rate.latency,
             flaps=self.loop.flaps,
+            interval_s=self.health_due.interval_s,
             skipped_percent=rate.skipped_percent,
+            unknown_percent=rate.unknown_percent,
         )
 
 

@@ -49,7 +49,9 @@ class BrokerLink:
         self._commands: Commands | None = None
         self._control: Control | None = None
         self._info: Info | None = None
-        self._state: State | None = None
+        self._states: dict[str, State] = {}
+        self._gone: set[str] = set()  # what was watched since the start, and is no more
+        self._lessons: Mapping[str, tuple[str, ...]] = {}
         self._publisher = self._make_publisher()
 
     @property
@@ -73,19 +75,30 @@ class BrokerLink:
         publisher = self._make_publisher()
         if self._info is not None:
             publisher.publish_info(self._info)
-        if self._state is not None:
-            publisher.publish_state(self._state)
+        for state in self._states.values():
+            publisher.publish_state(state)
         self._publisher = publisher
         self._start()
 
     def adopt(self, config: Config) -> None:
-        """Follow those settings that take no new connection."""
-        before = self._discovery.message()
+        """Follow those settings that take no new connection; what is watched no more is forgotten."""
+        before, watched = self._discovery.message(), set(self._config.watched)
         self._config = config
+        gone = watched - set(config.watched)
+        self._gone = (self._gone | gone) - set(config.watched)
         if config.homeassistant.enabled and self._discovery.message() != before:
             self._publisher.announce((self._discovery.message(),))
+        for region in gone:
+            self._states.pop(region, None)
+            self._publisher.forget(region)
         if self._control is not None:
             self._control.limit(config.control.max_per_minute)
+
+    def teach(self, lessons: Mapping[str, tuple[str, ...]]) -> None:
+        """Let Home Assistant teach: `lessons` are the labels, of each view that can be taught."""
+        before, self._lessons = self._discovery.message(), lessons
+        if self._config.homeassistant.enabled and self._discovery.message() != before:
+            self._publisher.announce((self._discovery.message(),))
 
     def carry_out_requests(self) -> None:
         """Do what was requested over MQTT, and answer."""
@@ -93,7 +106,7 @@ class BrokerLink:
             self._control.work()
 
     def publish_state(self, state: State) -> None:
-        self._state = state
+        self._states[state.region] = state
         self._publisher.publish_state(state)
 
     def publish_health(self, health: Health) -> None:
@@ -125,7 +138,10 @@ class BrokerLink:
 
     @property
     def _discovery(self) -> Discovery:
-        return Discovery.from_config(self._config, self._topics, self._board)
+        lessons = self._lessons if self._config.control.enabled else {}
+        return Discovery.from_config(
+            self._config, self._topics, self._board, gone=tuple(sorted(self._gone)), lessons=lessons
+        )
 
     def _on_birth(self, message: Incoming) -> None:
         """Home Assistant has started: announce the device as it is now."""

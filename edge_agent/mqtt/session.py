@@ -156,16 +156,14 @@ class Session:
         if message is not None:
             return self._send(message, None)
         changed = None if self._events_paused() else self._events.after(self._last_seq)
-        if changed is not None:
+        if changed is not None and self._topic_limit.allows(self._topics.of(changed.region).event):
             self._last_seq = changed.seq
-            return self._send(Message(self._topics.event, encode(changed)), changed.seq)
+            return self._send(Message(self._topics.of(changed.region).event, encode(changed)), changed.seq)
         message = self._mailbox.take(_AFTER_EVENTS)
         return message is not None and self._send(message, None)
 
     def _events_paused(self) -> bool:
         """Whether to wait: while the broker refuses events, one at a time is tried, and not too often."""
-        if not self._topic_limit.allows(self._topics.event):
-            return True
         if self._clock.monotonic_s() < self._hold_until_s:
             return True
         return self._is_refused and any(sent.seq is not None for sent in self._inflight.values())

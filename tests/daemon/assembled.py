@@ -45,9 +45,10 @@ from edge_agent.mqtt.link import BrokerLink
 from edge_agent.mqtt.requests import Commands
 from edge_agent.mqtt.wire.status import BrokerStatus
 from edge_agent.pipeline.capture_loop import CaptureLoop, CapturePolicy
-from edge_agent.pipeline.inference_loop import InferenceLoop, Rules
+from edge_agent.pipeline.inference_loop import InferenceLoop
 from edge_agent.pipeline.last_label import LastLabel
 from edge_agent.pipeline.latest import LatestFrame
+from edge_agent.pipeline.rules import Rules
 from edge_agent.sources import Source
 from edge_agent.system.board import Board
 from edge_agent.system.systemd import Notifier, WatchdogGate
@@ -222,7 +223,7 @@ class Assembled:
             rules,
             self.link,
             lambda: next(self._number),
-            LastLabel(directory, None),
+            lambda region: LastLabel(directory, None, region),
             clock,
             self.gate,
         )

@@ -24,6 +24,8 @@ Lack = Literal["retained messages", "QoS 1"]
 """What a broker may not offer: to keep messages for later subscribers, and to acknowledge events."""
 
 _SCORE_DIGITS = 4
+_OPTIONAL: Mapping[str, bool] = {"optional": True}
+"""Marks a field that is left out of the JSON where it is empty."""
 _DIGITS_BY_UNIT = {"_ms": 1, "_mb": 1, "_s": 1, "_c": 1, "_percent": 1, "fps": 2}
 
 
@@ -44,6 +46,17 @@ class ModelRef:
     sha256: str
     precision: str
     engine: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeadRef:
+    """The taught head that made a result."""
+
+    method: str
+    """`means` or `regression`."""
+    labels: int
+    why_unknown: str
+    """`never seen`, `unsure` or `none`, where this frame's answer is unknown; else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +85,10 @@ class State:
     frame: FrameRef
     model: ModelRef
     latency_ms: StageLatency
+    region: str = field(default="", metadata=_OPTIONAL)
+    """The region of the picture that it is about; empty, and left out, for the whole."""
+    head: HeadRef | None = field(default=None, metadata=_OPTIONAL)
+    """Left out where the labels are the network's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +102,8 @@ class LabelChanged:
     to_label: str = field(metadata={"json": "to"})
     score: float
     event_type: Literal["label_changed"] = "label_changed"
+    region: str = field(default="", metadata=_OPTIONAL)
+    """The region of the picture that it is about; empty, and left out, for the whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +116,7 @@ class EventImageInfo:
     ts_synced: bool
     label: str
     score: float
+    region: str = field(default="", metadata=_OPTIONAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +128,7 @@ class RawPrediction:
     top: tuple[Score, ...]
     frame: FrameRef
     latency_ms: StageLatency
+    region: str = field(default="", metadata=_OPTIONAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +183,8 @@ class MqttHealth:
     last_error: str
     lacks: tuple[Lack, ...] = ()
     """What the connected broker does not offer."""
+    broker: str = ""
+    """Host and port of the connected one; empty while not connected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +228,12 @@ class Health:
     latency_ms: LatencyHealth
     flaps: int
     """Label changes that were taken back at once, since the start."""
+    interval_s: float
+    """How often this is published: what is older than a few of these comes from an agent that is gone."""
     skipped_percent: float = 0.0
     """Their share of all frames over the last interval: the inference that was saved."""
+    unknown_percent: float | None = None
+    """The share of classified frames over the last interval with the label unknown; None without a frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +328,7 @@ def plain(value: Any) -> Any:
         return {
             part.metadata.get("json", part.name): _rounded(part.name, plain(getattr(value, part.name)))
             for part in dataclasses.fields(value)
+            if getattr(value, part.name) or not part.metadata.get("optional")
         }
     if isinstance(value, datetime):
         return timestamp(value)

@@ -61,9 +61,14 @@ def camera(source: Source) -> Check:
 def broker(config: Config, clock: Clock, environment: Mapping[str, str]) -> Check:
     """Whether the broker accepts the agent. Connects under another client id, so as not to disturb it."""
     try:
-        found = probe(config.mqtt, config.device_id, clock, environment=environment)
+        probes = probe(config.mqtt, config.device_id, clock, environment=environment)
     except EdgeAgentError as error:
-        return fail("broker", f"{config.mqtt.host}: the connection cannot be set up", str(error))
-    if found.trouble is not None:
-        return fail("broker", f"{found.address}: {found.trouble} ({found.detail})", found.remedy)
-    return ok("broker", found.detail)
+        hosts = ", ".join(config.mqtt.hosts) or config.mqtt.host
+        return fail("broker", f"{hosts}: the connection cannot be set up", str(error))
+    failed = [each for each in probes if each.trouble is not None]
+    if failed:
+        detail = "; ".join(f"{each.address}: {each.trouble} ({each.detail})" for each in failed)
+        # With another broker left the agent works, and nobody would notice before that one fails, too.
+        judge = fail if len(failed) == len(probes) else warn
+        return judge("broker", detail, "; ".join(dict.fromkeys(each.remedy for each in failed)))
+    return ok("broker", "; ".join(each.detail for each in probes))

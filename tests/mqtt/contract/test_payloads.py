@@ -132,7 +132,9 @@ _healths = st.builds(
     skipped=_counts,
     latency_ms=st.builds(LatencyHealth, _maybe_spans, _maybe_spans),
     flaps=_counts,
+    interval_s=_spans,
     skipped_percent=st.floats(0, 100),
+    unknown_percent=st.none() | st.floats(0, 100),
 )
 _infos = st.builds(
     Info,
