@@ -164,6 +164,13 @@ def tls_files_are_usable(config: Config) -> Iterator[Violation]:
         yield Violation(keys, "must be set, since cert_file holds no key")
 
 
+def groups_have_a_key(config: Config) -> Iterator[Violation]:
+    """Nothing is followed that is not signed."""
+    if config.fleet.groups and not config.fleet.public_key:
+        hint = "`edge-agent fleet key` makes a pair"
+        yield Violation(("fleet.public_key", "fleet.groups"), "must be set, since fleet.groups is", hint)
+
+
 def regions_are_boxes(config: Config) -> Iterator[Violation]:
     """Each region is a box with an area, within the picture; there are not too many, and none is reserved."""
     if len(config.regions) > MOST_REGIONS:
@@ -209,6 +216,7 @@ RULES: tuple[Rule, ...] = (
     credentials_are_complete,
     tls_files_are_usable,
     page_address_is_usable,
+    groups_have_a_key,
 )
 
 

@@ -481,6 +481,26 @@ class WebConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class FleetConfig:
+    """Many devices, changed together."""
+
+    APPLY: ClassVar = Apply.BROKER
+    groups: tuple[str, ...] = setting(
+        (),
+        "The groups that this device belongs to: their wanted state, on <base_topic>/group/<name>/wanted, is"
+        " followed. Where two groups give the same setting, the later one counts.",
+        pattern="[a-zA-Z0-9_-]{1,64}",
+        pattern_help="1 to 64 letters, digits, _ and -",
+    )
+    public_key: str = setting(
+        "",
+        "What `edge-agent fleet key` prints: wanted state is taken only with this key's signature.",
+        pattern="|[A-Za-z0-9+/]{43}=",
+        pattern_help="44 characters of base64, as `edge-agent fleet key` prints them",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     """The log."""
 
@@ -524,6 +544,7 @@ class Config:
     homeassistant: HomeAssistantConfig = section(HomeAssistantConfig, "Home Assistant.")
     control: ControlConfig = section(ControlConfig, "Requests over MQTT.")
     web: WebConfig = section(WebConfig, "The owner's page.")
+    fleet: FleetConfig = section(FleetConfig, "Many devices, changed together.")
     log: LogConfig = section(LogConfig, "The log.")
 
     @property

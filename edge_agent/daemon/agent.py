@@ -26,6 +26,7 @@ from edge_agent.daemon.schedule import Every
 from edge_agent.daemon.service import Service
 from edge_agent.daemon.signals import Signals
 from edge_agent.daemon.supervisor import Supervisor, broker_wait_s
+from edge_agent.daemon.wanted import WantedState
 from edge_agent.daemon.worker import Threads
 from edge_agent.inference.choice import choose_here
 from edge_agent.inference.fit import check_floor
@@ -59,6 +60,7 @@ from edge_agent.system.wake import Wake
 
 _LOG = logging.getLogger(__name__)
 _SEQUENCE_FILE = "sequence"
+_WANTED_FILE = "wanted.json"
 
 
 def run_agent(
@@ -153,6 +155,8 @@ def run_agent(
             report,
             new_source,
         )
+        wanted = WantedState(live, reloader.patch, report.publish_info, state_dir / _WANTED_FILE, clock)
+        report.groups = wanted.info
         threads = Threads(loop, capture, wake.ring)
         stack.callback(threads.stop)
         supervisor = Supervisor(
@@ -177,7 +181,8 @@ def run_agent(
         if config.web.enabled:
             page.open(config_file, live, link, loop, capture, guard, cooling, room, clock, state_dir)
         report.publish_info()
-        link.start(RemoteCommands(live, loop, capture, watcher, reloader, restart, report.health_due))
+        commands = RemoteCommands(live, loop, capture, watcher, reloader, restart, report.health_due)
+        link.start(commands, wanted.receive)
         code = supervisor.run()
         service.stopping()
         return code
