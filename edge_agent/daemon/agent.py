@@ -17,6 +17,7 @@ from edge_agent.config.setting import Apply
 from edge_agent.config.watch import ConfigWatcher, Signature, open_inotify
 from edge_agent.daemon.cooling import Cooling
 from edge_agent.daemon.degrade import Degradation, possible_steps
+from edge_agent.daemon.page import OwnersPage
 from edge_agent.daemon.reload import Reloader
 from edge_agent.daemon.remote import RemoteCommands
 from edge_agent.daemon.report import Report
@@ -130,7 +131,9 @@ def run_agent(
         live = LiveConfig(config_file, config, _veto(loop, environment, new_source), error=refused)
         steps = possible_steps(config, model)
         monitor = BudgetMonitor(budget_policy(config.memory), steps, clock.monotonic_s())
-        guard = MemoryGuard(monitor, trimmer, Degradation(loop, capture, lambda: live.config, new_source))
+        page = OwnersPage()
+        degradation = Degradation(loop, capture, lambda: live.config, new_source, page.close)
+        guard = MemoryGuard(monitor, trimmer, degradation)
         memory_due = Every(config.memory.check_interval_s)
         cooling = Cooling(board, config.thermal, pace, capture.use_policy)
         costs.record("pipeline")
@@ -174,6 +177,9 @@ def run_agent(
             restart,
             broker_wait_s(config.source),
         )
+        stack.callback(page.close)
+        if config.web.enabled:
+            page.open(config_file, live, link, loop, capture, guard, cooling, room, clock, state_dir)
         report.publish_info()
         commands = RemoteCommands(live, loop, capture, watcher, reloader, restart, report.health_due)
         link.start(commands, wanted.receive)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Protocol
 
 from edge_agent.config.schema import Config
 from edge_agent.mqtt.contract.homeassistant import Discovery, Identity
@@ -20,6 +21,13 @@ from edge_agent.system.clock import Clock
 _STOP_S = 0.9
 _BIRTHS_PER_MINUTE = 6
 _WANTED_PER_MINUTE = 30
+
+
+class Witness(Protocol):
+    """Sees what is published, on the thread that publishes it. Must not block."""
+
+    def published(self, payload: State | LabelChanged | Health | Info) -> None: ...
+    def pictured(self, jpeg: bytes, info: EventImageInfo) -> None: ...
 
 
 class BrokerLink:
@@ -56,6 +64,7 @@ class BrokerLink:
         self._states: dict[str, State] = {}
         self._gone: set[str] = set()  # what was watched since the start, and is no more
         self._lessons: Mapping[str, tuple[str, ...]] = {}
+        self._witness: Witness | None = None
         self._publisher = self._make_publisher()
 
     @property
@@ -113,18 +122,26 @@ class BrokerLink:
         while self._wanted and self._on_wanted is not None:
             self._on_wanted(*self._wanted.popitem())
 
+    def show_to(self, witness: Witness) -> None:
+        """Let `witness` see what is published from now on. Call it before anything is."""
+        self._witness = witness
+
     def publish_state(self, state: State) -> None:
         self._states[state.region] = state
+        self._show(state)
         self._publisher.publish_state(state)
 
     def publish_health(self, health: Health) -> None:
+        self._show(health)
         self._publisher.publish_health(health)
 
     def publish_info(self, info: Info) -> None:
         self._info = info
+        self._show(info)
         self._publisher.publish_info(info)
 
     def publish_event(self, changed: LabelChanged) -> None:
+        self._show(changed)
         self._publisher.publish_event(changed)
 
     def publish_prediction(self, prediction: RawPrediction) -> None:
@@ -134,11 +151,17 @@ class BrokerLink:
         self._publisher.publish_image(jpeg)
 
     def publish_event_image(self, jpeg: bytes, info: EventImageInfo) -> None:
+        if self._witness is not None:
+            self._witness.pictured(jpeg, info)
         self._publisher.publish_event_image(jpeg, info)
 
     def publish(self, message: Message) -> None:
         """Publish any other message: an answer, a discovery message."""
         self._publisher.publish(message)
+
+    def _show(self, payload: State | LabelChanged | Health | Info) -> None:
+        if self._witness is not None:
+            self._witness.published(payload)
 
     @property
     def _topics(self) -> Topics:
