@@ -8,10 +8,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_agent.config.address import AddressError, broker_place, host_problem, http_address, rtsp_address
+from edge_agent.config.address import (
+    AddressError,
+    broker_place,
+    host_problem,
+    http_address,
+    listen_address,
+    rtsp_address,
+)
 from edge_agent.config.schema import Config
 
 UNKNOWN = "unknown"
+WHOLE_FRAME = "frame"
+"""What the whole picture is called among the regions; no region may be."""
+MOST_REGIONS = 16
+_ROUNDING = 1e-6
 _LONGEST_FILE_BYTES = 1 << 20
 
 
@@ -153,6 +164,46 @@ def tls_files_are_usable(config: Config) -> Iterator[Violation]:
         yield Violation(keys, "must be set, since cert_file holds no key")
 
 
+def groups_have_a_key(config: Config) -> Iterator[Violation]:
+    """Nothing is followed that is not signed."""
+    if config.fleet.groups and not config.fleet.public_key:
+        hint = "`edge-agent fleet key` makes a pair"
+        yield Violation(("fleet.public_key", "fleet.groups"), "must be set, since fleet.groups is", hint)
+
+
+def regions_are_boxes(config: Config) -> Iterator[Violation]:
+    """Each region is a box with an area, within the picture; there are not too many, and none is reserved."""
+    if len(config.regions) > MOST_REGIONS:
+        yield Violation(("regions",), f"are {len(config.regions)}; {MOST_REGIONS} at most can be watched")
+    for name, region in config.regions.items():
+        key = f"regions.{name}"
+        if name == WHOLE_FRAME:
+            hint = "give it another name"
+            yield Violation((key, "regions"), f"is the name of the whole picture ({hint})", "", "is reserved")
+        if len(region.box) != 4:
+            problem = f"must be four numbers, [left, top, width, height], not {len(region.box)}"
+            yield Violation((f"{key}.box", key, "regions"), problem)
+            continue
+        left, top, width, height = region.box
+        if min(width, height) <= 0:
+            yield Violation((f"{key}.box", key, "regions"), "must have a width and a height above 0")
+        elif max(left + width, top + height) > 1 + _ROUNDING:
+            hint = "left + width and top + height are 1 at most"
+            yield Violation((f"{key}.box", key, "regions"), "reaches beyond the picture", hint)
+
+
+def page_address_is_usable(config: Config) -> Iterator[Violation]:
+    """The page's address is one, with a port that exists, and its names are names."""
+    try:
+        listen_address(config.web.listen)
+    except AddressError as error:
+        yield Violation(("web.listen",), error.problem, error.hint)
+    for name in config.web.hosts:
+        if host_problem(name) or not name:
+            hint = "write the name alone, as camera.example, without scheme, port and path"
+            yield Violation(("web.hosts",), f"'{name}' is no name", hint, f"holds what is no name ({hint})")
+
+
 RULES: tuple[Rule, ...] = (
     source_is_complete,
     rtsp_url_is_usable,
@@ -161,8 +212,11 @@ RULES: tuple[Rule, ...] = (
     sizes_agree,
     ranges_agree,
     labels_can_appear,
+    regions_are_boxes,
     credentials_are_complete,
     tls_files_are_usable,
+    page_address_is_usable,
+    groups_have_a_key,
 )
 
 

@@ -247,6 +247,26 @@ class MotionConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RegionConfig:
+    """A part of the picture that is watched on its own."""
+
+    APPLY: ClassVar = Apply.LIVE
+    box: tuple[float, ...] = setting(
+        (0.0, 0.0, 1.0, 1.0),
+        "[left, top, width, height] as shares of the picture, after turning: [0, 0, 1, 1] is all of it.",
+        at_least=0,
+        at_most=1,
+    )
+    priority: int = setting(
+        1,
+        "Where not all regions can be classified with each frame, one of priority 4 has its turn four times"
+        " as often as one of priority 1.",
+        at_least=1,
+        at_most=100,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class LabelsConfig:
     """Which labels are published, and what they are called."""
 
@@ -416,15 +436,67 @@ class HomeAssistantConfig:
 
 @dataclass(frozen=True, slots=True)
 class ControlConfig:
-    """Requests over MQTT: pause, resume, snapshot, reload, config/get, config/set, restart."""
+    """Requests over MQTT: pause, resume, snapshot, reload, config/get, config/set, config/patch, restart."""
 
     enabled: bool = setting(
         False,
         "Answer requests. Who may send them is for the broker's access list to say.",
         apply=Apply.BROKER,
     )
+    allow_patch: bool = setting(
+        False,
+        "Let `config/patch` write settings that are applied at once into this file; those of `control` and"
+        " `fleet` excepted.",
+        apply=Apply.LIVE,
+    )
     max_per_minute: int = setting(
         30, "More requests than this are refused.", apply=Apply.LIVE, at_least=1, at_most=6000
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class WebConfig:
+    """The owner's page."""
+
+    APPLY: ClassVar = Apply.RESTART
+    enabled: bool = setting(
+        False, "Serve a page that shows the newest frame and its labels, and an API, over HTTP."
+    )
+    listen: str = setting(
+        "127.0.0.1:8384",
+        "Address and port to listen on. On any but a loopback address, a token is asked for.",
+        pattern=r"([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}",
+        pattern_help="an address and a port, as 127.0.0.1:8384 or [::1]:8384",
+    )
+    hosts: tuple[str, ...] = setting(
+        (),
+        "Names by which browsers reach the page, besides localhost, addresses and this host's own name: that"
+        " of a reverse proxy.",
+    )
+    token: Literal["auto", "always"] = setting(
+        "auto",
+        "When a token is asked for. auto: of requests that did not come over loopback, or by a name of"
+        " web.hosts. always: of all; have this behind a reverse proxy.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FleetConfig:
+    """Many devices, changed together."""
+
+    APPLY: ClassVar = Apply.BROKER
+    groups: tuple[str, ...] = setting(
+        (),
+        "The groups that this device belongs to: their wanted state, on <base_topic>/group/<name>/wanted, is"
+        " followed. Where two groups give the same setting, the later one counts.",
+        pattern="[a-zA-Z0-9_-]{1,64}",
+        pattern_help="1 to 64 letters, digits, _ and -",
+    )
+    public_key: str = setting(
+        "",
+        "What `edge-agent fleet key` prints: wanted state is taken only with this key's signature.",
+        pattern="|[A-Za-z0-9+/]{43}=",
+        pattern_help="44 characters of base64, as `edge-agent fleet key` prints them",
     )
 
 
@@ -456,6 +528,14 @@ class Config:
     memory: MemoryConfig = section(MemoryConfig, "The resident-memory budget.")
     thermal: ThermalConfig = section(ThermalConfig, "Fewer frames while the board is hot.")
     motion: MotionConfig = section(MotionConfig, "Inference is skipped while nothing moves.")
+    regions: dict[str, RegionConfig] = setting(
+        {},
+        "Parts of the picture, each watched on its own in place of the whole, for instance"
+        " {gate: {box: [0.1, 0.4, 0.3, 0.5]}}; each has topics of its own, below region/<name>/.",
+        apply=Apply.LIVE,
+        pattern="[a-z0-9_-]{1,32}",
+        pattern_help="1 to 32 small letters, digits, _ and -",
+    )
     labels: LabelsConfig = section(LabelsConfig, "Which labels are published, and what they are called.")
     stabilizer: StabilizerConfig = section(StabilizerConfig, "Keeps the published label from flapping.")
     publish: PublishConfig = section(PublishConfig, "What is published, and how often.")
@@ -463,4 +543,11 @@ class Config:
     outbox: OutboxConfig = section(OutboxConfig, "Events wait here while the broker is down.")
     homeassistant: HomeAssistantConfig = section(HomeAssistantConfig, "Home Assistant.")
     control: ControlConfig = section(ControlConfig, "Requests over MQTT.")
+    web: WebConfig = section(WebConfig, "The owner's page.")
+    fleet: FleetConfig = section(FleetConfig, "Many devices, changed together.")
     log: LogConfig = section(LogConfig, "The log.")
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The names of what is watched: of the regions, or one empty name for the whole picture."""
+        return tuple(self.regions) or ("",)

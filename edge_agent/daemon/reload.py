@@ -6,8 +6,10 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from edge_agent.config.changes import Changes
+from edge_agent.config.edit import refuse_not_remote
 from edge_agent.config.last_good import LastGood
 from edge_agent.config.live import LiveConfig, Refused, ReloadResult
 from edge_agent.config.problem import InvalidConfigError
@@ -25,7 +27,8 @@ from edge_agent.memory.guard import MemoryGuard
 from edge_agent.mqtt.link import BrokerLink
 from edge_agent.mqtt.requests import Reloaded
 from edge_agent.pipeline.capture_loop import CaptureLoop, CapturePolicy
-from edge_agent.pipeline.inference_loop import InferenceLoop, Rules
+from edge_agent.pipeline.inference_loop import InferenceLoop
+from edge_agent.pipeline.rules import Rules
 from edge_agent.sources import Source
 from edge_agent.system import log
 from edge_agent.system.log import say
@@ -79,6 +82,20 @@ class Reloader:
             self._apply_whole(accepted.config, accepted.changes, before)
         self.report.publish_info()
         return Reloaded(tuple(change.key for change in accepted.changes), restarts=False)
+
+    def patch(self, settings: Mapping[str, Any]) -> Reloaded:
+        """Write settings into the file, and take it over. Raises ConfigError, and then the file is as before.
+
+        Only settings that others than the file's owner may change are taken.
+        """
+        refuse_not_remote(settings)
+        before = self.live.patch(settings)
+        try:
+            return self.reload()
+        except InvalidConfigError:
+            self.live.write(before)
+            self.reload_saved()
+            raise
 
     def keep_good(self) -> None:
         """Keep a copy of the configuration in force, with which frames have been classified."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from edge_agent.config.live import LiveConfig
 from edge_agent.config.schema import Config
@@ -55,12 +56,22 @@ class RemoteCommands:
         """Change settings until the file is read again. Raises ConfigError."""
         return self.reloader.override(settings)
 
+    def patch(self, settings: Mapping[str, Any]) -> Reloaded:
+        """Write settings into the file, where its owner allows that. Raises ConfigError."""
+        if not self.live.config.control.allow_patch:
+            raise ConfigError("control.allow_patch is false: this device's file is its owner's alone")
+        self._refuse_while_written()
+        return self.reloader.patch(settings)
+
     def config(self) -> Config:
         """The configuration in force."""
         return self.live.config
 
     def reload(self) -> Reloaded:
         """Take over the edited configuration. Raises ConfigError when it is refused, whole."""
+        self._refuse_while_written()
+        return self.reloader.reload()
+
+    def _refuse_while_written(self) -> None:
         if self.watcher.is_being_written:
             raise ConfigError("the configuration file is being written: it is read once that is done")
-        return self.reloader.reload()

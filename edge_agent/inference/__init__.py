@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -84,3 +84,4 @@ class Prediction:
     top: tuple[Score, ...]
     preprocess_ms: float
     infer_ms: float
+    feature: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))

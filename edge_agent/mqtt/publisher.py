@@ -55,6 +55,8 @@ class Subscription:
     handler: Callable[[Incoming], None]
     per_minute: int = 6000
     """More messages than this are ignored."""
+    retained: bool = False
+    """Whether what the broker keeps there is wanted, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,7 @@ class Publisher:
             self._thread.join(timeout_s)
 
     def publish_state(self, state: State) -> None:
-        self._put(Lane.STATE, Message(self._topics.state, encode(state), retain=True))
+        self._put(Lane.STATE, Message(self._topics.of(state.region).state, encode(state), retain=True))
 
     def publish_health(self, health: Health) -> None:
         self._put(Lane.HEALTH, Message(self._topics.health, encode(health), retain=True))
@@ -180,16 +182,25 @@ class Publisher:
         self._put(Lane.INFO, Message(self._topics.info, encode(info), retain=True))
 
     def publish_prediction(self, prediction: RawPrediction) -> None:
-        self._put(Lane.PREDICTION, Message(self._topics.prediction, encode(prediction), qos=0))
+        topic = self._topics.of(prediction.region).prediction
+        self._put(Lane.PREDICTION, Message(topic, encode(prediction), qos=0))
 
     def publish_image(self, jpeg: bytes) -> None:
         self._put(Lane.IMAGE, Message(self._topics.image, jpeg, qos=0))
 
     def publish_event_image(self, jpeg: bytes, info: EventImageInfo) -> None:
         """Publish the picture of an event, retained; after a reconnect the newest is sent again."""
-        described = Message(self._topics.event_image_info, encode(info), qos=0, retain=True)
+        topics = self._topics.of(info.region)
+        described = Message(topics.event_image_info, encode(info), qos=0, retain=True)
         self._put(Lane.EVENT_IMAGE_INFO, described)
-        self._put(Lane.EVENT_IMAGE, Message(self._topics.event_image, jpeg, qos=0, retain=True))
+        self._put(Lane.EVENT_IMAGE, Message(topics.event_image, jpeg, qos=0, retain=True))
+
+    def forget(self, region: str) -> None:
+        """Have the broker forget what it keeps of a region that is watched no more."""
+        topics = self._topics.of(region)
+        lanes = (Lane.STATE, Lane.EVENT_IMAGE, Lane.EVENT_IMAGE_INFO)
+        for lane, topic in zip(lanes, topics.retained, strict=True):
+            self._put(lane, Message(topic, b"", retain=True))
 
     def publish_event(self, changed: LabelChanged) -> None:
         """Queue an event: it stays in the event queue until the broker has acknowledged it."""
@@ -242,7 +253,7 @@ class Publisher:
         since_s = self._clock.monotonic_s()
         try:
             if self._clock.monotonic_s() >= self._deaf_until_s:
-                session.subscribe([subscription.topic for subscription, _ in self._subscriptions])
+                session.subscribe([(each.topic, each.retained) for each, _ in self._subscriptions])
             session.greet(self._announcements)
             self._came(connection)
             while not self._stopping.is_set():

@@ -29,6 +29,7 @@ _MOST_WAITING = 16
 _LARGEST = 1e15  # of a number in a request; NaN is not below it either
 _CONTRACT = {
     "request",
+    "region",
     "state",
     "event",
     "availability",
@@ -37,6 +38,7 @@ _CONTRACT = {
     "prediction",
     "image",
     "event_image",
+    "wanted",
 }
 """No answer goes to a topic with such a level: it may be a device's own, or another's request."""
 
@@ -87,6 +89,10 @@ class Commands(Protocol):
         """Change these settings, by their dotted names, until the file is read again."""
         ...
 
+    def patch(self, settings: Mapping[str, Any]) -> Reloaded:
+        """Write these settings, by their dotted names, into the configuration file, all or none."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -99,8 +105,8 @@ class Request:
     transaction: str | int | None = None
     paused: bool = True
     """For `pause`: what to do; false resumes, so that one topic serves a switch."""
-    settings: Mapping[str, float] = field(default_factory=dict)
-    """For `config/set`: the new values, by the settings' dotted names."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """For `config/set` and `config/patch`: the new values, by the settings' dotted names."""
 
 
 class MalformedRequestError(Exception):
@@ -142,6 +148,7 @@ class Control:
             "reload": self._reload,
             "config/get": self._config,
             "config/set": self._override,
+            "config/patch": self._patch,
             "restart": self._restart,
         }
 
@@ -254,6 +261,10 @@ class Control:
         changed = self._commands.override(request.settings).changed
         return {"changed": list(changed)}
 
+    def _patch(self, request: Request) -> dict[str, Any]:
+        reloaded = self._commands.patch(request.settings)
+        return {"changed": list(reloaded.changed), "restarts": reloaded.restarts}
+
     def _config(self, _: Request) -> dict[str, Any]:
         return {"config": plain(self._commands.config())}
 
@@ -279,8 +290,10 @@ def with_payload(request: Request, payload: bytes) -> Request:
     if not isinstance(paused, bool):
         raise MalformedRequestError("paused must be true or false")
     settings = given.get("settings", {})
-    if not isinstance(settings, dict) or not all(_is_number(value) for value in settings.values()):
+    if not isinstance(settings, dict):
         raise MalformedRequestError('settings must be an object such as {"source.fps": 2}')
+    if request.verb == "config/set" and not all(_is_number(value) for value in settings.values()):
+        raise MalformedRequestError('settings must have numbers alone, such as {"source.fps": 2}')
     return dataclasses.replace(request, transaction=transaction, paused=paused, settings=settings)
 
 

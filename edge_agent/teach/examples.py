@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from typing import Literal
 
 import numpy as np
@@ -60,9 +61,12 @@ class Example:
 
     @property
     def key(self) -> str:
-        """32 hexadecimal digits: another example has the same only if it is the same, thumbnail or not."""
+        """32 hexadecimal digits: another example has the same only if it is the same, thumbnail or not.
+
+        The burst is no part of it, since it says which others there are, see `grouped`.
+        """
         digest = hashlib.blake2b(digest_size=16)
-        numbers = f"{float(self.time_s).hex()} {float(self.brightness).hex()} {self.burst}"
+        numbers = f"{float(self.time_s).hex()} {float(self.brightness).hex()}"
         for part in (self.label.encode(), numbers.encode(), self.feature.tobytes()):
             digest.update(len(part).to_bytes(4, "little"))
             digest.update(part)
@@ -169,11 +173,16 @@ def check_feature(feature: Feature) -> None:
         raise TeachError("a feature has numbers that are not finite, or nothing but zeros")
 
 
-def next_burst(previous: Example | None, time_s: float) -> int:
-    """The burst of an example taken at `time_s`, where `previous` is the one taken before it."""
-    if previous is None:
-        return 0
-    return previous.burst + (abs(time_s - previous.time_s) > BURST_GAP_S)
+def grouped(examples: Iterable[Example]) -> list[Example]:
+    """The examples, in their order, with bursts by when they were taken: BURST_GAP_S without one end a burst.
+
+    So bursts depend on nothing but which examples there are.
+    """
+    same = list(examples)
+    times = sorted({each.time_s for each in same})
+    gaps = (later - earlier > BURST_GAP_S for earlier, later in pairwise(times))
+    bursts = dict(zip(times, accumulate(gaps, initial=0), strict=True)) if times else {}
+    return [replace(each, burst=bursts[each.time_s]) for each in same]
 
 
 def in_order(examples: Iterable[Example]) -> list[Example]:

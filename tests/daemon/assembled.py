@@ -45,9 +45,10 @@ from edge_agent.mqtt.link import BrokerLink
 from edge_agent.mqtt.requests import Commands
 from edge_agent.mqtt.wire.status import BrokerStatus
 from edge_agent.pipeline.capture_loop import CaptureLoop, CapturePolicy
-from edge_agent.pipeline.inference_loop import InferenceLoop, Rules
+from edge_agent.pipeline.inference_loop import InferenceLoop
 from edge_agent.pipeline.last_label import LastLabel
 from edge_agent.pipeline.latest import LatestFrame
+from edge_agent.pipeline.rules import Rules
 from edge_agent.sources import Source
 from edge_agent.system.board import Board
 from edge_agent.system.systemd import Notifier, WatchdogGate
@@ -118,8 +119,8 @@ class RecordingLink(BrokerLink):
     def status(self) -> BrokerStatus:
         return self.broker
 
-    def start(self, commands: Commands) -> None:
-        raise AssertionError(f"not asked for: {commands}")
+    def start(self, commands: Commands, on_wanted: Callable[[str, bytes], None] | None = None) -> None:
+        raise AssertionError(f"not asked for: {commands}, {on_wanted}")
 
     def stop(self) -> None: ...
 
@@ -222,7 +223,7 @@ class Assembled:
             rules,
             self.link,
             lambda: next(self._number),
-            LastLabel(directory, None),
+            lambda region: LastLabel(directory, None, region),
             clock,
             self.gate,
         )

@@ -141,7 +141,7 @@ class FakeAgent:
         self.picture: bytes | None = b"\xff\xd8jpeg"
         self.problem: ConfigError | None = None
         self.restarted = False
-        self.settings: dict[str, float] = {}
+        self.settings: dict[str, Any] = {}
 
     def pause(self) -> None:
         self.paused = True
@@ -167,6 +167,9 @@ class FakeAgent:
             raise self.problem
         self.settings = dict(settings)
         return Reloaded(tuple(settings), restarts=False)
+
+    def patch(self, settings: Mapping[str, Any]) -> Reloaded:
+        return self.override(settings)
 
     def config(self) -> Config:
         return Config(

@@ -24,6 +24,8 @@ Lack = Literal["retained messages", "QoS 1"]
 """What a broker may not offer: to keep messages for later subscribers, and to acknowledge events."""
 
 _SCORE_DIGITS = 4
+_OPTIONAL: Mapping[str, bool] = {"optional": True}
+"""Marks a field that is left out of the JSON where it is empty."""
 _DIGITS_BY_UNIT = {"_ms": 1, "_mb": 1, "_s": 1, "_c": 1, "_percent": 1, "fps": 2}
 
 
@@ -44,6 +46,17 @@ class ModelRef:
     sha256: str
     precision: str
     engine: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeadRef:
+    """The taught head that made a result."""
+
+    method: str
+    """`means` or `regression`."""
+    labels: int
+    why_unknown: str
+    """`never seen`, `unsure` or `none`, where this frame's answer is unknown; else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +85,10 @@ class State:
     frame: FrameRef
     model: ModelRef
     latency_ms: StageLatency
+    region: str = field(default="", metadata=_OPTIONAL)
+    """The region of the picture that it is about; empty, and left out, for the whole."""
+    head: HeadRef | None = field(default=None, metadata=_OPTIONAL)
+    """Left out where the labels are the network's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +102,8 @@ class LabelChanged:
     to_label: str = field(metadata={"json": "to"})
     score: float
     event_type: Literal["label_changed"] = "label_changed"
+    region: str = field(default="", metadata=_OPTIONAL)
+    """The region of the picture that it is about; empty, and left out, for the whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +116,7 @@ class EventImageInfo:
     ts_synced: bool
     label: str
     score: float
+    region: str = field(default="", metadata=_OPTIONAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +128,7 @@ class RawPrediction:
     top: tuple[Score, ...]
     frame: FrameRef
     latency_ms: StageLatency
+    region: str = field(default="", metadata=_OPTIONAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +232,8 @@ class Health:
     """How often this is published: what is older than a few of these comes from an agent that is gone."""
     skipped_percent: float = 0.0
     """Their share of all frames over the last interval: the inference that was saved."""
+    unknown_percent: float | None = None
+    """The share of classified frames over the last interval with the label unknown; None without a frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +269,31 @@ class BrokerLack:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """A part of a group's wanted state that was not taken."""
+
+    what: str
+    """`message` where the whole cannot be trusted or read, else the part: `settings`."""
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class GroupInfo:
+    """What became of the wanted state of one of the device's groups."""
+
+    group: str
+    revision: str
+    """Of the latest document that was signed; empty before there was one."""
+    sequence: int
+    """Of that document; 0 before there was one."""
+    trial: bool
+    """Whether this device has what is tried on some."""
+    settings: tuple[str, ...]
+    """The settings that the group gives this device."""
+    refused: tuple[Refusal, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Info:
     """Topic `info`: what is running, and how it is configured. Secrets are masked by their type."""
 
@@ -264,6 +312,8 @@ class Info:
     restart_reason: str = ""
     """Why the agent restarted itself last; empty when it did not."""
     broker_lacks: tuple[BrokerLack, ...] = ()
+    groups: tuple[GroupInfo, ...] = ()
+    """The wanted state of the device's groups, and what became of it."""
 
 
 Payload = State | LabelChanged | EventImageInfo | RawPrediction | Health | Info
@@ -305,6 +355,7 @@ def plain(value: Any) -> Any:
         return {
             part.metadata.get("json", part.name): _rounded(part.name, plain(getattr(value, part.name)))
             for part in dataclasses.fields(value)
+            if getattr(value, part.name) or not part.metadata.get("optional")
         }
     if isinstance(value, datetime):
         return timestamp(value)

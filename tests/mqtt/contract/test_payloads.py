@@ -134,6 +134,7 @@ _healths = st.builds(
     flaps=_counts,
     interval_s=_spans,
     skipped_percent=st.floats(0, 100),
+    unknown_percent=st.none() | st.floats(0, 100),
 )
 _infos = st.builds(
     Info,
