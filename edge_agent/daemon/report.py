@@ -20,6 +20,7 @@ from edge_agent.mqtt.contract.payloads import (
     BrokerLack,
     CameraHealth,
     EvidenceInfo,
+    GroupInfo,
     Health,
     Info,
     MemoryHealth,
@@ -48,6 +49,8 @@ class Report:
     clock: Clock
     restart_reason: str = ""
     """Why the process before this one restarted itself; empty where it did not."""
+    groups: Callable[[], tuple[GroupInfo, ...]] = tuple
+    """What became of the wanted state of the device's groups."""
     health_due: Every = field(init=False)
     """Hastened by what `health` should show at once."""
     _cgroup: CgroupMemory = field(init=False)
@@ -73,6 +76,7 @@ class Report:
                 config_error=str(refused) if refused else "",
                 restart_reason=self.restart_reason,
                 broker_lacks=self._losses,
+                groups=self.groups(),
             )
         )
 
@@ -196,6 +200,7 @@ def info_payload(
     config_error: str = "",
     restart_reason: str = "",
     broker_lacks: tuple[BrokerLack, ...] = (),
+    groups: tuple[GroupInfo, ...] = (),
 ) -> Info:
     """Return `info`; `config` is the one in force, `config_error` why the file's is not."""
     sidecar = model.artifact.sidecar
@@ -213,6 +218,7 @@ def info_payload(
         config_error=config_error,
         restart_reason=restart_reason,
         broker_lacks=broker_lacks,
+        groups=groups,
     )
 
 
