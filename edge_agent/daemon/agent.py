@@ -25,6 +25,7 @@ from edge_agent.daemon.schedule import Every
 from edge_agent.daemon.service import Service
 from edge_agent.daemon.signals import Signals
 from edge_agent.daemon.supervisor import Supervisor, broker_wait_s
+from edge_agent.daemon.teaching import Teaching
 from edge_agent.daemon.worker import Threads
 from edge_agent.inference.choice import choose_here
 from edge_agent.inference.fit import check_floor
@@ -133,7 +134,10 @@ def run_agent(
         cooling = Cooling(board, config.thermal, pace, capture.use_policy)
         costs.record("pipeline")
 
-        report = Report(live, link, loop, capture, guard, cooling, board, clock, take_reason(state_dir))
+        teaching = Teaching(state_dir, loop, lambda: live.config, clock, link.teach)
+        teaching.adopt()
+        reason = take_reason(state_dir)
+        report = Report(live, link, loop, capture, guard, cooling, board, clock, teaching, reason)
         service = Service(notifier, gate, report.status_line, watchdog_interval_s(environment))
         restart = PendingRestart(state_dir)
         reloader = Reloader(
@@ -149,6 +153,7 @@ def run_agent(
             service,
             report,
             new_source,
+            teaching,
         )
         threads = Threads(loop, capture, wake.ring)
         stack.callback(threads.stop)
@@ -168,10 +173,13 @@ def run_agent(
             report,
             reloader,
             restart,
+            teaching,
             broker_wait_s(config.source),
         )
         report.publish_info()
-        link.start(RemoteCommands(live, loop, capture, watcher, reloader, restart, report.health_due))
+        link.start(
+            RemoteCommands(live, loop, capture, watcher, reloader, restart, report.health_due, teaching)
+        )
         code = supervisor.run()
         service.stopping()
         return code
