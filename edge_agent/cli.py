@@ -50,6 +50,8 @@ COMMANDS = (
     Command("check-config", "print every error of a configuration file"),
     Command("doctor", "find what would stop or slow the agent on this board"),
     Command("first-label", "wait for the running service's next label"),
+    Command("web", "make the token of the owner's page"),
+    Command("fleet", "look after many devices: changes in waves, signed"),
     Command("ha", "remove the device from Home Assistant"),
 )
 

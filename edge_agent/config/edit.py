@@ -23,6 +23,7 @@ from edge_agent.system.text import printable
 _OWNERS = ("control", "fleet")  # sections that say what others may do
 _INDENT = 2
 _MOST = 100  # settings at a time
+_DEEPEST = 3  # pairs in pairs, and a list in those: regions
 
 
 def edited(text: str, name: str, settings: Mapping[str, Any], *, base: Path | None = None) -> str:
@@ -77,12 +78,12 @@ def edit_file(path: Path, settings: Mapping[str, Any]) -> str:
     return edited(read_text(path), str(path), settings, base=path.absolute().parent)
 
 
-def _plain(value: Any, leaf: Leaf) -> Any:
+def _plain(value: Any, leaf: Leaf, depth: int = 0) -> Any:
     """A value of JSON as the renderer takes it. Raises ConfigError for one that no setting has."""
-    if isinstance(value, list):
-        return tuple(_scalar(item, leaf) for item in value)
-    if isinstance(value, dict):
-        return {name: _scalar(item, leaf) for name, item in value.items()}
+    if isinstance(value, list) and depth < _DEEPEST:
+        return tuple(_plain(item, leaf, depth + 1) for item in value)
+    if isinstance(value, dict) and depth < _DEEPEST:
+        return {name: _plain(item, leaf, depth + 1) for name, item in value.items()}
     return _scalar(value, leaf)
 
 

@@ -8,7 +8,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_agent.config.address import AddressError, broker_place, host_problem, http_address, rtsp_address
+from edge_agent.config.address import (
+    AddressError,
+    broker_place,
+    host_problem,
+    http_address,
+    listen_address,
+    rtsp_address,
+)
 from edge_agent.config.schema import Config
 
 UNKNOWN = "unknown"
@@ -157,6 +164,13 @@ def tls_files_are_usable(config: Config) -> Iterator[Violation]:
         yield Violation(keys, "must be set, since cert_file holds no key")
 
 
+def groups_have_a_key(config: Config) -> Iterator[Violation]:
+    """Nothing is followed that is not signed."""
+    if config.fleet.groups and not config.fleet.public_key:
+        hint = "`edge-agent fleet key` makes a pair"
+        yield Violation(("fleet.public_key", "fleet.groups"), "must be set, since fleet.groups is", hint)
+
+
 def regions_are_boxes(config: Config) -> Iterator[Violation]:
     """Each region is a box with an area, within the picture; there are not too many, and none is reserved."""
     if len(config.regions) > MOST_REGIONS:
@@ -178,6 +192,18 @@ def regions_are_boxes(config: Config) -> Iterator[Violation]:
             yield Violation((f"{key}.box", key, "regions"), "reaches beyond the picture", hint)
 
 
+def page_address_is_usable(config: Config) -> Iterator[Violation]:
+    """The page's address is one, with a port that exists, and its names are names."""
+    try:
+        listen_address(config.web.listen)
+    except AddressError as error:
+        yield Violation(("web.listen",), error.problem, error.hint)
+    for name in config.web.hosts:
+        if host_problem(name) or not name:
+            hint = "write the name alone, as camera.example, without scheme, port and path"
+            yield Violation(("web.hosts",), f"'{name}' is no name", hint, f"holds what is no name ({hint})")
+
+
 RULES: tuple[Rule, ...] = (
     source_is_complete,
     rtsp_url_is_usable,
@@ -189,6 +215,8 @@ RULES: tuple[Rule, ...] = (
     regions_are_boxes,
     credentials_are_complete,
     tls_files_are_usable,
+    page_address_is_usable,
+    groups_have_a_key,
 )
 
 

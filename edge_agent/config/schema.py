@@ -491,6 +491,52 @@ class ControlConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class WebConfig:
+    """The owner's page."""
+
+    APPLY: ClassVar = Apply.RESTART
+    enabled: bool = setting(
+        False, "Serve a page that shows the newest frame and its labels, and an API, over HTTP."
+    )
+    listen: str = setting(
+        "127.0.0.1:8384",
+        "Address and port to listen on. On any but a loopback address, a token is asked for.",
+        pattern=r"([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}",
+        pattern_help="an address and a port, as 127.0.0.1:8384 or [::1]:8384",
+    )
+    hosts: tuple[str, ...] = setting(
+        (),
+        "Names by which browsers reach the page, besides localhost, addresses and this host's own name: that"
+        " of a reverse proxy.",
+    )
+    token: Literal["auto", "always"] = setting(
+        "auto",
+        "When a token is asked for. auto: of requests that did not come over loopback, or by a name of"
+        " web.hosts. always: of all; have this behind a reverse proxy.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FleetConfig:
+    """Many devices, changed together."""
+
+    APPLY: ClassVar = Apply.BROKER
+    groups: tuple[str, ...] = setting(
+        (),
+        "The groups that this device belongs to: their wanted state, on <base_topic>/group/<name>/wanted, is"
+        " followed. Where two groups give the same setting, the later one counts.",
+        pattern="[a-zA-Z0-9_-]{1,64}",
+        pattern_help="1 to 64 letters, digits, _ and -",
+    )
+    public_key: str = setting(
+        "",
+        "What `edge-agent fleet key` prints: wanted state is taken only with this key's signature.",
+        pattern="|[A-Za-z0-9+/]{43}=",
+        pattern_help="44 characters of base64, as `edge-agent fleet key` prints them",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     """The log."""
 
@@ -534,6 +580,8 @@ class Config:
     outbox: OutboxConfig = section(OutboxConfig, "Events wait here while the broker is down.")
     homeassistant: HomeAssistantConfig = section(HomeAssistantConfig, "Home Assistant.")
     control: ControlConfig = section(ControlConfig, "Requests over MQTT.")
+    web: WebConfig = section(WebConfig, "The owner's page.")
+    fleet: FleetConfig = section(FleetConfig, "Many devices, changed together.")
     log: LogConfig = section(LogConfig, "The log.")
 
     @property

@@ -17,6 +17,7 @@ from edge_agent.config.setting import Apply
 from edge_agent.config.watch import ConfigWatcher, Signature, open_inotify
 from edge_agent.daemon.cooling import Cooling
 from edge_agent.daemon.degrade import Degradation, possible_steps
+from edge_agent.daemon.page import OwnersPage
 from edge_agent.daemon.reload import Reloader
 from edge_agent.daemon.remote import RemoteCommands
 from edge_agent.daemon.report import Report
@@ -26,6 +27,7 @@ from edge_agent.daemon.service import Service
 from edge_agent.daemon.signals import Signals
 from edge_agent.daemon.supervisor import Supervisor, broker_wait_s
 from edge_agent.daemon.teaching import Teaching
+from edge_agent.daemon.wanted import WantedState
 from edge_agent.daemon.worker import Threads
 from edge_agent.inference.choice import choose_here
 from edge_agent.inference.fit import check_floor
@@ -59,6 +61,7 @@ from edge_agent.system.wake import Wake
 
 _LOG = logging.getLogger(__name__)
 _SEQUENCE_FILE = "sequence"
+_WANTED_FILE = "wanted.json"
 
 
 def run_agent(
@@ -129,7 +132,9 @@ def run_agent(
         live = LiveConfig(config_file, config, _veto(loop, environment, new_source), error=refused)
         steps = possible_steps(config, model)
         monitor = BudgetMonitor(budget_policy(config.memory), steps, clock.monotonic_s())
-        guard = MemoryGuard(monitor, trimmer, Degradation(loop, capture, lambda: live.config, new_source))
+        page = OwnersPage()
+        degradation = Degradation(loop, capture, lambda: live.config, new_source, page.close)
+        guard = MemoryGuard(monitor, trimmer, degradation)
         memory_due = Every(config.memory.check_interval_s)
         cooling = Cooling(board, config.thermal, pace, capture.use_policy)
         costs.record("pipeline")
@@ -155,6 +160,8 @@ def run_agent(
             new_source,
             teaching,
         )
+        wanted = WantedState(live, reloader.patch, report.publish_info, state_dir / _WANTED_FILE, clock)
+        report.groups = wanted.info
         threads = Threads(loop, capture, wake.ring)
         stack.callback(threads.stop)
         supervisor = Supervisor(
@@ -176,10 +183,14 @@ def run_agent(
             teaching,
             broker_wait_s(config.source),
         )
+        stack.callback(page.close)
+        if config.web.enabled:
+            page.open(config_file, live, link, loop, capture, guard, cooling, room, clock, state_dir)
         report.publish_info()
-        link.start(
-            RemoteCommands(live, loop, capture, watcher, reloader, restart, report.health_due, teaching)
+        commands = RemoteCommands(
+            live, loop, capture, watcher, reloader, restart, report.health_due, teaching
         )
+        link.start(commands, wanted.receive)
         code = supervisor.run()
         service.stopping()
         return code

@@ -21,6 +21,7 @@ from edge_agent.mqtt.contract.payloads import (
     BrokerLack,
     CameraHealth,
     EvidenceInfo,
+    GroupInfo,
     HeadInfo,
     Health,
     Info,
@@ -51,6 +52,8 @@ class Report:
     teaching: Teaching
     restart_reason: str = ""
     """Why the process before this one restarted itself; empty where it did not."""
+    groups: Callable[[], tuple[GroupInfo, ...]] = tuple
+    """What became of the wanted state of the device's groups."""
     health_due: Every = field(init=False)
     """Hastened by what `health` should show at once."""
     _cgroup: CgroupMemory = field(init=False)
@@ -77,6 +80,7 @@ class Report:
                 restart_reason=self.restart_reason,
                 broker_lacks=self._losses,
                 heads=self.teaching.heads(),
+                groups=self.groups(),
             )
         )
 
@@ -207,6 +211,7 @@ def info_payload(
     restart_reason: str = "",
     broker_lacks: tuple[BrokerLack, ...] = (),
     heads: tuple[HeadInfo, ...] = (),
+    groups: tuple[GroupInfo, ...] = (),
 ) -> Info:
     """Return `info`; `config` is the one in force, `config_error` why the file's is not."""
     sidecar = model.artifact.sidecar
@@ -225,6 +230,7 @@ def info_payload(
         restart_reason=restart_reason,
         broker_lacks=broker_lacks,
         heads=heads,
+        groups=groups,
     )
 
 

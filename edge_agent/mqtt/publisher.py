@@ -55,6 +55,8 @@ class Subscription:
     handler: Callable[[Incoming], None]
     per_minute: int = 6000
     """More messages than this are ignored."""
+    retained: bool = False
+    """Whether what the broker keeps there is wanted, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +253,7 @@ class Publisher:
         since_s = self._clock.monotonic_s()
         try:
             if self._clock.monotonic_s() >= self._deaf_until_s:
-                session.subscribe([subscription.topic for subscription, _ in self._subscriptions])
+                session.subscribe([(each.topic, each.retained) for each, _ in self._subscriptions])
             session.greet(self._announcements)
             self._came(connection)
             while not self._stopping.is_set():

@@ -39,6 +39,7 @@ _CONTRACT = {
     "prediction",
     "image",
     "event_image",
+    "wanted",
 }
 """No answer goes to a topic with such a level: it may be a device's own, or another's request."""
 

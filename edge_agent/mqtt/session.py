@@ -73,7 +73,7 @@ class Session:
         self._errors = state.errors
         self._size_limit = state.size_limit
         self._topic_limit = state.topic_limit
-        self._to_subscribe: deque[str] = deque()
+        self._to_subscribe: deque[tuple[str, bool]] = deque()
         self._subscribing: set[str] = set()
         self._clock = clock
         self._greeting: deque[Message] = deque()
@@ -88,8 +88,9 @@ class Session:
         """Whether everything sent so far has been acknowledged."""
         return not self._inflight
 
-    def subscribe(self, filters: Sequence[str]) -> None:
-        """Queue subscriptions, which come before everything else."""
+    def subscribe(self, filters: Sequence[tuple[str, bool]]) -> None:
+        """Queue subscriptions, which come before everything else; each with whether what is kept there is
+        wanted."""
         self._to_subscribe.extend(filters)
 
     def subscribed(self, topic: str) -> None:
@@ -148,7 +149,7 @@ class Session:
 
     def _send_next(self) -> bool:
         if self._to_subscribe:
-            self._subscribe_to(self._to_subscribe.popleft())
+            self._subscribe_to(*self._to_subscribe.popleft())
             return True
         if self._greeting:
             return self._send(self._greeting.popleft(), None)
@@ -183,9 +184,9 @@ class Session:
             self._inflight[mid] = _Sent(message, seq)
         return True
 
-    def _subscribe_to(self, topic: str) -> None:
+    def _subscribe_to(self, topic: str, retained: bool) -> None:
         if self._topic_limit.allows(topic):
-            self._connection.subscribe(topic)
+            self._connection.subscribe(topic, retained=retained)
             self._subscribing.add(topic)
             self._note_sent(topic)
 

@@ -88,6 +88,7 @@ class InferenceLoop:
         self._classified = 0
         self._skipped = 0
         self._failed_in_a_row = 0
+        self._on_answer: Callable[[State], None] | None = None
 
     @property
     def classified(self) -> int:
@@ -118,6 +119,11 @@ class InferenceLoop:
     def last_frame(self) -> Frame | None:
         """The frame that was classified last."""
         return self._last_frame
+
+    def show_to(self, on_answer: Callable[[State], None]) -> None:
+        """Call `on_answer` on the inference thread with every answer, also one that is not published; its
+        number is 0. Call this before the loop runs."""
+        self._on_answer = on_answer
 
     def take_rate(self) -> FrameRate:
         """Frame rate and latency since the last call."""
@@ -260,6 +266,8 @@ class InferenceLoop:
             self._announce(answer, judged.change)
         if judged.is_due:
             self._sink.publish_state(answer.state(judged.stable, self._model, self._next_seq()))
+        if self._on_answer is not None:
+            self._on_answer(answer.state(judged.stable, self._model, 0))
         if self._rules.publish.prediction:
             self._sink.publish_prediction(replace(answer, prediction=prediction).raw())
         return answer, judged.stable

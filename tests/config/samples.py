@@ -62,6 +62,10 @@ def _scalars(kind: Any, leaf: Leaf) -> st.SearchStrategy[Any]:
         scheme = leaf.key.split(".")[1]
         urls = ("", f"{scheme}://camera/live", f"{scheme}s://me:secret@10.0.0.2:8554/a?b=c")
         return st.sampled_from(urls).map(kind)
+    if leaf.key == "web.listen":
+        return st.sampled_from(("127.0.0.1:8384", "0.0.0.0:80", "[::1]:65535", "[fe80::1]:8080"))
+    if leaf.key == "web.hosts":
+        return st.sampled_from(("camera.example", "porch", "10.0.0.2"))
     if leaf.key == "mqtt.hosts":
         return st.sampled_from(("broker", "broker.home:1884", "10.0.0.2", "fe80::1", "[fe80::1%eth0]:1883"))
     if leaf.key == "mqtt.host":

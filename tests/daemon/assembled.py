@@ -121,8 +121,8 @@ class RecordingLink(BrokerLink):
     def status(self) -> BrokerStatus:
         return self.broker
 
-    def start(self, commands: Commands) -> None:
-        raise AssertionError(f"not asked for: {commands}")
+    def start(self, commands: Commands, on_wanted: Callable[[str, bytes], None] | None = None) -> None:
+        raise AssertionError(f"not asked for: {commands}, {on_wanted}")
 
     def stop(self) -> None: ...
 

@@ -305,6 +305,31 @@ class BrokerLack:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """A part of a group's wanted state that was not taken."""
+
+    what: str
+    """`message` where the whole cannot be trusted or read, else the part: `settings`."""
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class GroupInfo:
+    """What became of the wanted state of one of the device's groups."""
+
+    group: str
+    revision: str
+    """Of the latest document that was signed; empty before there was one."""
+    sequence: int
+    """Of that document; 0 before there was one."""
+    trial: bool
+    """Whether this device has what is tried on some."""
+    settings: tuple[str, ...]
+    """The settings that the group gives this device."""
+    refused: tuple[Refusal, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Info:
     """Topic `info`: what is running, and how it is configured. Secrets are masked by their type."""
 
@@ -325,6 +350,8 @@ class Info:
     broker_lacks: tuple[BrokerLack, ...] = ()
     heads: tuple[HeadInfo, ...] = field(default=(), metadata=_OPTIONAL)
     """Left out where nothing was taught."""
+    groups: tuple[GroupInfo, ...] = ()
+    """The wanted state of the device's groups, and what became of it."""
 
 
 Payload = State | LabelChanged | EventImageInfo | RawPrediction | Health | Info

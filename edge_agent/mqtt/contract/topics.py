@@ -9,6 +9,11 @@ from dataclasses import dataclass
 _DEVICE_ID = re.compile(r"[a-zA-Z0-9_-]+")
 
 
+def wanted_topic(base: str, group: str) -> str:
+    """Where the owner says what the devices of a group are to have."""
+    return f"{base}/group/{group}/wanted"
+
+
 @dataclass(frozen=True, slots=True)
 class ViewTopics:
     """Those of what is watched: the whole picture, or a region of it."""
