@@ -20,7 +20,7 @@ from edge_agent.errors import ConfigError
 from edge_agent.system.files import write_atomic
 from edge_agent.system.text import printable
 
-_OWNERS = ("control", "fleet")  # sections that say what others may do
+_OWNERS = ("control", "fleet", "web")  # sections that say what others may do
 _INDENT = 2
 _MOST = 100  # settings at a time
 _DEEPEST = 3  # pairs in pairs, and a list in those: regions

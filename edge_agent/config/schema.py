@@ -514,6 +514,11 @@ class WebConfig:
         "When a token is asked for. auto: of requests that did not come over loopback, or by a name of"
         " web.hosts. always: of all; have this behind a reverse proxy.",
     )
+    allow_edit: bool = setting(
+        False,
+        "Let whoever may see the page change this file with it, but for this section.",
+        apply=Apply.LIVE,
+    )
 
 
 @dataclass(frozen=True, slots=True)

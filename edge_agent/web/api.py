@@ -36,6 +36,7 @@ class Api:
     def routes(self) -> Iterator[Route]:
         """Everything that can be asked."""
         yield Route("GET", f"{_BASE}/state", self._state)
+        yield Route("GET", f"{_BASE}/states", self._states)
         yield Route("GET", f"{_BASE}/health", self._health)
         yield Route("GET", f"{_BASE}/info", self._info)
         yield Route("GET", f"{_BASE}/config", self._config)
@@ -57,6 +58,11 @@ class Api:
                 raise RefusedError(404, "not_found", "no region of that name is watched")
             raise RefusedError(503, "starting", "no frame has been classified yet", retry_after_s=1)
         return json_response(plain(found))
+
+    def _states(self, _: Request, __: Mapping[str, str]) -> Response:
+        regions = self._agent.config().regions
+        boxes = {name: list(region.box) for name, region in regions.items()}
+        return json_response({"states": [plain(state) for state in self._agent.states()], "regions": boxes})
 
     def _health(self, _: Request, __: Mapping[str, str]) -> Response:
         return json_response(plain(_there(self._agent.health())))

@@ -28,6 +28,7 @@ _FILES = {
     "events.js": _SCRIPT,
     "charts.js": _SCRIPT,
     "try.js": _SCRIPT,
+    "settings.js": _SCRIPT,
 }
 """The files that are served, and nothing else of their folder."""
 
@@ -58,6 +59,7 @@ class Page:
             {
                 "device": escape(config.device_id),
                 "version": escape(__version__),
+                "editable": "true" if config.web.allow_edit else "false",
                 "now": now_html(self._agent.states()),
                 "board": board_html(self._agent.health(), self._agent.info()),
             },

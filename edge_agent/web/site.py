@@ -16,6 +16,7 @@ from edge_agent.web.api import Api
 from edge_agent.web.application import Application
 from edge_agent.web.connections import PageServer
 from edge_agent.web.page import Page
+from edge_agent.web.settings import Settings
 from edge_agent.web.token_file import TokenFile
 
 _LOG = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ def site(config: WebConfig, agent: AgentView, state_dir: Path, clock: Clock) -> 
     rules = AccessRules(listen_address(config.listen), own_names(config.hosts), config.token)
     access = Access(rules, TokenFile(state_dir), clock)
     return Application(
-        (*Api(agent).routes(), *Page(agent, access).routes()),
+        (*Api(agent).routes(), *Settings(agent).routes(), *Page(agent, access).routes()),
         access,
         room_bytes=agent.room_bytes,
         on_close=agent.events.close,

@@ -29,3 +29,6 @@ repeat(1000, showNow, showConnection);
 repeat(0, showEvents, quietly);
 repeat(3000, showBoard, quietly);
 repeat(60000, showModel, quietly);
+if (document.body.dataset.editable === "true") {
+  import("./settings.js").then((settings) => settings.offerSettings());
+}
