@@ -6,7 +6,7 @@
   edge-agent teach undo
 
 What is watched is a view: the whole picture (`--view frame`), or a region of the configuration. Each is
-taught for itself. A running agent takes what was learnt with its next frame.
+taught for itself. A running agent takes what was learnt within seconds.
 
 `edge-agent teach ACTION --help` describes each action.
 """
@@ -143,7 +143,8 @@ def _add(args: argparse.Namespace) -> int:
     _enter(view)
     with _classroom(config, view) as classroom:
         shown: Shown = "view" if args.as_is else "seen" if args.as_seen else "camera"
-        shots = _shots(classroom, files, shown, with_thumbnail=not args.no_thumbnails)
+        with_thumbnail = config.teach.thumbnails and not args.no_thumbnails
+        shots = _shots(classroom, files, shown, with_thumbnail=with_thumbnail)
         if not shots:
             raise TeachError("none of the pictures can be read: nothing was taught")
         lesson = classroom.lessons.add(args.label, shots)
@@ -154,7 +155,7 @@ def _add(args: argparse.Namespace) -> int:
         _print_json(document | lesson_text.learnt_json(learnt))
     else:
         _print(lesson_text.added(args.label, lesson, len(shots)), lesson_text.known(view.name, learnt))
-        _print_who_takes_it(view)
+        _print_who_takes_it(config, view)
     return EXIT_FAILURE if unreadable else EXIT_OK
 
 
@@ -190,7 +191,7 @@ def _changed(args: argparse.Namespace, change: Callable[[Lessons], Lesson]) -> i
     if lesson.added:
         print(f"brought back {lesson_text.counted(lesson.added)}")
     _print(lesson_text.known(view.name, learnt))
-    _print_who_takes_it(view)
+    _print_who_takes_it(config, view)
     return EXIT_OK
 
 
@@ -236,7 +237,7 @@ def _revert(args: argparse.Namespace) -> int:
         _print_json({"view": view.name, "labels": labels})
         return EXIT_OK
     print(f"{view.name} answers as before the last lesson: {', '.join(labels)}")
-    _print_who_takes_it(view)
+    _print_who_takes_it(config, view)
     return EXIT_OK
 
 
@@ -370,10 +371,12 @@ def _print_json(document: dict[str, object]) -> None:
     print(json.dumps(plain_json(document), indent=2))
 
 
-def _print_who_takes_it(view: View) -> None:
+def _print_who_takes_it(config: Config, view: View) -> None:
     from edge_agent.system.lock import is_held
 
-    if is_held(view.state):
-        print("the running agent takes it with its next frame")
+    if not config.teach.enabled:
+        print("teach.enabled is false: the agent does not use what it was taught")
+    elif is_held(view.state):
+        print("the running agent takes it within seconds")
     else:
         print(f"no agent runs with {view.state}: it is used from the next start on")

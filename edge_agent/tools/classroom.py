@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, Protocol, runtime_checkable
+from typing import BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,18 +23,12 @@ from edge_agent.sources.picture import Pixels, read_opened
 from edge_agent.sources.picture_time import taken_s
 from edge_agent.system import paths
 from edge_agent.system.text import printable
+from edge_agent.teach.examples import Limits
 from edge_agent.teach.lessons import WHOLE_FRAME, Lessons, Relearnt, Shot, directory_of
+from edge_agent.teach.unknown import Rules
 
 Shown = Literal["camera", "seen", "view"]
 """What pictures show: all that the camera gives, that turned as the agent sees it, or the view alone."""
-
-
-@runtime_checkable
-class _Taught(Protocol):
-    """An engine that gives features."""
-
-    @property
-    def features(self) -> NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +98,20 @@ class Classroom:
         )
         self._classifier = Classifier.from_artifact(artifact, self._engine)
         self.view = view
-        features = self._features.size
+        side = artifact.sidecar.preprocessing.crop
+        features = self.feature_of(np.zeros((side, side, 3), np.uint8)).size
         if not features:
-            self._engine.close()
-            raise TeachError(
-                f"{artifact.sidecar.name} cannot be taught: it does not end in a fully connected layer;"
-                " choose another network"
-            )
-        self.lessons = Lessons(view.directory, backbone_of(artifact, self._engine.info, features))
+            self.close()
+            name = printable(artifact.sidecar.name, 80)
+            reason = f"`edge-agent model info {artifact.directory}` says why"
+            raise TeachError(f"{name} cannot be taught as it runs here; {reason}")
+        teach = config.teach
+        self.lessons = Lessons(
+            view.directory,
+            backbone_of(artifact, self._engine.info, features),
+            limits=Limits(per_label=teach.per_label, in_all=teach.in_all),
+            rules=Rules(probability=teach.probability),
+        )
 
     def close(self) -> None:
         self._engine.close()
@@ -131,10 +131,6 @@ class Classroom:
                 found: Relearnt = end.value
                 return found
 
-    @property
-    def _features(self) -> NDArray[np.float32]:
-        return self._engine.features if isinstance(self._engine, _Taught) else np.empty(0, np.float32)
-
     def feature_of(self, pixels: Pixels) -> NDArray[np.float32]:
-        self._classifier.classify(Frame(0, 0.0, 0.0, pixels))
-        return self._features
+        """What the network makes of the pixels of a view, shape (features,)."""
+        return self._classifier.classify(Frame(0, 0.0, 0.0, pixels)).feature

@@ -23,6 +23,7 @@ from PIL import Image
 from edge_agent import cli
 from edge_agent.commands.teach import MOST_PICTURES
 from edge_agent.config.loader import load
+from edge_agent.inference import NO_FEATURE
 from edge_agent.model.sidecar import Artifact
 from edge_agent.sources.picture import read_picture
 from edge_agent.system.lock import DirectoryLock
@@ -139,8 +140,21 @@ class TestLearning:
 
     def test_a_running_agent_is_mentioned(self, taught: Owner) -> None:
         lock = DirectoryLock(taught.state)
-        assert "the running agent takes it with its next frame" in taught("undo").out
+        assert "the running agent takes it within seconds" in taught("undo").out
         lock.close()
+
+    def test_an_agent_that_is_not_to_be_taught_is_mentioned(self, taught: Owner) -> None:
+        taught.configure(teach={"enabled": False})
+        assert "teach.enabled is false: the agent does not use what it was taught" in taught("undo").out
+
+    def test_the_configuration_says_how_much_is_kept(self, teach: Owner, gates: Path) -> None:
+        teach.configure(teach={"per_label": 3, "thumbnails": False})
+        said = teach("add", "--label", "open", gates / "open")
+        assert (
+            "taught 3 pictures as open\nleft out 1 picture: the label is full, and others differ more\n"
+            in said.out
+        )
+        assert teach("list").out.count("(no picture)") == 3
 
     def test_what_cannot_be_read_is_named_and_the_rest_is_taken(
         self, teach: Owner, gates: Path, tmp_path: Path
@@ -422,10 +436,10 @@ class TestTrouble:
     ) -> None:
         from edge_agent.inference.native.engine import NativeEngine
 
-        monkeypatch.setattr(NativeEngine, "features", np.empty(0, np.float32))
+        monkeypatch.setattr(NativeEngine, "features", NO_FEATURE)
         said = teach("add", "--label", "open", gates / "open")
         assert said.code == 1
-        assert "efficientnet_lite0 cannot be taught: it does not end in a fully connected layer" in said.err
+        assert "efficientnet_lite0 cannot be taught as it runs here; `edge-agent model info " in said.err
         assert not teach.state.exists()
 
     def test_without_a_configuration_it_asks_for_one(self, capsys: pytest.CaptureFixture[str]) -> None:
