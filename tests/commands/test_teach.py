@@ -127,7 +127,7 @@ class TestLearning:
         assert said.out.splitlines() == [
             "taught 4 pictures as open",
             "frame knows open (4)",
-            "too few examples to say how good it is: show each label at two times at least",
+            "too few examples to say how good it is: show two labels, each at two times or more",
             "next: only one label: show something else, or `none`",
             f"no agent runs with {teach.state}: it is used from the next start on",
         ]
