@@ -313,7 +313,7 @@ class TeachConfig:
         at_most=500,
     )
     in_all: int = setting(
-        500, "Examples of a view in all; each takes 1 to 3 kB of memory.", at_least=2, at_most=5000
+        500, "Examples of a view in all; each takes 1 to 3 kB of memory.", at_least=2, at_most=1000
     )
     probability: float = setting(
         0.5, "Below this probability a taught label is unknown.", at_least=0, at_most=1
