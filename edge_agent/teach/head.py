@@ -114,7 +114,7 @@ class Head:
 
     def _floors(self, centre: NDArray[np.float64], directions: NDArray[np.float64]) -> Floats:
         if self._shown:
-            return np.full(len(self.labels), self._shown.floor, np.float32)
+            return self._shown.floors
         return mean_floors(self.taught.classes, centre, directions)
 
     def _likeness(self, root: Floats, unit: Floats, label: int) -> float:

@@ -10,6 +10,8 @@ How familiar a frame is, is computed with some of the examples, the *anchors*. T
 from __future__ import annotations
 
 import itertools
+import math
+from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,10 +26,13 @@ MOST_ANCHORS = 128
 ALONE = 0.25
 """The least cosine with the mean of a label of which nothing is known but one example."""
 
-_LEAST_FAMILIAR = -2.4  # where no label was shown at two times: what scenes of other cameras have taught
+_LEAST_FAMILIAR = -2.6  # where no label was shown at two times: what scenes of other cameras have taught
 _USUAL_DISTANCE = 0.45  # between examples of one label on different days, where that cannot be seen yet
-_LEAST_DISTANCE = 0.02
-_ALLOWANCE = 0.1  # other days differ more than those that were shown
+_WORTH_OF_USUAL = 2  # it counts as much as two times at which a label was shown
+_ALLOWANCE, _ALLOWANCE_OF_FEW = (
+    0.05,
+    0.5,
+)  # other days differ more than those that were shown: if few, much more
 _RIDGE = np.float32(0.3)  # how much of a feature is taken for noise, against its length of 1
 _SHARE_OF_TYPICAL = 0.5
 _BLOCK = 32  # anchors that are taken as float32 at a time
@@ -59,8 +64,8 @@ class Shown:
     """Shape (anchors, anchors): of the products between the unit roots less the centre, and the ridge."""
     spread: float
     """The usual distance between examples of one label on different days."""
-    floor: float
-    """A frame that is less familiar is unknown."""
+    floors: Floats
+    """Shape (labels,): a frame that is less familiar is unknown. Lower, the fewer times a label was shown."""
 
     def familiarity(self, root: Floats, unit: Floats, along_centre: float) -> float:
         """How familiar a frame is: at most 0, which is about an anchor itself; the stranger, the less.
@@ -99,8 +104,8 @@ def shown(examples: Sequence[Example], centre: Floats, rules: Rules) -> Generato
     products /= np.outer(centred, centred)
     products.flat[:: len(anchors) + 1] += _RIDGE
     inverse = yield from inverted(products)
-    spread, floor = _typical(anchors, cosines, inverse, rules.quantile)
-    return Shown(features, lengths, centred, inverse, spread, floor)
+    spread, floors = _typical(anchors, cosines, inverse, rules.quantile)
+    return Shown(features, lengths, centred, inverse, spread, floors)
 
 
 def inverted(matrix: Floats) -> Generator[None, None, Floats]:
@@ -139,8 +144,12 @@ def mean_floors(
 
 
 def _familiarity(cosine: float, novelty: float, spread: float) -> float:
-    distance = float(np.sqrt(max(2 - 2 * cosine, 0.0)))
-    return -max(novelty, 0.0) - distance / spread
+    return -max(novelty, 0.0) - _distance(cosine) / spread
+
+
+def _distance(cosine: float) -> float:
+    """Between two vectors of length 1."""
+    return math.sqrt(max(2 - 2 * cosine, 0.0))
 
 
 def _products(rows: Floats) -> Generator[None, None, Floats]:
@@ -165,19 +174,24 @@ def _anchors(examples: Sequence[Example]) -> list[Example]:
 
 def _typical(
     anchors: Sequence[Example], cosines: Floats, inverse: Floats, quantile: float
-) -> tuple[float, float]:
-    """The spread, and the floor: by how familiar each anchor is without those of its own burst."""
+) -> tuple[float, Floats]:
+    """The spread, and the floors: by how familiar each anchor is without those of its own burst."""
     labels = np.array([each.label for each in anchors])
     bursts = np.array([each.burst for each in anchors], np.intp)
+    shown_at = Counter(label for label, _ in sorted({(each.label, each.burst) for each in anchors}))
     is_other_day = (labels[:, None] == labels) & (bursts[:, None] != bursts)
     can_tell = np.flatnonzero(is_other_day.any(axis=1))
     if not len(can_tell):
-        return _USUAL_DISTANCE, _LEAST_FAMILIAR
+        return _USUAL_DISTANCE, np.full(len(shown_at), _LEAST_FAMILIAR, np.float32)
     nearest = np.where(is_other_day, cosines, -1.0).max(axis=1)
-    spread = max(float(np.sqrt(max(2 - 2 * _quantile(nearest[can_tell], 0.5), 0.0))), _LEAST_DISTANCE)
+    distance = _distance(_quantile(nearest[can_tell], 0.5))
+    days = sum(count for count in shown_at.values() if count > 1)
+    spread = (days * distance + _WORTH_OF_USUAL * _USUAL_DISTANCE) / (days + _WORTH_OF_USUAL)
     novelty = _novelties(bursts, inverse)
     familiar = [_familiarity(float(nearest[place]), float(novelty[place]), spread) for place in can_tell]
-    return spread, _quantile(np.array(familiar, np.float32), quantile) - _ALLOWANCE
+    floor = _quantile(np.array(familiar, np.float32), quantile)
+    allowances = [_ALLOWANCE + _ALLOWANCE_OF_FEW / count for _, count in sorted(shown_at.items())]
+    return spread, np.float32(floor) - np.array(allowances, np.float32)
 
 
 def _novelties(bursts: NDArray[np.intp], inverse: Floats) -> Floats:
