@@ -282,6 +282,42 @@ class LabelsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class TeachConfig:
+    """Labels of the owner's own, taught by example."""
+
+    APPLY: ClassVar = Apply.LIVE
+    enabled: bool = setting(
+        True,
+        "Answer by what was taught, where something was, in place of the network's own labels. Lessons over"
+        " MQTT need control.enabled as well.",
+    )
+    thumbnails: bool = setting(
+        True,
+        "Keep a small picture (224 pixels) with each example taught while the agent runs, so that another"
+        " model can be taught the same.",
+    )
+    per_label: int = setting(
+        50,
+        "Examples of a label; beyond it a new one takes the place of the most similar.",
+        at_least=1,
+        at_most=500,
+    )
+    in_all: int = setting(
+        500, "Examples of a view in all; each takes 1 to 3 kB of memory.", at_least=2, at_most=1000
+    )
+    probability: float = setting(
+        0.5, "Below this probability a taught label is unknown.", at_least=0, at_most=1
+    )
+    ask_every_s: float = setting(
+        300.0,
+        "At most one frame in so many seconds, of those that are unknown, unsure or flip-flopping, is kept"
+        " for its owner to name. 0: none.",
+        at_least=0,
+        at_most=86400,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class StabilizerConfig:
     """Keeps the published label from flapping."""
 
@@ -436,7 +472,7 @@ class HomeAssistantConfig:
 
 @dataclass(frozen=True, slots=True)
 class ControlConfig:
-    """Requests over MQTT: pause, resume, snapshot, reload, config/get, config/set, config/patch, restart."""
+    """Requests over MQTT: teach, pause, resume, snapshot, reload, restart, read and change settings."""
 
     enabled: bool = setting(
         False,
@@ -542,6 +578,7 @@ class Config:
         pattern_help="1 to 32 small letters, digits, _ and -",
     )
     labels: LabelsConfig = section(LabelsConfig, "Which labels are published, and what they are called.")
+    teach: TeachConfig = section(TeachConfig, "Labels of your own, taught by example.")
     stabilizer: StabilizerConfig = section(StabilizerConfig, "Keeps the published label from flapping.")
     publish: PublishConfig = section(PublishConfig, "What is published, and how often.")
     mqtt: MqttConfig = section(MqttConfig, "The broker.")

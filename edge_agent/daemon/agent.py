@@ -26,6 +26,7 @@ from edge_agent.daemon.schedule import Every
 from edge_agent.daemon.service import Service
 from edge_agent.daemon.signals import Signals
 from edge_agent.daemon.supervisor import Supervisor, broker_wait_s
+from edge_agent.daemon.teaching import Teaching
 from edge_agent.daemon.wanted import WantedState
 from edge_agent.daemon.worker import Threads
 from edge_agent.inference.choice import choose_here
@@ -138,7 +139,10 @@ def run_agent(
         cooling = Cooling(board, config.thermal, pace, capture.use_policy)
         costs.record("pipeline")
 
-        report = Report(live, link, loop, capture, guard, cooling, board, clock, take_reason(state_dir))
+        teaching = Teaching(state_dir, loop, lambda: live.config, clock, link.teach)
+        teaching.adopt()
+        reason = take_reason(state_dir)
+        report = Report(live, link, loop, capture, guard, cooling, board, clock, teaching, reason)
         service = Service(notifier, gate, report.status_line, watchdog_interval_s(environment))
         restart = PendingRestart(state_dir)
         reloader = Reloader(
@@ -154,6 +158,7 @@ def run_agent(
             service,
             report,
             new_source,
+            teaching,
         )
         wanted = WantedState(live, reloader.patch, report.publish_info, state_dir / _WANTED_FILE, clock)
         report.groups = wanted.info
@@ -175,13 +180,16 @@ def run_agent(
             report,
             reloader,
             restart,
+            teaching,
             broker_wait_s(config.source),
         )
         stack.callback(page.close)
         if config.web.enabled:
             page.open(config_file, live, link, loop, capture, guard, cooling, room, clock, state_dir)
         report.publish_info()
-        commands = RemoteCommands(live, loop, capture, watcher, reloader, restart, report.health_due)
+        commands = RemoteCommands(
+            live, loop, capture, watcher, reloader, restart, report.health_due, teaching
+        )
         link.start(commands, wanted.receive)
         code = supervisor.run()
         service.stopping()

@@ -21,6 +21,7 @@ from edge_agent.daemon.report import Report
 from edge_agent.daemon.restart import PendingRestart
 from edge_agent.daemon.schedule import Every
 from edge_agent.daemon.service import Service
+from edge_agent.daemon.teaching import Teaching
 from edge_agent.inference.loading import label_map
 from edge_agent.memory.budget import BudgetPolicy
 from edge_agent.memory.guard import MemoryGuard
@@ -55,6 +56,7 @@ class Reloader:
     service: Service
     report: Report
     make_source: Callable[[SourceConfig], Source]
+    teaching: Teaching
 
     def reload(self) -> Reloaded:
         """Take over the edited configuration. Raises InvalidConfigError when it is refused, whole."""
@@ -147,3 +149,5 @@ class Reloader:
         if changes.touches("labels"):
             labels = label_map(loop.model.artifact, config.labels)
             loop.between_frames(lambda: loop.model.classifier.use_labels(labels))
+        if changes.touches("teach") or changes.touches("regions"):
+            self.teaching.adopt()

@@ -12,8 +12,9 @@ from edge_agent.config.watch import ConfigWatcher
 from edge_agent.daemon.reload import Reloader
 from edge_agent.daemon.restart import PendingRestart
 from edge_agent.daemon.schedule import Every
+from edge_agent.daemon.teaching import Teaching
 from edge_agent.errors import ConfigError, SourceError
-from edge_agent.mqtt.requests import Reloaded
+from edge_agent.mqtt.requests import LessonRequest, Reloaded
 from edge_agent.pipeline.capture_loop import CaptureLoop
 from edge_agent.pipeline.inference_loop import InferenceLoop
 from edge_agent.pipeline.jpeg import encode_jpeg
@@ -30,6 +31,7 @@ class RemoteCommands:
     reloader: Reloader
     pending_restart: PendingRestart
     health_due: Every
+    teaching: Teaching
 
     def pause(self) -> None:
         """Take no frames until `resume`."""
@@ -62,6 +64,10 @@ class RemoteCommands:
             raise ConfigError("control.allow_patch is false: this device's file is its owner's alone")
         self._refuse_while_written()
         return self.reloader.patch(settings)
+
+    def teach(self, lesson: LessonRequest) -> dict[str, Any]:
+        """Teach a label, or say what was taught. Raises TeachError or ConfigError."""
+        return self.teaching.carry_out(lesson)
 
     def config(self) -> Config:
         """The configuration in force."""

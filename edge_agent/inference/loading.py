@@ -43,6 +43,11 @@ class LoadedModel:
     needed_mb: float = math.inf
     """What it was computed to take at the least, before it was loaded."""
 
+    @property
+    def features(self) -> int:
+        """How many numbers a head is taught on; 0: this network cannot be taught."""
+        return self.engine.features.size
+
     def close(self) -> None:
         """Free its memory. It cannot classify after that."""
         self.engine.close()

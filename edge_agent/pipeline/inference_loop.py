@@ -28,6 +28,7 @@ from edge_agent.system.log import RepeatedError
 from edge_agent.system.systemd import WatchdogGate
 
 if TYPE_CHECKING:
+    from edge_agent.teach.ask import Asking
     from edge_agent.teach.head import Head
 
 _LOG = logging.getLogger(__name__)
@@ -155,6 +156,11 @@ class InferenceLoop:
         if (view := self._views.get(name)) is not None:
             view.use_head(head)
 
+    def use_asking(self, name: str, asking: Asking | None) -> None:
+        """Have a view keep frames that are worth a question. Call it between frames."""
+        if (view := self._views.get(name)) is not None:
+            view.asking = asking
+
     def close(self) -> None:
         """Keep the labels over a restart. Call it once the loop has ended."""
         for view in self._views.values():
@@ -254,7 +260,7 @@ class InferenceLoop:
         """Classify a view's part of a frame, and publish what is due."""
         prediction = self._model.classifier.classify(part)
         moment = Moment.now(self._clock)
-        judged = view.judge(part, prediction, moment.monotonic_s)
+        judged = view.judge(part, prediction, moment)
         answer = Answer(part, judged.prediction, moment, view.name, judged.head)
         if judged.change is not None:
             self._announce(answer, judged.change)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edge_agent.frame import Frame
 from edge_agent.inference import Prediction, Score
 from edge_agent.mqtt.contract.payloads import HeadRef
+from edge_agent.pipeline.answers import Moment
 from edge_agent.pipeline.last_label import LastLabel
 from edge_agent.pipeline.motion import MotionGate
 from edge_agent.pipeline.rules import Rules
@@ -20,6 +21,7 @@ from edge_agent.pipeline.stabilizer import LabelChange, PublishGate, Stabilizer,
 
 if TYPE_CHECKING:
     from edge_agent.teach import head as teach
+    from edge_agent.teach.ask import Asking
 
 _TOP = 3
 WHOLE = (0.0, 0.0, 1.0, 1.0)
@@ -58,6 +60,8 @@ class View:
         """`name` is that of a region of `rules`, empty for the whole picture."""
         self.name = name
         self.seen: Seen | None = None
+        self.asking: Asking | None = None
+        """Keeps frames that are worth a question, while there is a head."""
         self._box = _box(rules, name)
         self._last_label = last_label
         self._stabilizer = Stabilizer(rules.stabilizer)
@@ -111,8 +115,9 @@ class View:
             and not self._gate.heartbeat_is_due(now_s)
         )
 
-    def judge(self, part: Frame, prediction: Prediction, now_s: float) -> Judged:
-        """Take in what the network says of the view's part of a frame, at the monotonic time `now_s`."""
+    def judge(self, part: Frame, prediction: Prediction, moment: Moment) -> Judged:
+        """Take in what the network says of the view's part of a frame, at that moment."""
+        now_s = moment.monotonic_s
         answer, votes = None, prediction.top
         ref: HeadRef | None = None
         if self._head is not None:
@@ -121,12 +126,32 @@ class View:
             prediction = replace(prediction, top=top)
             votes = () if answer.why else top
             ref = HeadRef(self._head.taught.method, len(self._head.labels), answer.why)
+            self._ask(part, prediction.feature, answer, moment)
         stable = self._stabilizer.update(votes, now_s)
         self._stable = stable
         self.seen = Seen(part, prediction.feature, answer)
         change = self._last_label.change(stable) if self._stabilizer.is_decided else None
         is_due = self._gate.is_due(now_s, changed=stable.change is not None)
         return Judged(prediction, stable, ref, change, is_due)
+
+    def _ask(self, part: Frame, feature: NDArray[np.float32], answer: teach.Answer, moment: Moment) -> None:
+        """Keep the frame for its owner to name, where much would be learnt from that."""
+        reason = self.asking.reason_for(answer, moment.monotonic_s) if self.asking else None
+        if self.asking is None or reason is None:
+            return
+        from edge_agent.pipeline.shots import shot_of
+
+        taken_s = moment.time_s - (moment.monotonic_s - part.captured_s)
+        shot = shot_of(part.pixels, feature, taken_s)
+        self.asking.put(
+            reason,
+            answer,
+            shot.feature,
+            moment.monotonic_s,
+            time_s=shot.time_s,
+            brightness=shot.brightness,
+            thumbnail=shot.thumbnail,
+        )
 
 
 def cut(pixels: NDArray[np.uint8], box: Sequence[float]) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import TeachError
+from edge_agent.model.plan import MOST_FEATURES
 from edge_agent.model.sidecar import is_clean
 from edge_agent.system.text import printable
 
@@ -22,7 +23,6 @@ NONE = "none"
 """The label of examples that show nothing of interest: taught like any other, and answered as unknown."""
 
 LONGEST_LABEL = 64
-MOST_FEATURES = 4096
 MOST_THUMBNAIL_BYTES = 64 << 10
 MOST_LABELS = 64
 BURST_GAP_S = 60.0

@@ -25,11 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import TeachError
+from edge_agent.model.plan import MOST_FEATURES
 from edge_agent.model.sidecar import Sha256
 from edge_agent.system.files import set_aside, write_atomic
 from edge_agent.system.json_reader import JsonError, Rule, between, matching, parse, read
 from edge_agent.system.log import say
-from edge_agent.teach.examples import MOST_FEATURES, MOST_LABELS, check_label
+from edge_agent.teach.examples import MOST_LABELS, check_label
 from edge_agent.teach.head import Backbone, Layer, Method, Taught
 from edge_agent.teach.moments import MOST_ADDED, UNIT, Moment
 

@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from edge_agent.errors import TeachError
+from edge_agent.model.plan import MOST_FEATURES
 from edge_agent.system.database import check_structure, is_damage
 from edge_agent.system.files import set_aside
 from edge_agent.system.log import say
-from edge_agent.teach.examples import MOST_FEATURES, MOST_THUMBNAIL_BYTES, Example
+from edge_agent.teach.examples import MOST_THUMBNAIL_BYTES, Example
 from edge_agent.teach.head import Backbone
 
 if TYPE_CHECKING:

@@ -28,6 +28,7 @@ from edge_agent.daemon.schedule import Every
 from edge_agent.daemon.service import Service
 from edge_agent.daemon.signals import Signals
 from edge_agent.daemon.supervisor import Supervisor
+from edge_agent.daemon.teaching import Teaching
 from edge_agent.daemon.worker import Threads
 from edge_agent.frame import Frame
 from edge_agent.inference import EngineInfo
@@ -81,6 +82,7 @@ class FakeEngine:
         self.info = EngineInfo("xnnpack", "fp32", "fp32", 1, "none")
         self.closed = False
         self.can_stream = True
+        self.features = np.arange(4, dtype=np.float32)
         self._logits = np.where(np.array(LABELS) == label, np.float32(5), np.float32(0))
 
     def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -236,6 +238,14 @@ class Assembled:
         self.memory_due = Every(config.memory.check_interval_s)
         self.paces: list[CapturePolicy] = []
         self.cooling = Cooling(Board(directory), config.thermal, pace, self.paces.append)
+        self.taught: list[dict[str, tuple[str, ...]]] = []
+        self.teaching = Teaching(
+            self.state_dir,
+            self.loop,
+            lambda: self.live.config,
+            clock,
+            lambda labels: self.taught.append(dict(labels)),
+        )
         self.report = Report(
             self.live,
             self.link,
@@ -245,6 +255,7 @@ class Assembled:
             self.cooling,
             Board(directory),
             clock,
+            self.teaching,
             self.restart_reason,
         )
         self.service = Service(self.notifier, self.gate, self.report.status_line, watchdog_s)
@@ -264,6 +275,7 @@ class Assembled:
             self.service,
             self.report,
             self.cameras.make,
+            self.teaching,
         )
         self.supervisor = Supervisor(
             clock,
@@ -281,6 +293,7 @@ class Assembled:
             self.report,
             self.reloader,
             self.restart,
+            self.teaching,
             5.0,
         )
 

@@ -36,6 +36,7 @@ def commands(agent: Assembled) -> RemoteCommands:
         agent.reloader,
         agent.restart,
         agent.report.health_due,
+        agent.teaching,
     )
 
 

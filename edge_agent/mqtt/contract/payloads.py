@@ -211,6 +211,17 @@ class LatencyHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class TeachHealth:
+    """Teaching by example."""
+
+    examples: int
+    questions: int
+    """Frames that wait for their owner to name them."""
+    asked: int
+    """How many there have been since the start."""
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """Topic `health`: how the agent and its board are."""
 
@@ -234,6 +245,8 @@ class Health:
     """Their share of all frames over the last interval: the inference that was saved."""
     unknown_percent: float | None = None
     """The share of classified frames over the last interval with the label unknown; None without a frame."""
+    teaching: TeachHealth | None = field(default=None, metadata=_OPTIONAL)
+    """Left out where nothing was taught."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +270,29 @@ class EvidenceInfo:
     latency_ms: float | None = None
     rss_mb: float | None = None
     measured: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeadInfo:
+    """What a view was taught, and how well it knows it."""
+
+    region: str
+    """Empty for the whole picture."""
+    labels: Mapping[str, int]
+    """How many examples each has."""
+    method: str
+    """`means` or `regression`; empty where no head answers."""
+    accuracy: float | None
+    """On bursts that it was not taught, 0 to 1; None where that cannot be said yet."""
+    low: float | None
+    high: float | None
+    """The interval of 95 %."""
+    mislabelled: int
+    """Examples that the others would have given another label."""
+    missing: tuple[str, ...]
+    """What should be shown next, in words."""
+    problem: str
+    """Why what was taught is not used; empty where it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +348,8 @@ class Info:
     restart_reason: str = ""
     """Why the agent restarted itself last; empty when it did not."""
     broker_lacks: tuple[BrokerLack, ...] = ()
+    heads: tuple[HeadInfo, ...] = field(default=(), metadata=_OPTIONAL)
+    """Left out where nothing was taught."""
     groups: tuple[GroupInfo, ...] = ()
     """The wanted state of the device's groups, and what became of it."""
 

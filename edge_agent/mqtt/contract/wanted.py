@@ -153,6 +153,7 @@ def _decoded(text: bytes, size: int, complaint: str) -> bytes:
         found = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         found = b""
-    if len(found) != size:
+    # Its last character has bits that are not used: each text but one of a signature is refused.
+    if len(found) != size or base64.b64encode(found) != text:
         raise WantedError(complaint)
     return found
