@@ -6,7 +6,7 @@ import logging
 import math
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -196,9 +196,12 @@ class InferenceLoop:
     def _attempt(self, frame: Frame) -> None:
         """Classify or skip one frame; a failure is survived unless it is one of many in a row."""
         try:
-            due = self._due(frame)
+            parts = self._parts(frame)
+            due = self._due(parts)
             if due:
                 self.process(frame, due)
+            elif not parts:
+                self._progress.processed()
             else:
                 self._skip()
         except EngineError as error:
@@ -212,11 +215,15 @@ class InferenceLoop:
             self._failed_in_a_row = 0
             self._errors.recovered("inference", "frames are classified again")
 
-    def _due(self, frame: Frame) -> list[tuple[View, Frame]]:
+    def _parts(self, frame: Frame) -> dict[str, Frame]:
+        """What each view sees of a frame, by its name; without those of which the frame shows nothing."""
+        parts = {name: view.part(frame) for name, view in self._views.items()}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def _due(self, parts: Mapping[str, Frame]) -> list[tuple[View, Frame]]:
         """The views with something new to see, with their parts of the frame, in the order of their turns."""
         now_s = self._clock.monotonic_s()
-        parts = {name: view.part(frame) for name, view in self._views.items()}
-        moving = {name for name, view in self._views.items() if not view.may_rest(parts[name], now_s)}
+        moving = {name for name, part in parts.items() if not self._views[name].may_rest(part, now_s)}
         order = self._turns.order(self._priorities) if len(moving) > 1 else moving
         return [(self._views[name], parts[name]) for name in order if name in moving]
 
@@ -236,7 +243,10 @@ class InferenceLoop:
         Those that would not be done before the next frame comes keep their turn for that one. Raises
         EngineError.
         """
-        due = [(view, view.part(frame)) for view in self._views.values()] if due is None else due
+        if due is None:
+            due = [(self._views[name], part) for name, part in self._parts(frame).items()]
+        if not due:
+            return
         begin_s = now_s = self._clock.monotonic_s()
         is_unknown = False
         for number, (view, part) in enumerate(due):

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.frame import Frame
+from edge_agent.frame import WHOLE, Box, Frame
 from edge_agent.inference import Prediction, Score
 from edge_agent.mqtt.contract.payloads import HeadRef
 from edge_agent.pipeline.answers import Moment
 from edge_agent.pipeline.last_label import LastLabel
 from edge_agent.pipeline.motion import MotionGate
+from edge_agent.pipeline.part import box_of, cut, place_in
 from edge_agent.pipeline.rules import Rules
 from edge_agent.pipeline.stabilizer import LabelChange, PublishGate, Stabilizer, Stable
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from edge_agent.teach.ask import Asking
 
 _TOP = 3
-WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,9 +100,16 @@ class View:
         """Have the next frame classified although nothing may have moved in it."""
         self._motion.reset()
 
-    def part(self, frame: Frame) -> Frame:
-        """The view's part of a frame; its pixels are those of the frame, not copied."""
-        return frame if self._box == WHOLE else replace(frame, pixels=cut(frame.pixels, self._box))
+    def part(self, frame: Frame) -> Frame | None:
+        """The view's part of a frame; its pixels are those of the frame, not copied.
+
+        None where the frame does not show it: a camera that shows another part of its picture takes some
+        frames to follow.
+        """
+        place = place_in(frame.window, self._box)
+        if place is None or place == WHOLE:
+            return None if place is None else frame
+        return replace(frame, pixels=cut(frame.pixels, place), window=self._box)
 
     def may_rest(self, part: Frame, now_s: float) -> bool:
         """Whether the last answer stands: nothing moves, no vote is open, and no heartbeat is due.
@@ -154,24 +161,14 @@ class View:
         )
 
 
-def cut(pixels: NDArray[np.uint8], box: Sequence[float]) -> NDArray[np.uint8]:
-    """The part of a picture, shape (height, width, 3), in a box of shares; at least one pixel, not copied."""
-    height, width = pixels.shape[:2]
-    left, top, wide, high = box
-    x, y = min(round(left * width), width - 1), min(round(top * height), height - 1)
-    right = max(x + 1, round((left + wide) * width))
-    bottom = max(y + 1, round((top + high) * height))
-    return pixels[y:bottom, x:right]
-
-
 def scores(labels: Sequence[str], probabilities: NDArray[np.floating]) -> tuple[Score, ...]:
     """The most probable labels of a head, best first; equals in the order of the labels."""
     best = np.argsort(-probabilities, kind="stable")[:_TOP]
     return tuple(Score(labels[i], int(i), float(probabilities[i])) for i in best)
 
 
-def _box(rules: Rules, name: str) -> tuple[float, ...]:
-    return rules.regions[name].box if name else WHOLE
+def _box(rules: Rules, name: str) -> Box:
+    return box_of(rules.regions[name]) if name else WHOLE
 
 
 def cost_fits(spent_s: float, cost_s: float, period_s: float | None) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from edge_agent.config.schema import Config
 from edge_agent.errors import TeachError, UsageError
-from edge_agent.frame import Frame
+from edge_agent.frame import WHOLE, Box, Frame
 from edge_agent.inference.choice import choose_here, load_engine
 from edge_agent.inference.classifier import Classifier
 from edge_agent.model.sidecar import read_sidecar
+from edge_agent.pipeline.part import box_of, cut
 from edge_agent.pipeline.shots import backbone_of, from_thumbnails, shot_of
 from edge_agent.pipeline.turn import UPRIGHT, Turn
-from edge_agent.pipeline.view import WHOLE, cut
 from edge_agent.sources.picture import Pixels, read_opened
 from edge_agent.sources.picture_time import taken_s
 from edge_agent.system import paths
@@ -40,7 +40,7 @@ class View:
     state: Path
     """The agent's state directory."""
     turn: Turn = UPRIGHT
-    box: Sequence[float] = WHOLE
+    box: Box = WHOLE
 
     @property
     def name(self) -> str:
@@ -69,7 +69,7 @@ def view_of(config: Config, name: str, environment: Mapping[str, str], *, only_w
     if only_watched and name not in watched:
         raise UsageError(f"--view {printable(name, 40)}: what is watched is {', '.join(watched)}")
     region = "" if name == WHOLE_FRAME else name
-    box = config.regions[region].box if region in config.regions else WHOLE
+    box = box_of(config.regions[region]) if region in config.regions else WHOLE
     state = paths.state_dir_of(config.model.path, environment)
     view = View(region, state, Turn.from_config(config.source), box)
     directory_of(state, region)  # refuses what cannot be a name
