@@ -64,7 +64,7 @@ class View:
         """Keeps frames that are worth a question, while there is a head."""
         self._box = _box(rules, name)
         self._last_label = last_label
-        self._stabilizer = Stabilizer(rules.stabilizer)
+        self._stabilizer = Stabilizer(rules.stabilizer, rules.thresholds)
         self._gate = PublishGate(rules.publish.state, rules.publish.heartbeat_s)
         self._motion = MotionGate(rules.motion)
         self._head: teach.Head | None = None
@@ -84,7 +84,7 @@ class View:
     def adopt(self, rules: Rules) -> None:
         """Follow other rules, keeping the votes and the label so far."""
         self._box = _box(rules, self.name)
-        self._stabilizer.adopt(rules.stabilizer)
+        self._stabilizer.adopt(rules.stabilizer, rules.thresholds)
         self._gate = PublishGate(rules.publish.state, rules.publish.heartbeat_s)
         self._motion.adopt(rules.motion)
 
