@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from edge_agent.config.schema import Config
 from edge_agent.errors import EdgeAgentError
 from edge_agent.inference import Prediction
 from edge_agent.mqtt.contract.payloads import Health, Info, State
+from edge_agent.mqtt.requests import LessonRequest
 from edge_agent.web.event_ring import EventRing
 from edge_agent.web.history import History
 
@@ -78,4 +79,12 @@ class AgentView(Protocol):
 
         It runs between two frames. Raises BusyError, and EngineError when the engine fails.
         """
+        ...
+
+    def teach(self, lesson: LessonRequest) -> dict[str, Any]:
+        """Teach, or say what was taught, in JSON's own types. Raises EdgeAgentError."""
+        ...
+
+    def question_picture(self, region: str, number: int) -> bytes:
+        """The small JPEG of a frame that waits for its name; empty where there is none."""
         ...
