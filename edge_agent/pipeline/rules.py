@@ -20,6 +20,8 @@ class Rules:
     """What is watched in place of the whole picture; empty for that."""
     period_s: float | None = None
     """From frame to frame; None: as many as can be classified."""
+    source_type: str = ""
+    """Where frames come from, for advice."""
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
@@ -29,5 +31,6 @@ class Rules:
                 "on_change" if config.homeassistant.enabled else "every_frame"
             )
             publish = replace(publish, state=mode)
-        fps = config.source.fps
-        return cls(config.stabilizer, publish, config.motion, config.regions, 1 / fps if fps > 0 else None)
+        fps, kind = config.source.fps, config.source.type
+        period_s = 1 / fps if fps > 0 else None
+        return cls(config.stabilizer, publish, config.motion, config.regions, period_s, kind)
