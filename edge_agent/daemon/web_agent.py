@@ -30,7 +30,7 @@ from edge_agent.pipeline.inference_loop import InferenceLoop
 from edge_agent.pipeline.jpeg import encode_jpeg
 from edge_agent.system.clock import Clock
 from edge_agent.web.agent_view import BusyError, Picture
-from edge_agent.web.event_ring import EventRing
+from edge_agent.web.event_ring import Event, EventRing
 from edge_agent.web.history import History
 
 _MOST_WAITING = 2
@@ -38,7 +38,7 @@ _QUALITY = 75
 _PICTURE_S = 0.2
 """A picture is made at most this often."""
 _THUMBNAIL = (160, 120)
-_THUMBNAIL_S = 0.5
+_THUMBNAIL_S = 0.2
 _HEALTH_S = 1.0
 _CLASSIFY_S = 10.0
 
@@ -73,6 +73,7 @@ class WebAgent:
         self._room = room
         self._clock = clock
         self._started_s = clock.monotonic_s()
+        self._pending: list[Event] = []
         self._states: dict[str, State] = {}
         self._seqs: dict[str, int] = {}
         self._published_health: Health | None = None
@@ -91,7 +92,7 @@ class WebAgent:
             case State():
                 self._seqs[payload.region] = payload.seq
             case LabelChanged():
-                self.events.add(payload)
+                self._pending.append(Event(payload))
             case Health():
                 self._published_health = payload
                 self._health_s = -math.inf
@@ -100,14 +101,18 @@ class WebAgent:
                 self._info = payload
 
     def pictured(self, jpeg: bytes, info: EventImageInfo) -> None:
-        """Keep a small picture of an event, at most two a second."""
+        """Keep a small picture of the latest event, a few times a second at most."""
         now_s = self._clock.monotonic_s()
-        if now_s - self._thumbnail_s >= _THUMBNAIL_S:
+        pending = self._pending[-1:]
+        if pending and pending[0].changed.seq == info.seq and now_s - self._thumbnail_s >= _THUMBNAIL_S:
             self._thumbnail_s = now_s
-            self.events.illustrate(info.seq, thumbnail(jpeg))
+            self._pending[-1] = replace(pending[0], thumbnail=thumbnail(jpeg))
 
     def answered(self, state: State) -> None:
-        """Keep the present answer, published or not."""
+        """Keep the present answer, published or not; its event and that one's picture came before."""
+        for event in self._pending:
+            self.events.add(event)
+        self._pending.clear()
         self._states[state.region] = replace(state, seq=self._seqs.get(state.region, 0))
 
     def config(self) -> Config:
