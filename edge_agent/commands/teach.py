@@ -18,6 +18,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -59,9 +60,7 @@ more undoes the one before it, for ten lessons.
 _REPORT = """Say how good it is: each picture is answered by what the others teach, without those of its own
 time. And what looks mislabelled, and what to show next.
 """
-_REVERT = (
-    """Answer as before the last lesson. The examples stay: `teach undo` takes back those that spoilt it."""
-)
+_REVERT = """Answer as before the last lesson, while the examples stay. (`teach undo` takes those back.)"""
 _EXPORT = """Write the small pictures into a folder for each label, and examples.csv beside them.
 
   edge-agent teach export ./gate
@@ -320,17 +319,22 @@ def _picture_paths(given: Sequence[Path]) -> list[Path]:
     """The files that are named, and those in the folders. Raises UsageError for none, or too many."""
     from edge_agent.sources.picture_files import pictures_below
 
+    def unlisted(folder: Path, error: OSError) -> None:
+        to_stderr(f"edge-agent teach: {folder}: {error.strerror or error}")
+
     found: list[Path] = []
     for path in given:
         try:
-            inside = list(pictures_below(path)) if path.is_dir() else [path]
+            inside = (
+                list(islice(pictures_below(path, unlisted), MOST_PICTURES + 1)) if path.is_dir() else [path]
+            )
         except OSError as error:
             raise UsageError(f"{path}: {error.strerror or error}") from error
         if not inside:
             raise UsageError(f"{path}: there is no picture in this folder")
         found += inside
     if len(found) > MOST_PICTURES:
-        raise UsageError(f"{len(found)} pictures are too many for one lesson; show {MOST_PICTURES} at most")
+        raise UsageError(f"these are too many pictures for one lesson: show {MOST_PICTURES} at most")
     return found
 
 

@@ -67,7 +67,7 @@ class View:
         self._source_type = rules.source_type
         self._few_pixels = FewPixels(name) if name else None
         self._last_label = last_label
-        self._stabilizer = Stabilizer(rules.stabilizer)
+        self._stabilizer = Stabilizer(rules.stabilizer, rules.thresholds)
         self._gate = PublishGate(rules.publish.state, rules.publish.heartbeat_s)
         self._motion = MotionGate(rules.motion)
         self._head: teach.Head | None = None
@@ -88,7 +88,7 @@ class View:
         """Follow other rules, keeping the votes and the label so far."""
         self._box = _box(rules, self.name)
         self._source_type = rules.source_type
-        self._stabilizer.adopt(rules.stabilizer)
+        self._stabilizer.adopt(rules.stabilizer, rules.thresholds)
         self._gate = PublishGate(rules.publish.state, rules.publish.heartbeat_s)
         self._motion.adopt(rules.motion)
 

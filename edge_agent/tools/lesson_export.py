@@ -40,12 +40,15 @@ def export(directory: Path, folder: Path) -> Exported:
         if any(folder.iterdir()):
             raise UsageError(f"{folder} is not empty: name another folder")
         return _written(lessons, examples, folder)
+    except PermissionError as error:
+        hint = "this user may not write there; name another folder, below /tmp for instance"
+        raise UsageError(f"{error.filename or folder}: {hint}") from error
     except OSError as error:
         raise UsageError(f"{error.filename or folder}: {error.strerror or error}") from error
 
 
 def _written(lessons: Lessons, examples: list[Example], folder: Path) -> Exported:
-    folders = _folder_names(each.label for each in examples)
+    folders = folder_names(each.label for each in examples)
     pictures = 0
     with (folder / TABLE_NAME).open("x", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
@@ -70,11 +73,11 @@ def _written(lessons: Lessons, examples: list[Example], folder: Path) -> Exporte
     return Exported(len(examples), pictures)
 
 
-def _folder_names(labels: Iterable[str]) -> dict[str, str]:
+def folder_names(labels: Iterable[str]) -> dict[str, str]:
     """A name for each label that any file system takes, and that is no other's."""
     names: dict[str, str] = {}
     for label in sorted(set(labels)):
-        plain = re.sub(r"[^\w-]+", "_", label)[:_LONGEST_NAME].strip("_") or "label"
+        plain = re.sub(r"[^\w-]+", "_", label)[:_LONGEST_NAME].strip("_-") or "label"
         taken = {name.casefold() for name in names.values()}
         numbered = (f"{plain}-{number}" for number in range(2, len(taken) + 3))
         names[label] = next(name for name in (plain, *numbered) if name.casefold() not in taken)

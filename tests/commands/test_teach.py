@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from edge_agent import cli
@@ -31,6 +33,7 @@ from edge_agent.teach.head import Backbone
 from edge_agent.teach.lessons import Lessons, Shot
 from edge_agent.teach.store import STORE_NAME
 from edge_agent.tools.classroom import Classroom, view_of
+from edge_agent.tools.lesson_export import folder_names
 from tests.commands.gates import GATE, write_gates
 
 
@@ -212,7 +215,7 @@ class TestLearning:
             (tmp_path / f"{number}.jpg").touch()
         said = teach("add", "--label", "open", tmp_path)
         assert (said.code, said.out) == (2, "")
-        assert "501 pictures are too many for one lesson" in said.err
+        assert "too many pictures for one lesson: show 500 at most" in said.err
 
     def test_without_thumbnails_no_picture_is_kept(self, teach: Owner, gates: Path) -> None:
         teach("add", "--label", "open", "--no-thumbnails", gates / "open")
@@ -372,6 +375,16 @@ class TestFiles:
         names = {path.name for path in (tmp_path / "out").iterdir()}
         assert names == {"up", "1_1", "Über_auf", "über_AUF-2", "label", "examples.csv"}
         assert "'=1+1" in (tmp_path / "out" / "examples.csv").read_text()
+
+    @given(st.lists(st.text(min_size=1, max_size=80), max_size=30))
+    def test_every_label_has_a_folder_of_its_own(self, labels: list[str]) -> None:
+        names = folder_names(labels)
+        assert names.keys() == set(labels)
+        assert len({name.casefold() for name in names.values()}) == len(names)
+        for name in names.values():
+            assert Path(name).name == name
+            assert not name.startswith((".", "-"))
+            assert len(os.fsencode(name)) < 255
 
     def test_a_folder_in_use_is_left_alone(self, taught: Owner, gates: Path, tmp_path: Path) -> None:
         said = taught("export", gates / "open")
