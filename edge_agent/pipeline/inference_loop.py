@@ -8,7 +8,7 @@ import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from edge_agent.errors import EngineError
 from edge_agent.frame import Frame
@@ -19,6 +19,7 @@ from edge_agent.pipeline.frame_stats import FrameRate, FrameStats
 from edge_agent.pipeline.jpeg import encode_jpeg
 from edge_agent.pipeline.last_label import LastLabel
 from edge_agent.pipeline.latest import LatestFrame
+from edge_agent.pipeline.opening import Opening
 from edge_agent.pipeline.rules import Rules
 from edge_agent.pipeline.stabilizer import LabelChange, Stable
 from edge_agent.pipeline.turns import Turns
@@ -70,6 +71,8 @@ class InferenceLoop:
         self._frames = frames
         self._model = model
         self._rules = rules
+        self._opening = Opening(rules.schedule)
+        self._is_open = True
         self._turns = Turns()
         self._cost_s = 0.0
         self._sink = sink
@@ -97,7 +100,7 @@ class InferenceLoop:
 
     @property
     def skipped(self) -> int:
-        """Frames since the start that needed no inference, because nothing had moved."""
+        """Frames since the start that needed no inference: nothing had moved, or the schedule was closed."""
         return self._skipped
 
     @property
@@ -114,6 +117,11 @@ class InferenceLoop:
     def view(self, name: str) -> View | None:
         """What is watched under that name, which is empty for the whole picture; None where it is not."""
         return self._views.get(name)
+
+    @property
+    def schedule(self) -> Literal["", "open", "closed"]:
+        """Whether labels are published just now; empty where there is no schedule."""
+        return ("open" if self._is_open else "closed") if self._opening.is_scheduled else ""
 
     @property
     def last_frame(self) -> Frame | None:
@@ -139,6 +147,8 @@ class InferenceLoop:
 
     def adopt(self, rules: Rules) -> None:
         """Follow other rules, keeping the votes and the labels so far. Call it between frames."""
+        if rules.schedule != self._rules.schedule:
+            self._opening = Opening(rules.schedule)
         before, self._rules = self._views, rules
         views: dict[str, View] = {}
         for name in _watched(rules):
@@ -196,8 +206,9 @@ class InferenceLoop:
     def _attempt(self, frame: Frame) -> None:
         """Classify or skip one frame; a failure is survived unless it is one of many in a row."""
         try:
+            self._is_open = self._opening.is_open(frame.pixels, self._clock.time_s())
             parts = self._parts(frame)
-            due = self._due(parts)
+            due = self._due(parts) if self._is_open else []
             if due:
                 self.process(frame, due)
             elif not parts:

@@ -16,7 +16,7 @@ import pytest
 from edge_agent.tools.demo.bundled import BUNDLED_PICTURES
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.daemon.conftest import Ask, StartDaemon
-from tests.daemon.helpers import receive
+from tests.daemon.helpers import START_S, of, receive
 from tests.daemon.process import Daemon
 from tests.mqtt.brokers import HOST, Mosquitto, collect
 
@@ -160,3 +160,22 @@ def test_home_assistant_is_told_what_can_be_taught(
         assert collect(discovery, lambda message: options(message.payload) is None)
         ask("teach/add", transaction=1, label="in")
         assert collect(discovery, lambda message: options(message.payload) == ["in"])
+
+
+def test_labels_thresholds_and_the_schedule_are_edited_live(daemon: Daemon, subscriber: Subscriber) -> None:
+    first = receive(subscriber, "state", lambda state: not state["unknown"])
+    daemon.edit(labels={"deny": [first["label"]]})
+    second = receive(subscriber, "state", lambda state: state["label"] != first["label"])
+    assert first["label"] not in [each["label"] for each in second["top"]]
+    daemon.edit(labels={"deny": [], "thresholds": {first["label"]: 1.0}})
+    receive(
+        subscriber, "state", lambda state: state["unknown"] and state["top"][0]["label"] == first["label"]
+    )
+    daemon.edit(labels={"thresholds": None}, schedule={"light": "night", "night_below": 1})
+    receive(subscriber, "health", lambda health: health.get("schedule") == "closed")
+    receive(subscriber, "health")  # what was on its way has come
+    quiet = collect(subscriber, of("health"), START_S)
+    assert not [message for message in quiet if message.topic.endswith("/state")]
+    daemon.edit(schedule={"light": "day"})
+    assert receive(subscriber, "state")["label"] == first["label"]
+    receive(subscriber, "health", lambda health: health.get("schedule") == "open")
