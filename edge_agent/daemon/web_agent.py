@@ -20,7 +20,7 @@ from edge_agent.daemon.errands import Errands
 from edge_agent.daemon.report import camera_health
 from edge_agent.daemon.teaching import Teaching
 from edge_agent.errors import EngineError
-from edge_agent.frame import Frame
+from edge_agent.frame import WHOLE, Box, Frame
 from edge_agent.inference import Prediction
 from edge_agent.memory.guard import MemoryGuard
 from edge_agent.memory.procfs import read_memory
@@ -32,6 +32,7 @@ from edge_agent.pipeline.capture_loop import CaptureLoop
 from edge_agent.pipeline.frame_stats import SteadyRate
 from edge_agent.pipeline.inference_loop import InferenceLoop
 from edge_agent.pipeline.jpeg import encode_jpeg
+from edge_agent.pipeline.part import box_of, place_in
 from edge_agent.system.clock import Clock
 from edge_agent.web.agent_view import BusyError, Picture
 from edge_agent.web.event_ring import Event, EventRing
@@ -131,6 +132,18 @@ class WebAgent:
         """The present answer of each view."""
         states, watched = self._states.copy(), self._live.config.watched
         return tuple(states[region] for region in watched if region in states)
+
+    def window(self) -> Box:
+        """Which part of the whole picture the newest frame shows."""
+        frame = self._loop.last_frame
+        return frame.window if frame else WHOLE
+
+    def regions(self) -> dict[str, Box]:
+        """Where the regions are in the newest frame."""
+        window = self.window()
+        boxes = ((name, box_of(region)) for name, region in self._live.config.regions.items())
+        places = {name: place_in(window, box) for name, box in boxes}
+        return {name: place for name, place in places.items() if place is not None}
 
     def info(self) -> Info | None:
         """What runs here."""

@@ -8,11 +8,15 @@ const numbers = document.getElementById("region-box");
 const message = document.getElementById("region-message");
 const draw = document.getElementById("region-draw");
 let begun = null;
+let shownPart = [0, 0, 1, 1];
 
 /** Show the form, and listen to it. */
 export function offerRegions() {
   form.hidden = document.getElementById("regions").hidden = false;
-  draw.addEventListener("click", () => setDrawing(!isDrawing()));
+  draw.addEventListener("click", async () => {
+    shownPart = (await askJson("api/v1/states")).window; // a camera may show its regions alone
+    setDrawing(!isDrawing());
+  });
   frame.parentElement.addEventListener("pointerdown", begin);
   frame.parentElement.addEventListener("pointermove", follow);
   frame.parentElement.addEventListener("pointerup", end);
@@ -46,8 +50,13 @@ function begin(event) {
 function follow(event) {
   if (begun === null) return;
   const [x, y] = at(event);
-  const [left, top] = [Math.min(x, begun[0]), Math.min(y, begun[1])];
-  const box = [left, top, Math.abs(x - begun[0]), Math.abs(y - begun[1])];
+  const [left, top, width, height] = shownPart;
+  const box = [
+    left + Math.min(x, begun[0]) * width,
+    top + Math.min(y, begun[1]) * height,
+    Math.abs(x - begun[0]) * width,
+    Math.abs(y - begun[1]) * height,
+  ];
   numbers.value = box.map((value) => value.toFixed(3)).join(", ");
 }
 

@@ -36,8 +36,8 @@ export async function offerTeaching() {
 
 /** Show the regions, the labels and the frames that wait for a name. */
 export async function showTeaching() {
-  const { regions } = await askJson("api/v1/states");
-  showRegions(Object.keys(regions));
+  const { states } = await askJson("api/v1/states");
+  showRegions(states.map((state) => state.region ?? ""));
   const { questions } = await send("questions");
   const found = (await askJson("api/v1/info")).heads?.find((head) => (head.region ?? "") === place.value);
   labels = found?.labels ?? {};

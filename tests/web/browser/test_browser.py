@@ -201,6 +201,8 @@ def test_two_states_are_taught_by_clicks_and_seen_to_change(
 
 
 def test_a_region_is_drawn_on_the_frame(served: Served, window: Browser, subscriber: Subscriber) -> None:
+    served.daemon.edit(regions={"bin": {"box": [0.7, 0.7, 0.3, 0.3], "priority": 2}})
+    receive(subscriber, "region/bin/state")
     window.open(served.url)
     window.until(f"{STATUS} === 'live'")
     window.until("!document.getElementById('region-form').hidden")
@@ -217,6 +219,7 @@ def test_a_region_is_drawn_on_the_frame(served: Served, window: Browser, subscri
     window.type("#region-name", "gate")
     window.click("#region-form button[type=submit]")
     assert receive(subscriber, "region/gate/state")
-    window.until("document.querySelectorAll('#boxes rect').length === 1")
+    window.until("document.querySelectorAll('#boxes rect').length === 2")
+    assert "priority: 2" in served.daemon.config.read_text()
     box = served.client.ask("/api/v1/states").json["regions"]["gate"]
     assert all(abs(found - drawn) < 0.02 for found, drawn in zip(box, (0.1, 0.2, 0.5, 0.5), strict=True))
