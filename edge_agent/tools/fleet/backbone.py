@@ -2,8 +2,8 @@
 
 An MQTT message with QoS 1 is in the stream `$MQTT_msgs`, on most of the nodes, before its device is told so.
 Consumers are made on that very stream: what is between them and the device is nothing that a node could lose.
-NATS makes that stream for the first MQTT client, so that a message goes once nobody is to get it; with 2.9 such
-a stream has lost messages when a node returned. Made before by us, it keeps everything for a while.
+NATS makes that stream for the first MQTT client, so that a message goes once nobody is to get it; with 2.9
+such a stream has lost messages when a node returned. Made by us before, it keeps everything for a while.
 """
 
 from __future__ import annotations

@@ -96,6 +96,8 @@ def main(
     devices = [
         Device(f"d{n:04}", directory / f"d{n:04}", config, ledger) for n in range(first, first + count)
     ]
+    for device in devices:
+        device.event()
     dues_s = [time.monotonic() + random.random() * health_s for _ in devices]
     while not stopping.wait(event_s / count):
         random.choice(devices).event()
