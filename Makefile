@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .NOTPARALLEL: # first what Debian brings, then the gigabytes
-.PHONY: demo test kernels wheels native-test debian-demo debian-test lock fault-test fleet-test attack-test soak-test decode-test skeletons skeletons-test oldest-test arm-test arm-count board-test clean ha-test
+.PHONY: demo test kernels wheels native-test debian-demo debian-test lock fault-test fleet-test attack-test soak-test decode-test skeletons skeletons-test oldest-test arm-test arm-count board-test clean ha-test web-test web-pictures
 
 demo: $(VENV)/.demo kernels
 	$(BIN)/edge-agent demo
@@ -96,6 +96,19 @@ $(VENV)/.dev: requirements/dev.lock requirements/picamera2.lock pyproject.toml |
 lock: $(VENV)/.dev
 	$(BIN)/pip install --quiet uv
 	for script in requirements/lock-*; do PATH="$(CURDIR)/$(BIN):$$PATH" "$$script" || exit; done
+
+# The owner's page in a real browser, below nginx, and under attack: minutes. Chromium and nginx are Debian's.
+AXE := $(CURDIR)/.cache/axe-core-4.14.1.tgz
+SCHEMATHESIS := $(CURDIR)/.cache/schemathesis
+web-test: $(VENV)/.dev kernels
+	@requirements/debian web
+	[ -e "$(AXE)" ] || (cd .cache && npm pack --silent axe-core@4.14.1)
+	[ -e "$(SCHEMATHESIS)" ] || $(BIN)/pip install --quiet --target "$(SCHEMATHESIS)" schemathesis==4.32.5
+	AXE="$(AXE)" SCHEMATHESIS="$(SCHEMATHESIS)" $(BIN)/pytest -m web tests/web/browser
+
+# The pictures of the page in its document.
+web-pictures: $(VENV)/.dev kernels
+	$(BIN)/python -m tests.web.browser.pictures docs/page-wide.png docs/page-phone.png
 
 # The real Home Assistant (two releases), Node-RED, exporters and Prometheus; needs root, and minutes more the first time.
 ha-test: $(VENV)/.dev

@@ -45,6 +45,7 @@ COMMANDS = (
     Command("demo", "show the whole path at work, with bundled pictures and no hardware"),
     Command("model", "build, inspect or verify a model"),
     Command("classify", "print the top labels of pictures"),
+    Command("teach", "teach it labels of your own, by pictures"),
     Command("calibrate", "measure which engine and precision suit this CPU, and keep the evidence"),
     Command("bench", "measure memory and speed: the comparison table"),
     Command("check-config", "print every error of a configuration file"),

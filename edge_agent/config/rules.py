@@ -115,20 +115,26 @@ def ranges_agree(config: Config) -> Iterator[Violation]:
 
 
 def labels_can_appear(config: Config) -> Iterator[Violation]:
-    """No name is reserved, and no allowed label is renamed away."""
-    renamed, allow = config.labels.map, config.labels.allow
-    for old, new in renamed.items():
+    """No name is reserved, no label is both allowed and denied, and none that is named is renamed away."""
+    labels = config.labels
+    for old, new in labels.map.items():
         if not new or new == UNKNOWN:
             message = f"'{old}' cannot be renamed to '{new}'" + (", which is reserved" if new else "")
-            hint = "leave a label out of labels.allow to make it unknown"
+            hint = "name it in labels.deny to publish the next best label"
             public = f"holds a name that cannot be used ({hint})"
             yield Violation(("labels.map",), message, hint, public)
-    for label in allow:
-        if label in renamed and label not in renamed.values():
-            message = f"'{label}' never appears: labels.map renames it to '{renamed[label]}'"
-            hint = f"allow '{renamed[label]}'"
-            public = "holds a label that never appears, since labels.map renames it"
-            yield Violation(("labels.allow", "labels.map"), message, hint, public)
+    for label in labels.deny:
+        if label in labels.allow:
+            message, public = f"'{label}' is allowed as well", "holds a label that is allowed as well"
+            yield Violation(("labels.deny", "labels.allow"), message, "remove it from one of the two", public)
+    named = {"allow": labels.allow, "deny": labels.deny, "thresholds": tuple(labels.thresholds)}
+    for key, names in named.items():
+        for label in names:
+            if label in labels.map and label not in labels.map.values():
+                message = f"'{label}' never appears: labels.map renames it to '{labels.map[label]}'"
+                hint = f"write '{labels.map[label]}'"
+                public = "holds a label that never appears, since labels.map renames it"
+                yield Violation((f"labels.{key}", "labels.map"), message, hint, public)
 
 
 def credentials_are_complete(config: Config) -> Iterator[Violation]:

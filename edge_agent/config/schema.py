@@ -279,6 +279,16 @@ class LabelsConfig:
     allow: tuple[str, ...] = setting(
         (), "Only these labels (after renaming) are published; empty for all. Anything else is unknown."
     )
+    deny: tuple[str, ...] = setting(
+        (), "These labels (after renaming) are never published: the next best takes their place."
+    )
+    thresholds: dict[str, float] = setting(
+        {},
+        "What a label (after renaming, or taught) must score to be voted for, in place of"
+        " stabilizer.threshold, for instance {cat: 0.8}.",
+        at_least=0,
+        at_most=1,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +313,7 @@ class TeachConfig:
         at_most=500,
     )
     in_all: int = setting(
-        500, "Examples of a view in all; each takes 1 to 3 kB of memory.", at_least=2, at_most=5000
+        500, "Examples of a view in all; each takes 1 to 3 kB of memory.", at_least=2, at_most=1000
     )
     probability: float = setting(
         0.5, "Below this probability a taught label is unknown.", at_least=0, at_most=1
@@ -337,6 +347,30 @@ class StabilizerConfig:
         at_most=1,
     )
     min_hold_s: float = setting(0.0, "A label is kept at least this long.", at_least=0, at_most=3600)
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleConfig:
+    """When labels are published, and when they are not."""
+
+    APPLY: ClassVar = Apply.LIVE
+    hours: tuple[str, ...] = setting(
+        (),
+        'The hours of the day, by the device\'s own clock, for instance ["07:00-12:00", "13:30-22:00"]; one'
+        " that ends before it begins goes over midnight. Empty: all day.",
+        pattern="([01][0-9]|2[0-3]):[0-5][0-9]-(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)",
+        pattern_help="hours as 07:00-22:30",
+    )
+    light: Literal["any", "day", "night"] = setting(
+        "any", "Whether the picture must be bright (day) or dark (night): see night_below."
+    )
+    night_below: float = setting(
+        40.0,
+        "It is night while a picture's mean brightness, 0 to 255, is below this; day comes again at a tenth"
+        " more.",
+        at_least=1,
+        at_most=254,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -580,6 +614,7 @@ class Config:
     labels: LabelsConfig = section(LabelsConfig, "Which labels are published, and what they are called.")
     teach: TeachConfig = section(TeachConfig, "Labels of your own, taught by example.")
     stabilizer: StabilizerConfig = section(StabilizerConfig, "Keeps the published label from flapping.")
+    schedule: ScheduleConfig = section(ScheduleConfig, "When labels are published.")
     publish: PublishConfig = section(PublishConfig, "What is published, and how often.")
     mqtt: MqttConfig = section(MqttConfig, "The broker.")
     outbox: OutboxConfig = section(OutboxConfig, "Events wait here while the broker is down.")

@@ -111,7 +111,7 @@ def run_agent(
 
         numbers = SequenceNumbers(state_dir / _SEQUENCE_FILE, clock, floor=outbox.newest)
         stack.callback(numbers.close)
-        frames, pace = LatestFrame(), CapturePolicy.from_config(config.source)
+        frames, pace = LatestFrame(), CapturePolicy.from_config(config)
         room = BudgetRoom(lambda: live.config.memory.budget_mb)
 
         def new_source(source: SourceConfig) -> Source:

@@ -141,7 +141,7 @@ class Reloader:
         log.set_level(config.log.level)
         self.link.adopt(config)
         self.guard.monitor.adopt(BudgetPolicy.from_config(config.memory))
-        self.cooling.adopt(config.thermal, CapturePolicy.from_config(config.source))
+        self.cooling.adopt(config.thermal, CapturePolicy.from_config(config))
         self.memory_due.interval_s = config.memory.check_interval_s
         self.report.health_due.interval_s = config.publish.health_interval_s
         loop, rules = self.loop, Rules.from_config(config)

@@ -138,6 +138,7 @@ class Report:
             skipped_percent=rate.skipped_percent,
             unknown_percent=rate.unknown_percent,
             teaching=self.teaching.health(),
+            schedule=self.loop.schedule,
         )
 
 

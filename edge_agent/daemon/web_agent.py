@@ -17,7 +17,7 @@ from edge_agent.config.schema import Config
 from edge_agent.daemon.cooling import Cooling
 from edge_agent.daemon.report import camera_health
 from edge_agent.errors import EngineError
-from edge_agent.frame import Frame
+from edge_agent.frame import WHOLE, Box, Frame
 from edge_agent.inference import Prediction
 from edge_agent.memory.guard import MemoryGuard
 from edge_agent.memory.procfs import read_memory
@@ -28,9 +28,10 @@ from edge_agent.pipeline.capture_loop import CaptureLoop
 from edge_agent.pipeline.frame_stats import SteadyRate
 from edge_agent.pipeline.inference_loop import InferenceLoop
 from edge_agent.pipeline.jpeg import encode_jpeg
+from edge_agent.pipeline.part import box_of, place_in
 from edge_agent.system.clock import Clock
 from edge_agent.web.agent_view import BusyError, Picture
-from edge_agent.web.event_ring import EventRing
+from edge_agent.web.event_ring import Event, EventRing
 from edge_agent.web.history import History
 
 _MOST_WAITING = 2
@@ -38,7 +39,7 @@ _QUALITY = 75
 _PICTURE_S = 0.2
 """A picture is made at most this often."""
 _THUMBNAIL = (160, 120)
-_THUMBNAIL_S = 0.5
+_THUMBNAIL_S = 0.2
 _HEALTH_S = 1.0
 _CLASSIFY_S = 10.0
 
@@ -73,6 +74,7 @@ class WebAgent:
         self._room = room
         self._clock = clock
         self._started_s = clock.monotonic_s()
+        self._pending: list[Event] = []
         self._states: dict[str, State] = {}
         self._seqs: dict[str, int] = {}
         self._published_health: Health | None = None
@@ -91,7 +93,7 @@ class WebAgent:
             case State():
                 self._seqs[payload.region] = payload.seq
             case LabelChanged():
-                self.events.add(payload)
+                self._pending.append(Event(payload))
             case Health():
                 self._published_health = payload
                 self._health_s = -math.inf
@@ -100,14 +102,18 @@ class WebAgent:
                 self._info = payload
 
     def pictured(self, jpeg: bytes, info: EventImageInfo) -> None:
-        """Keep a small picture of an event, at most two a second."""
+        """Keep a small picture of the latest event, a few times a second at most."""
         now_s = self._clock.monotonic_s()
-        if now_s - self._thumbnail_s >= _THUMBNAIL_S:
+        pending = self._pending[-1:]
+        if pending and pending[0].changed.seq == info.seq and now_s - self._thumbnail_s >= _THUMBNAIL_S:
             self._thumbnail_s = now_s
-            self.events.illustrate(info.seq, thumbnail(jpeg))
+            self._pending[-1] = replace(pending[0], thumbnail=thumbnail(jpeg))
 
     def answered(self, state: State) -> None:
-        """Keep the present answer, published or not."""
+        """Keep the present answer, published or not; its event and that one's picture came before."""
+        for event in self._pending:
+            self.events.add(event)
+        self._pending.clear()
         self._states[state.region] = replace(state, seq=self._seqs.get(state.region, 0))
 
     def config(self) -> Config:
@@ -118,6 +124,14 @@ class WebAgent:
         """The present answer of each view."""
         states, watched = self._states.copy(), self._live.config.watched
         return tuple(states[region] for region in watched if region in states)
+
+    def regions(self) -> dict[str, Box]:
+        """Where the regions are in the newest frame."""
+        frame = self._loop.last_frame
+        window = frame.window if frame else WHOLE
+        boxes = ((name, box_of(region)) for name, region in self._live.config.regions.items())
+        places = {name: place_in(window, box) for name, box in boxes}
+        return {name: place for name, place in places.items() if place is not None}
 
     def info(self) -> Info | None:
         """What runs here."""

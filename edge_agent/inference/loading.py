@@ -55,7 +55,7 @@ class LoadedModel:
 
 def label_map(artifact: Artifact, labels: LabelsConfig) -> LabelMap:
     """The labels to publish. Raises ConfigError for one that the model does not have."""
-    return LabelMap.compile(artifact.sidecar.labels, labels.map, labels.allow)
+    return LabelMap.compile(artifact.sidecar.labels, labels.map, labels.allow, labels.deny)
 
 
 def load_model(

@@ -6,9 +6,9 @@ import logging
 import math
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from edge_agent.errors import EngineError
 from edge_agent.frame import Frame
@@ -19,6 +19,7 @@ from edge_agent.pipeline.frame_stats import FrameRate, FrameStats
 from edge_agent.pipeline.jpeg import encode_jpeg
 from edge_agent.pipeline.last_label import LastLabel
 from edge_agent.pipeline.latest import LatestFrame
+from edge_agent.pipeline.opening import Opening
 from edge_agent.pipeline.rules import Rules
 from edge_agent.pipeline.stabilizer import LabelChange, Stable
 from edge_agent.pipeline.turns import Turns
@@ -70,6 +71,8 @@ class InferenceLoop:
         self._frames = frames
         self._model = model
         self._rules = rules
+        self._opening = Opening(rules.schedule)
+        self._is_open = True
         self._turns = Turns()
         self._cost_s = 0.0
         self._sink = sink
@@ -97,7 +100,7 @@ class InferenceLoop:
 
     @property
     def skipped(self) -> int:
-        """Frames since the start that needed no inference, because nothing had moved."""
+        """Frames since the start that needed no inference: nothing had moved, or the schedule was closed."""
         return self._skipped
 
     @property
@@ -114,6 +117,11 @@ class InferenceLoop:
     def view(self, name: str) -> View | None:
         """What is watched under that name, which is empty for the whole picture; None where it is not."""
         return self._views.get(name)
+
+    @property
+    def schedule(self) -> Literal["", "open", "closed"]:
+        """Whether labels are published just now; empty where there is no schedule."""
+        return ("open" if self._is_open else "closed") if self._opening.is_scheduled else ""
 
     @property
     def last_frame(self) -> Frame | None:
@@ -139,6 +147,8 @@ class InferenceLoop:
 
     def adopt(self, rules: Rules) -> None:
         """Follow other rules, keeping the votes and the labels so far. Call it between frames."""
+        if rules.schedule != self._rules.schedule:
+            self._opening = Opening(rules.schedule)
         before, self._rules = self._views, rules
         views: dict[str, View] = {}
         for name in _watched(rules):
@@ -196,9 +206,13 @@ class InferenceLoop:
     def _attempt(self, frame: Frame) -> None:
         """Classify or skip one frame; a failure is survived unless it is one of many in a row."""
         try:
-            due = self._due(frame)
+            self._is_open = self._opening.is_open(frame.pixels, self._clock.time_s())
+            parts = self._parts(frame)
+            due = self._due(parts) if self._is_open else []
             if due:
                 self.process(frame, due)
+            elif not parts:
+                self._progress.processed()
             else:
                 self._skip()
         except EngineError as error:
@@ -212,11 +226,15 @@ class InferenceLoop:
             self._failed_in_a_row = 0
             self._errors.recovered("inference", "frames are classified again")
 
-    def _due(self, frame: Frame) -> list[tuple[View, Frame]]:
+    def _parts(self, frame: Frame) -> dict[str, Frame]:
+        """What each view sees of a frame, by its name; without those of which the frame shows nothing."""
+        parts = {name: view.part(frame) for name, view in self._views.items()}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def _due(self, parts: Mapping[str, Frame]) -> list[tuple[View, Frame]]:
         """The views with something new to see, with their parts of the frame, in the order of their turns."""
         now_s = self._clock.monotonic_s()
-        parts = {name: view.part(frame) for name, view in self._views.items()}
-        moving = {name for name, view in self._views.items() if not view.may_rest(parts[name], now_s)}
+        moving = {name for name, part in parts.items() if not self._views[name].may_rest(part, now_s)}
         order = self._turns.order(self._priorities) if len(moving) > 1 else moving
         return [(self._views[name], parts[name]) for name in order if name in moving]
 
@@ -236,7 +254,10 @@ class InferenceLoop:
         Those that would not be done before the next frame comes keep their turn for that one. Raises
         EngineError.
         """
-        due = [(view, view.part(frame)) for view in self._views.values()] if due is None else due
+        if due is None:
+            due = [(self._views[name], part) for name, part in self._parts(frame).items()]
+        if not due:
+            return
         begin_s = now_s = self._clock.monotonic_s()
         is_unknown = False
         for number, (view, part) in enumerate(due):

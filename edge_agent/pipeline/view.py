@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.frame import Frame
+from edge_agent.frame import WHOLE, Box, Frame
 from edge_agent.inference import Prediction, Score
 from edge_agent.mqtt.contract.payloads import HeadRef
 from edge_agent.pipeline.answers import Moment
+from edge_agent.pipeline.few_pixels import FewPixels
 from edge_agent.pipeline.last_label import LastLabel
 from edge_agent.pipeline.motion import MotionGate
+from edge_agent.pipeline.part import box_of, cut, place_in
 from edge_agent.pipeline.rules import Rules
 from edge_agent.pipeline.stabilizer import LabelChange, PublishGate, Stabilizer, Stable
 
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from edge_agent.teach.ask import Asking
 
 _TOP = 3
-WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,8 +64,10 @@ class View:
         self.asking: Asking | None = None
         """Keeps frames that are worth a question, while there is a head."""
         self._box = _box(rules, name)
+        self._source_type = rules.source_type
+        self._few_pixels = FewPixels(name) if name else None
         self._last_label = last_label
-        self._stabilizer = Stabilizer(rules.stabilizer)
+        self._stabilizer = Stabilizer(rules.stabilizer, rules.thresholds)
         self._gate = PublishGate(rules.publish.state, rules.publish.heartbeat_s)
         self._motion = MotionGate(rules.motion)
         self._head: teach.Head | None = None
@@ -84,7 +87,8 @@ class View:
     def adopt(self, rules: Rules) -> None:
         """Follow other rules, keeping the votes and the label so far."""
         self._box = _box(rules, self.name)
-        self._stabilizer.adopt(rules.stabilizer)
+        self._source_type = rules.source_type
+        self._stabilizer.adopt(rules.stabilizer, rules.thresholds)
         self._gate = PublishGate(rules.publish.state, rules.publish.heartbeat_s)
         self._motion.adopt(rules.motion)
 
@@ -100,9 +104,16 @@ class View:
         """Have the next frame classified although nothing may have moved in it."""
         self._motion.reset()
 
-    def part(self, frame: Frame) -> Frame:
-        """The view's part of a frame; its pixels are those of the frame, not copied."""
-        return frame if self._box == WHOLE else replace(frame, pixels=cut(frame.pixels, self._box))
+    def part(self, frame: Frame) -> Frame | None:
+        """The view's part of a frame; its pixels are those of the frame, not copied.
+
+        None where the frame does not show it: a camera that shows another part of its picture takes some
+        frames to follow.
+        """
+        place = place_in(frame.window, self._box)
+        if place is None or place == WHOLE:
+            return None if place is None else frame
+        return replace(frame, pixels=cut(frame.pixels, place), window=self._box)
 
     def may_rest(self, part: Frame, now_s: float) -> bool:
         """Whether the last answer stands: nothing moves, no vote is open, and no heartbeat is due.
@@ -118,6 +129,8 @@ class View:
     def judge(self, part: Frame, prediction: Prediction, moment: Moment) -> Judged:
         """Take in what the network says of the view's part of a frame, at that moment."""
         now_s = moment.monotonic_s
+        if self._few_pixels is not None:
+            self._few_pixels.look(part.pixels, self._source_type)
         answer, votes = None, prediction.top
         ref: HeadRef | None = None
         if self._head is not None:
@@ -154,24 +167,14 @@ class View:
         )
 
 
-def cut(pixels: NDArray[np.uint8], box: Sequence[float]) -> NDArray[np.uint8]:
-    """The part of a picture, shape (height, width, 3), in a box of shares; at least one pixel, not copied."""
-    height, width = pixels.shape[:2]
-    left, top, wide, high = box
-    x, y = min(round(left * width), width - 1), min(round(top * height), height - 1)
-    right = max(x + 1, round((left + wide) * width))
-    bottom = max(y + 1, round((top + high) * height))
-    return pixels[y:bottom, x:right]
-
-
 def scores(labels: Sequence[str], probabilities: NDArray[np.floating]) -> tuple[Score, ...]:
     """The most probable labels of a head, best first; equals in the order of the labels."""
     best = np.argsort(-probabilities, kind="stable")[:_TOP]
     return tuple(Score(labels[i], int(i), float(probabilities[i])) for i in best)
 
 
-def _box(rules: Rules, name: str) -> tuple[float, ...]:
-    return rules.regions[name].box if name else WHOLE
+def _box(rules: Rules, name: str) -> Box:
+    return box_of(rules.regions[name]) if name else WHOLE
 
 
 def cost_fits(spent_s: float, cost_s: float, period_s: float | None) -> bool:

@@ -141,6 +141,10 @@ class Lessons:
         """The examples in the order in which they came, without thumbnails, in bursts by their times."""
         return grouped(self._store.load())
 
+    def everything(self) -> list[Example]:
+        """The examples together with those that only other networks know, see `relearning`."""
+        return grouped([*self._store.load(), *self._foreign()])
+
     def thumbnail(self, key: str) -> bytes:
         """The JPEG of an example; empty where it has none."""
         return self._store.thumbnail(key)

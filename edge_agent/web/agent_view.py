@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edge_agent.config.schema import Config
 from edge_agent.errors import EdgeAgentError
+from edge_agent.frame import Box
 from edge_agent.inference import Prediction
 from edge_agent.mqtt.contract.payloads import Health, Info, State
 from edge_agent.web.event_ring import EventRing
@@ -48,6 +49,10 @@ class AgentView(Protocol):
 
     def states(self) -> tuple[State, ...]:
         """The present answer of each view, whole picture or region; empty before the first frame."""
+        ...
+
+    def regions(self) -> dict[str, Box]:
+        """Where the regions are in the newest frame, of which a camera may show a part; by their names."""
         ...
 
     def health(self) -> Health | None:

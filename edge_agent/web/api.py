@@ -60,8 +60,7 @@ class Api:
         return json_response(plain(found))
 
     def _states(self, _: Request, __: Mapping[str, str]) -> Response:
-        regions = self._agent.config().regions
-        boxes = {name: list(region.box) for name, region in regions.items()}
+        boxes = {name: list(box) for name, box in self._agent.regions().items()}
         return json_response({"states": [plain(state) for state in self._agent.states()], "regions": boxes})
 
     def _health(self, _: Request, __: Mapping[str, str]) -> Response:

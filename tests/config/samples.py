@@ -32,6 +32,8 @@ def values(leaf: Leaf) -> st.SearchStrategy[Any]:
     if leaf.key == "regions":
         names = st.from_regex(leaf.setting.pattern or "", fullmatch=True).filter(lambda name: name != "frame")
         return st.dictionaries(names, regions(), max_size=4)
+    if leaf.kind == dict[str, float]:
+        return st.dictionaries(_TEXTS, _scalars(float, leaf), max_size=4)
     if typing.get_origin(leaf.kind) is dict:
         return st.dictionaries(_TEXTS, _TEXTS.filter(lambda text: text not in ("", "unknown")), max_size=4)
     return _scalars(leaf.kind, leaf)

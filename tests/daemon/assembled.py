@@ -215,7 +215,7 @@ class Assembled:
 
     def _assemble(self, directory: Path, watchdog_s: float | None) -> None:
         config, clock = self.config, self.clock
-        pace = CapturePolicy.from_config(config.source)
+        pace = CapturePolicy.from_config(config)
         self.capture = CaptureLoop(self.cameras.make(config.source), LatestFrame(), pace, self.gate)
         self.slot = LatestFrame()
         rules = Rules.from_config(config)

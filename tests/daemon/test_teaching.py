@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import pytest
 from edge_agent.tools.demo.bundled import BUNDLED_PICTURES
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.daemon.conftest import Ask, StartDaemon
-from tests.daemon.helpers import receive
+from tests.daemon.helpers import START_S, of, receive
 from tests.daemon.process import Daemon
 from tests.mqtt.brokers import HOST, Mosquitto, collect
 
@@ -121,18 +124,26 @@ def test_regions_learn_each_for_themselves(
     assert not (daemon.state_dir / "teach/right").exists()
 
 
-def test_what_a_command_teaches_is_taken_up_while_the_agent_runs(
-    ask: Ask, daemon: Daemon, subscriber: Subscriber, tmp_path: Path
+def test_what_the_command_teaches_is_taken_up_while_the_agent_runs(
+    ask: Ask, daemon: Daemon, subscriber: Subscriber
 ) -> None:
-    ask("teach/add", transaction=1, label="in")
-    receive(subscriber, "state", lambda state: state["label"] == "in")
-    kept = tmp_path / "kept"
-    shutil.copytree(daemon.state_dir / "teach", kept)
-    ask("teach/remove", transaction=2, label="in")
-    receive(subscriber, "state", lambda state: state["label"] != "in")
-    shutil.rmtree(daemon.state_dir / "teach")
-    shutil.copytree(kept, daemon.state_dir / "teach")
-    assert receive(subscriber, "state", lambda state: state["label"] == "in")["head"]
+    def teach(*words: str | Path) -> str:
+        command = [sys.executable, "-m", "edge_agent", "teach", *words, "--config", daemon.config]
+        environment = os.environ | {"STATE_DIRECTORY": str(daemon.state_dir)}
+        said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+        assert "the running agent takes it within seconds" in said
+        return said
+
+    teach("add", "--label", "in", PICTURES["cat.jpg"])
+    assert receive(subscriber, "event", lambda event: event["to"] == "in")
+    teach("add", "--label", "something else", PICTURES["cat.jpg"])
+    receive(subscriber, "event", lambda event: event["to"] == "something else")
+    teach("revert")
+    receive(subscriber, "event", lambda event: event["to"] == "in")
+    assert "brought back 1 example of in" in teach("undo")
+    assert ask("teach/add", transaction=1, label="in")["data"]["duplicates"] == 1
+    teach("undo")
+    assert "head" not in receive(subscriber, "state", lambda state: state["label"] != "in")
 
 
 def test_home_assistant_is_told_what_can_be_taught(
@@ -149,3 +160,22 @@ def test_home_assistant_is_told_what_can_be_taught(
         assert collect(discovery, lambda message: options(message.payload) is None)
         ask("teach/add", transaction=1, label="in")
         assert collect(discovery, lambda message: options(message.payload) == ["in"])
+
+
+def test_labels_thresholds_and_the_schedule_are_edited_live(daemon: Daemon, subscriber: Subscriber) -> None:
+    first = receive(subscriber, "state", lambda state: not state["unknown"])
+    daemon.edit(labels={"deny": [first["label"]]})
+    second = receive(subscriber, "state", lambda state: state["label"] != first["label"])
+    assert first["label"] not in [each["label"] for each in second["top"]]
+    daemon.edit(labels={"deny": [], "thresholds": {first["label"]: 1.0}})
+    receive(
+        subscriber, "state", lambda state: state["unknown"] and state["top"][0]["label"] == first["label"]
+    )
+    daemon.edit(labels={"thresholds": None}, schedule={"light": "night", "night_below": 1})
+    receive(subscriber, "health", lambda health: health.get("schedule") == "closed")
+    receive(subscriber, "health")  # what was on its way has come
+    quiet = collect(subscriber, of("health"), START_S)
+    assert not [message for message in quiet if message.topic.endswith("/state")]
+    daemon.edit(schedule={"light": "day"})
+    assert receive(subscriber, "state")["label"] == first["label"]
+    receive(subscriber, "health", lambda health: health.get("schedule") == "open")

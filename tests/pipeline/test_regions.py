@@ -25,7 +25,7 @@ from edge_agent.config.schema import (
     RegionConfig,
     StabilizerConfig,
 )
-from edge_agent.frame import Frame
+from edge_agent.frame import WHOLE, Box, Frame
 from edge_agent.inference import Prediction
 from edge_agent.inference.classifier import Classifier
 from edge_agent.inference.loading import LoadedModel, load_model
@@ -33,8 +33,8 @@ from edge_agent.model.sidecar import Artifact
 from edge_agent.pipeline.inference_loop import InferenceLoop
 from edge_agent.pipeline.last_label import LastLabel
 from edge_agent.pipeline.latest import LatestFrame
+from edge_agent.pipeline.part import cut
 from edge_agent.pipeline.rules import Rules
-from edge_agent.pipeline.view import cut
 from edge_agent.sources.picture import read_picture
 from edge_agent.system.systemd import WatchdogGate
 from edge_agent.tools.demo.bundled import BUNDLED_PICTURES, BundledPicture
@@ -69,6 +69,7 @@ class Script(LatestFrame):
     def __init__(self, clock: FakeClock) -> None:
         super().__init__()
         self.scenes: list[NDArray[np.uint8] | Callable[[], None]] = []
+        self.window = WHOLE
         self._clock = clock
         self._shown = 0
 
@@ -85,7 +86,7 @@ class Script(LatestFrame):
             return None
         self._clock.advance(0.5)
         self._shown += 1
-        return Frame(self._shown, self._clock.now_s, 1.0, scene)
+        return Frame(self._shown, self._clock.now_s, 1.0, scene, window=self.window)
 
 
 class Bench:
@@ -110,9 +111,10 @@ class Bench:
             WatchdogGate(),
         )
 
-    def show(self, *scenes: NDArray[np.uint8] | Callable[[], None]) -> dict[str, str]:
-        """Let the loop see these; returns the latest label of each region that was published."""
+    def show(self, *scenes: NDArray[np.uint8] | Callable[[], None], window: Box = WHOLE) -> dict[str, str]:
+        """Let the loop see these, which show `window`; returns the latest published label of each region."""
         before = len(self.sink.states)
+        self._script.window = window
         self._script.scenes += scenes
         self.loop.run()
         return {state.region: state.label for state in self.sink.states[before:]}
@@ -190,6 +192,41 @@ def test_where_time_is_short_regions_take_turns_by_priority(model: LoadedModel, 
     assert (turns.total(), turns["left"]) == (40, 30)
     bench.loop.adopt(replace(RULES, regions=regions, period_s=1.0))
     assert bench.show(side_by_side(CAT, DOG)).keys() == {"left", "right"}
+
+
+def test_a_region_is_found_in_a_frame_that_shows_a_part_of_the_picture(
+    model: LoadedModel, tmp_path: Path
+) -> None:
+    bench = Bench(model, tmp_path, replace(RULES, regions={"left": LEFT}))
+    assert bench.show(*[side_by_side(CAT, DOG)] * 3) == {"left": "cat"}
+    cat = side_by_side(CAT, DOG)[:, :320]
+    assert bench.show(*[cat] * 3, window=(0.0, 0.0, 0.5, 1.0)) == {"left": "cat"}
+    dog_and_cat = side_by_side(DOG, CAT)
+    assert bench.show(*[dog_and_cat] * 3, window=(-0.5, 0.0, 1.0, 1.0)) == {"left": "cat"}
+    assert bench.loop.classified == 9
+
+
+def test_a_frame_that_does_not_show_a_region_says_nothing_of_it(model: LoadedModel, tmp_path: Path) -> None:
+    """As while a camera follows the configuration from one region to another."""
+    bench = Bench(model, tmp_path, replace(RULES, regions={"left": LEFT, "right": RIGHT}))
+    assert bench.show(*[side_by_side(CAT, DOG)] * 2, window=(0.5, 0.0, 0.5, 1.0)).keys() == {"right"}
+    assert bench.show(*[side_by_side(CAT, DOG)] * 2, window=(0.2, 0.0, 0.5, 1.0)) == {}
+    assert (bench.loop.classified, bench.loop.skipped) == (2, 0)
+
+
+def test_a_region_of_few_pixels_is_warned_of_once_for_each_size(
+    model: LoadedModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    regions = {"gate": RegionConfig((0.0, 0.0, 0.1, 1.0)), "door": LEFT}
+    bench = Bench(model, tmp_path, replace(RULES, regions=regions, source_type="v4l2"))
+    bench.show(*[side_by_side(CAT, DOG)] * 9)
+    assert caplog.messages == [], "a camera that crops needs some frames to show a region larger"
+    bench.show(*[side_by_side(CAT, DOG)] * 20)
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith("region gate has 64 x 320 pixels: ")
+    assert "source.v4l2.width and height" in caplog.messages[0]
+    bench.show(*[side_by_side(CAT, DOG)[::2, ::2]] * 20)
+    assert [message.split(":")[0] for message in caplog.messages[1:]] == ["region gate has 32 x 160 pixels"]
 
 
 def test_a_picture_of_an_event_shows_its_region_alone(model: LoadedModel, tmp_path: Path) -> None:

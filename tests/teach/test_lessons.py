@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -510,6 +513,60 @@ class TestKilledBetweenTwoWrites:
         for found in self.deaths(tmp_path, Lessons.revert):
             counts.add(current(found).taught.classes["b"].count)
         assert counts <= {6, 7}
+
+
+_TEACHER = """
+import sys
+from pathlib import Path
+from tests.teach.test_lessons import lessons, shot
+
+opened = lessons(Path(sys.argv[1]))
+for number in range(int(sys.argv[2]), 400):
+    opened.add("abc"[number % 3], [shot("abc"[number % 3], number, 0, bytes(9000))])
+    opened.fit()
+    print(number, flush=True)
+"""
+
+
+class TestKilled:
+    """A real process is killed at any moment while it teaches."""
+
+    def run(self, tmp_path: Path, deaths: int) -> None:
+        chance = random.Random(deaths)
+        start = mended = 0
+        for _ in range(deaths):
+            confirmed = self.killed(tmp_path, start, chance.uniform(0.0, 0.2))
+            found = lessons(tmp_path)
+            taught = len(found.examples())
+            assert taught in (confirmed + 1, confirmed + 2)
+            if not found.head().is_current:
+                mended += 1
+                found.fit()
+            assert everything(current(found)) == fitted(found.examples())
+            assert found.damage == ""
+            start = taught
+        print(f"{mended} of {deaths} deaths left a head that was mended")
+
+    def killed(self, directory: Path, start: int, after_s: float) -> int:
+        """Start a teacher, kill it, and return the last lesson that it has confirmed."""
+        command = [sys.executable, "-c", _TEACHER, str(directory), str(start)]
+        teacher = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert teacher.stdout is not None
+        said = [teacher.stdout.readline()]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            teacher.wait(after_s)
+        teacher.kill()
+        said += teacher.stdout.readlines()
+        teacher.stdout.close()
+        teacher.wait()
+        return max((int(line) for line in said if line.endswith("\n")), default=start - 1)
+
+    def test_what_was_confirmed_is_known(self, tmp_path: Path) -> None:
+        self.run(tmp_path, deaths=2)
+
+    @pytest.mark.fault
+    def test_what_was_confirmed_is_known_after_many_deaths(self, tmp_path: Path) -> None:
+        self.run(tmp_path, deaths=40)
 
 
 def test_a_lesson_says_what_it_has_changed() -> None:

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from edge_agent.config.address import ListenAddress
 from edge_agent.config.schema import Config, WebConfig
+from edge_agent.frame import Box
 from edge_agent.inference import Prediction
 from edge_agent.mqtt.contract.payloads import Health, Info, State
+from edge_agent.pipeline.part import box_of
 from edge_agent.system.clock import Clock, SystemClock
 from edge_agent.web.agent_view import BusyError, Picture
 from edge_agent.web.connections import Limits, PageServer
@@ -52,6 +54,9 @@ class FakeAgent:
 
     def states(self) -> tuple[State, ...]:
         return self.present
+
+    def regions(self) -> dict[str, Box]:
+        return {name: box_of(region) for name, region in self.settings.regions.items()}
 
     def health(self) -> Health | None:
         return self.how

@@ -17,7 +17,7 @@ from PIL import Image
 from edge_agent.config.schema import Config, MqttConfig
 from edge_agent.system.secret import Secret
 from edge_agent.web import api
-from edge_agent.web.event_ring import EventRing
+from edge_agent.web.event_ring import Event, EventRing
 from tests.mqtt import samples
 from tests.web.helpers import Answer, Client, FakeAgent
 
@@ -47,8 +47,7 @@ READ = [path for path in DOCUMENT["paths"] if not path.endswith(("classify", "se
 
 @pytest.mark.parametrize("path", READ)
 def test_every_path_answers_as_the_document_says(client: Client, agent: FakeAgent, path: str) -> None:
-    agent.events.add(samples.changed(5))
-    agent.events.illustrate(5, b"small")
+    agent.events.add(Event(samples.changed(5), b"small"))
     agent.history.add(samples.health())
     answer = client.ask(path + ("?seq=5" if path.endswith("event.jpg") else ""))
     assert answer.status == 200
@@ -110,8 +109,8 @@ def test_a_busy_agent_asks_for_patience(client: Client, agent: FakeAgent) -> Non
 
 
 def test_events_are_waited_for(client: Client, agent: FakeAgent) -> None:
-    agent.events.add(samples.changed(5))
-    timer = threading.Timer(0.3, lambda: agent.events.add(samples.changed(9, "tabby", "mug")))
+    agent.events.add(Event(samples.changed(5)))
+    timer = threading.Timer(0.3, lambda: agent.events.add(Event(samples.changed(9, "tabby", "mug"))))
     timer.start()
     answer = client.ask("/api/v1/events?since=5&wait=20")
     timer.join()

@@ -247,6 +247,8 @@ class Health:
     """The share of classified frames over the last interval with the label unknown; None without a frame."""
     teaching: TeachHealth | None = field(default=None, metadata=_OPTIONAL)
     """Left out where nothing was taught."""
+    schedule: Literal["", "open", "closed"] = field(default="", metadata=_OPTIONAL)
+    """Whether labels are published just now; left out where there is no schedule."""
 
 
 @dataclass(frozen=True, slots=True)
