@@ -17,6 +17,7 @@ MISSED = 3
 
 _INTERVAL_S = 60.0
 _LONGEST = 80
+_MOST = 16  # groups of a device
 _LARGEST_BYTES = 64 * 1024
 
 
@@ -92,12 +93,11 @@ class Device:
 
     def _with_info(self, given: Mapping[str, Any]) -> Device:
         model = _part(given, "model")
-        groups = [each for each in given.get("groups") or () if isinstance(each, dict)][:16]
+        groups = _objects(given.get("groups"))
         refused = [
             f"{_text(each.get('group'))}: {_text(part.get('what'))}: {printable(str(part.get('why')), 200)}"
             for each in groups
-            for part in each.get("refused") or ()
-            if isinstance(part, dict)
+            for part in _objects(each.get("refused"))
         ]
         return replace(
             self,
@@ -145,6 +145,10 @@ def _object(payload: bytes) -> dict[str, Any]:
 def _part(given: Mapping[str, Any], name: str) -> dict[str, Any]:
     part = given.get(name)
     return part if isinstance(part, dict) else {}
+
+
+def _objects(value: object) -> list[dict[str, Any]]:
+    return [each for each in value if isinstance(each, dict)][:_MOST] if isinstance(value, list) else []
 
 
 def _text(value: object) -> str:
