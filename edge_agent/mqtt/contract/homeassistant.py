@@ -226,6 +226,8 @@ class Discovery:
     def _results(self, region: str) -> Iterator[Component]:
         topics = self._topics.of(region)
         options = tuple(dict.fromkeys(label[:_LONGEST_STATE] for label in (*self._allow, UNKNOWN)))
+        # Labels that were taught are answered whether or not they are allowed, and there may be more tomorrow.
+        is_enum = bool(self._allow) and not self._lessons.get(region)
         yield Component(
             key=_key("label", region),
             platform="sensor",
@@ -233,8 +235,8 @@ class Discovery:
             icon="mdi:tag",
             state_topic=topics.state,
             value_template=f"{{{{ value_json.label[:{_LONGEST_STATE}] }}}}",
-            device_class="enum" if self._allow else None,
-            options=options if self._allow else None,
+            device_class="enum" if is_enum else None,
+            options=options if is_enum else None,
             json_attributes_topic=topics.state,
             json_attributes_template=_TOP_LABELS,
             availability=self._camera_runs,

@@ -93,6 +93,12 @@ def test_the_labels_are_its_options_where_they_are_known() -> None:
     assert "options" not in checked(discovery())["components"]["label"]
 
 
+def test_a_view_that_was_taught_may_have_any_label_in_spite_of_the_allowed_ones() -> None:
+    parts = checked(discovery(allow=("cat", "dog"), watched=("gate", "door"), lessons={"gate": ("open",)}))
+    assert "options" not in parts["components"]["label_gate"]
+    assert parts["components"]["label_door"]["options"] == ["cat", "dog", "unknown"]
+
+
 def test_the_board_is_shown_and_known_by_its_hardware_address() -> None:
     board = Identity("Raspberry Pi 5 Model B Rev 1.0", "d8:3a:dd:01:02:03")
     device = checked(discovery(board=board))["device"]
