@@ -226,7 +226,7 @@ class Discovery:
     def _results(self, region: str) -> Iterator[Component]:
         topics = self._topics.of(region)
         options = tuple(dict.fromkeys(label[:_LONGEST_STATE] for label in (*self._allow, UNKNOWN)))
-        # Labels that were taught are answered whether or not they are allowed, and there may be more tomorrow.
+        # Labels that were taught are answered whether or not they are allowed, and more may come.
         is_enum = bool(self._allow) and not self._lessons.get(region)
         yield Component(
             key=_key("label", region),
