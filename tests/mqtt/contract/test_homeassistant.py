@@ -93,10 +93,14 @@ def test_the_labels_are_its_options_where_they_are_known() -> None:
     assert "options" not in checked(discovery())["components"]["label"]
 
 
-def test_a_view_that_was_taught_may_have_any_label_in_spite_of_the_allowed_ones() -> None:
-    parts = checked(discovery(allow=("cat", "dog"), watched=("gate", "door"), lessons={"gate": ("open",)}))
-    assert "options" not in parts["components"]["label_gate"]
-    assert parts["components"]["label_door"]["options"] == ["cat", "dog", "unknown"]
+@pytest.mark.parametrize("control", [True, False])
+def test_a_label_that_was_taught_is_an_option_too_since_others_would_be_refused(control: bool) -> None:
+    parts = checked(
+        discovery(allow=("cat",), control=control, watched=("gate", "bin"), lessons={"gate": ("open", "cat")})
+    )["components"]
+    assert parts["label_gate"]["options"] == ["cat", "open", "unknown"]
+    assert parts["label_bin"]["options"] == ["cat", "unknown"]
+    assert is_removal(parts["teach_gate"]) != control
 
 
 def test_the_board_is_shown_and_known_by_its_hardware_address() -> None:
