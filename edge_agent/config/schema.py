@@ -264,6 +264,13 @@ class RegionConfig:
         at_least=1,
         at_most=100,
     )
+    polygon: tuple[float, ...] = setting(
+        (),
+        "In place of a box, the corners of a polygon: [x1, y1, x2, y2, x3, y3, ...] as shares of the picture,"
+        " after turning. What lies outside is hidden.",
+        at_least=0,
+        at_most=1,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -548,6 +555,7 @@ class WebConfig:
         "When a token is asked for. auto: of requests that did not come over loopback, or by a name of"
         " web.hosts. always: of all; have this behind a reverse proxy.",
     )
+    allow_teach: bool = setting(False, "Let whoever may see the page teach labels with it.", apply=Apply.LIVE)
     allow_edit: bool = setting(
         False,
         "Let whoever may see the page change this file with it, but for this section.",

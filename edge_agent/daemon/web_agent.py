@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import math
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,22 +17,26 @@ from PIL import Image
 from edge_agent.config.live import LiveConfig
 from edge_agent.config.schema import Config
 from edge_agent.daemon.cooling import Cooling
+from edge_agent.daemon.errands import Errands
 from edge_agent.daemon.report import camera_health
+from edge_agent.daemon.teaching import Teaching
 from edge_agent.errors import EngineError
-from edge_agent.frame import Frame
+from edge_agent.frame import WHOLE, Box, Frame
 from edge_agent.inference import Prediction
 from edge_agent.memory.guard import MemoryGuard
 from edge_agent.memory.procfs import read_memory
 from edge_agent.memory.room import Room
 from edge_agent.mqtt.contract.payloads import EventImageInfo, Health, Info, LabelChanged, State, utc
 from edge_agent.mqtt.link import BrokerLink
+from edge_agent.mqtt.requests import LessonRequest
 from edge_agent.pipeline.capture_loop import CaptureLoop
 from edge_agent.pipeline.frame_stats import SteadyRate
 from edge_agent.pipeline.inference_loop import InferenceLoop
 from edge_agent.pipeline.jpeg import encode_jpeg
+from edge_agent.pipeline.part import box_of, place_in
 from edge_agent.system.clock import Clock
-from edge_agent.web.agent_view import BusyError, Picture
-from edge_agent.web.event_ring import EventRing
+from edge_agent.web.agent_view import BusyError, HeadAnswer, Picture, Recognised
+from edge_agent.web.event_ring import Event, EventRing
 from edge_agent.web.history import History
 
 _MOST_WAITING = 2
@@ -38,7 +44,7 @@ _QUALITY = 75
 _PICTURE_S = 0.2
 """A picture is made at most this often."""
 _THUMBNAIL = (160, 120)
-_THUMBNAIL_S = 0.5
+_THUMBNAIL_S = 0.2
 _HEALTH_S = 1.0
 _CLASSIFY_S = 10.0
 
@@ -60,6 +66,8 @@ class WebAgent:
         cooling: Cooling,
         room: Room,
         clock: Clock,
+        teaching: Teaching,
+        errands: Errands,
     ) -> None:
         self.config_file = config_file
         self.events = EventRing(_MOST_WAITING)
@@ -72,7 +80,10 @@ class WebAgent:
         self._cooling = cooling
         self._room = room
         self._clock = clock
+        self._teaching = teaching
+        self._errands = errands
         self._started_s = clock.monotonic_s()
+        self._pending: list[Event] = []
         self._states: dict[str, State] = {}
         self._seqs: dict[str, int] = {}
         self._published_health: Health | None = None
@@ -91,7 +102,7 @@ class WebAgent:
             case State():
                 self._seqs[payload.region] = payload.seq
             case LabelChanged():
-                self.events.add(payload)
+                self._pending.append(Event(payload))
             case Health():
                 self._published_health = payload
                 self._health_s = -math.inf
@@ -100,14 +111,18 @@ class WebAgent:
                 self._info = payload
 
     def pictured(self, jpeg: bytes, info: EventImageInfo) -> None:
-        """Keep a small picture of an event, at most two a second."""
+        """Keep a small picture of the latest event, a few times a second at most."""
         now_s = self._clock.monotonic_s()
-        if now_s - self._thumbnail_s >= _THUMBNAIL_S:
+        pending = self._pending[-1:]
+        if pending and pending[0].changed.seq == info.seq and now_s - self._thumbnail_s >= _THUMBNAIL_S:
             self._thumbnail_s = now_s
-            self.events.illustrate(info.seq, thumbnail(jpeg))
+            self._pending[-1] = replace(pending[0], thumbnail=thumbnail(jpeg))
 
     def answered(self, state: State) -> None:
-        """Keep the present answer, published or not."""
+        """Keep the present answer, published or not; its event and that one's picture came before."""
+        for event in self._pending:
+            self.events.add(event)
+        self._pending.clear()
         self._states[state.region] = replace(state, seq=self._seqs.get(state.region, 0))
 
     def config(self) -> Config:
@@ -118,6 +133,18 @@ class WebAgent:
         """The present answer of each view."""
         states, watched = self._states.copy(), self._live.config.watched
         return tuple(states[region] for region in watched if region in states)
+
+    def window(self) -> Box:
+        """Which part of the whole picture the newest frame shows."""
+        frame = self._loop.last_frame
+        return frame.window if frame else WHOLE
+
+    def regions(self) -> dict[str, Box]:
+        """Where the regions are in the newest frame."""
+        window = self.window()
+        boxes = ((name, box_of(region)) for name, region in self._live.config.regions.items())
+        places = {name: place_in(window, box) for name, box in boxes}
+        return {name: place for name, place in places.items() if place is not None}
 
     def info(self) -> Info | None:
         """What runs here."""
@@ -156,11 +183,23 @@ class WebAgent:
         """What the memory budget leaves."""
         return self._room()
 
-    def classify(self, pixels: NDArray[np.uint8]) -> Prediction:
+    def classify(self, pixels: NDArray[np.uint8]) -> Recognised:
         """Have a picture classified between two frames."""
-        task = _Classification(self._loop, Frame(0, self._clock.monotonic_s(), 0.0, pixels))
+        task = _Classification(
+            self._loop, self._live.config.watched, Frame(0, self._clock.monotonic_s(), 0.0, pixels)
+        )
         self._loop.between_frames(task.run)
         return task.result(_CLASSIFY_S)
+
+    def teach(self, lesson: LessonRequest) -> dict[str, Any]:
+        """Have the main thread teach."""
+        return self._errands.ask(lambda: self._teaching.carry_out(lesson))
+
+    def question_picture(self, region: str, number: int) -> bytes:
+        """The picture of a frame that waits for its name."""
+        view = self._loop.view(region)
+        waiting = view.asking.waiting if view is not None and view.asking is not None else ()
+        return next((each.thumbnail for each in waiting if each.number == number), b"")
 
     def _measured(self, published: Health, now_s: float) -> Health:
         use = read_memory()
@@ -192,11 +231,12 @@ class WebAgent:
 class _Classification:
     """One picture to classify on the inference thread, for a thread that waits for the answer."""
 
-    def __init__(self, loop: InferenceLoop, frame: Frame) -> None:
+    def __init__(self, loop: InferenceLoop, watched: tuple[str, ...], frame: Frame) -> None:
         self._loop = loop
+        self._watched = watched
         self._frame: Frame | None = frame
         self._done = threading.Event()
-        self._prediction: Prediction | None = None
+        self._found: Recognised | None = None
         self._error: EngineError | None = None
 
     def run(self) -> None:
@@ -205,22 +245,29 @@ class _Classification:
         if frame is None:
             return
         try:
-            self._prediction = self._loop.model.classifier.classify(frame)
+            prediction = self._loop.model.classifier.classify(frame)
+            self._found = Recognised(prediction, tuple(self._opinions(prediction)))
         except EngineError as error:
             self._error = error
         except Exception as error:
             self._error = EngineError(f"the picture could not be classified ({type(error).__name__})")
         self._done.set()
 
-    def result(self, timeout_s: float) -> Prediction:
+    def _opinions(self, prediction: Prediction) -> Iterator[HeadAnswer]:
+        for region in self._watched:
+            view = self._loop.view(region)
+            if view is not None and (opinion := view.opinion(prediction.feature)) is not None:
+                yield HeadAnswer(region, *opinion)
+
+    def result(self, timeout_s: float) -> Recognised:
         """Wait for the answer. Raises BusyError, EngineError."""
         self._done.wait(timeout_s)
         self._frame = None
         if self._error is not None:
             raise self._error
-        if self._prediction is None:
+        if self._found is None:
             raise BusyError("the agent is not classifying just now")
-        return self._prediction
+        return self._found
 
 
 def shrunk(pixels: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:

@@ -74,6 +74,11 @@ class Access:
         secure = "; Secure" if head.header("origin").startswith("https://") else ""
         return f"{COOKIE}={session}; HttpOnly; SameSite=Lax; Max-Age={_SESSION_S:.0f}{secure}"
 
+    def has_session(self, head: Head) -> bool:
+        """Whether a request comes from who has logged in."""
+        with self._lock:
+            return self._sessions.get(_session(head), 0.0) > self._clock.monotonic_s()
+
     def log_out(self, head: Head) -> str:
         """End the session of a request; returns the cookie that removes it."""
         with self._lock:

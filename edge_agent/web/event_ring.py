@@ -49,25 +49,15 @@ class EventRing:
         self._dropped = 0  # the number of the newest event that is no longer kept
         self._closed = False
 
-    def add(self, changed: LabelChanged) -> None:
-        """Keep an event, and wake those who wait for it."""
+    def add(self, event: Event) -> None:
+        """Keep an event, let go of the oldest pictures, and wake those who wait."""
         with self._changed:
             if len(self._events) == self._events.maxlen:
                 self._dropped = self._events[0].changed.seq
-            self._events.append(Event(changed))
+            self._events.append(event)
+            if event.thumbnail:
+                self._let_pictures_go()
             self._changed.notify_all()
-
-    def illustrate(self, seq: int, thumbnail: bytes) -> None:
-        """Keep a small JPEG of the event `seq`, while it is kept; the oldest pictures are let go."""
-        with self._changed:
-            kept = 0
-            for place in range(len(self._events) - 1, -1, -1):
-                event = self._events[place]
-                if event.changed.seq == seq:
-                    event = self._events[place] = replace(event, thumbnail=thumbnail)
-                kept += bool(event.thumbnail)
-                if event.thumbnail and kept > self._most_pictures:
-                    self._events[place] = replace(event, thumbnail=b"")
 
     def thumbnail(self, seq: int) -> bytes:
         """The picture of the event `seq`; empty where there is none."""
@@ -91,6 +81,11 @@ class EventRing:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def _let_pictures_go(self) -> None:
+        illustrated = [place for place, event in enumerate(self._events) if event.thumbnail]
+        for place in illustrated[: -self._most_pictures]:
+            self._events[place] = replace(self._events[place], thumbnail=b"")
 
     def _newer(self, seq: int) -> tuple[Event, ...]:
         return tuple(event for event in self._events if event.changed.seq > seq)

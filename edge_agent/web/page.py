@@ -29,6 +29,8 @@ _FILES = {
     "charts.js": _SCRIPT,
     "try.js": _SCRIPT,
     "settings.js": _SCRIPT,
+    "regions.js": _SCRIPT,
+    "teach.js": _SCRIPT,
 }
 """The files that are served, and nothing else of their folder."""
 
@@ -52,7 +54,7 @@ class Page:
         for name, kind in _FILES.items():
             yield Route("GET", f"/static/{name}", _file(name, kind))
 
-    def _page(self, _: Request, __: Mapping[str, str]) -> Response:
+    def _page(self, request: Request, __: Mapping[str, str]) -> Response:
         config = self._agent.config()
         html = filled(
             "index.html",
@@ -60,6 +62,8 @@ class Page:
                 "device": escape(config.device_id),
                 "version": escape(__version__),
                 "editable": "true" if config.web.allow_edit else "false",
+                "teachable": "true" if config.web.allow_teach and config.teach.enabled else "false",
+                "hidden": "" if self._access.has_session(request.head) else " hidden",
                 "now": now_html(self._agent.states()),
                 "board": board_html(self._agent.health(), self._agent.info()),
             },
@@ -97,8 +101,9 @@ def now_html(states: tuple[State, ...]) -> str:
     label = "unknown" if state.unknown else _shown(state.label)
     rows = "".join(
         f"<li><span>{_shown(score.label)}</span>"
-        f'<meter min="0" max="1" value="{score.score:.4f}">{score.score:.0%}</meter>'
-        f"<output>{score.score:.0%}</output></li>"
+        f"<output>{score.score:.0%}</output>"
+        f'<meter min="0" max="1" value="{score.score:.4f}" aria-label="{_shown(score.label)}, probability">'
+        f"{score.score:.0%}</meter></li>"
         for score in state.top
     )
     return f'<p class="label" id="label">{label}</p><ol class="top" id="top">{rows}</ol>'

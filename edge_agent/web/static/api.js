@@ -80,8 +80,8 @@ export function bars(top) {
       "li",
       {},
       make("span", {}, score.label),
-      make("meter", { min: 0, max: 1, value: score.score, "aria-label": `${score.label}, probability` }, percent(score.score)),
       make("output", {}, percent(score.score)),
+      make("meter", { min: 0, max: 1, value: score.score, "aria-label": `${score.label}, probability` }, percent(score.score)),
     ),
   );
 }

@@ -47,7 +47,6 @@ function sampleOf(health) {
 
 function showFacts(health) {
   const { memory, camera, mqtt, board } = health;
-  const days = health.uptime_s / 86400;
   const rows = [
     ["Camera", camera.state + (camera.last_error && camera.state !== "running" ? `: ${camera.last_error}` : "")],
     ["Broker", mqtt.connected ? `connected, MQTT ${mqtt.protocol}` : mqtt.last_error || "not connected"],
@@ -55,7 +54,7 @@ function showFacts(health) {
     ["Memory", `${memory.rss_mb.toFixed(0)} of ${memory.budget_mb.toFixed(0)} MB, at most ${memory.peak_mb.toFixed(0)}`],
     ["Frames", `${health.fps === null ? "rate not known yet" : `${health.fps.toFixed(1)} a second`}, ${camera.dropped} dropped`],
     ["Board", board.temperature_c === null ? "temperature not known" : `${board.temperature_c.toFixed(0)} °C`],
-    ["Running for", days < 1 ? `${(days * 24).toFixed(1)} hours` : `${days.toFixed(1)} days`],
+    ["Running for", duration(health.uptime_s)],
   ];
   if (board.under_voltage) rows.push(["Power", "under-voltage: check the supply"]);
   if (board.pace_percent < 100) rows.push(["Pace", `${board.pace_percent.toFixed(0)}% of the usual rate, because of heat`]);
@@ -80,11 +79,11 @@ function chart(kind) {
   const x = (index) => (values.length > 1 ? (index / (values.length - 1)) * 300 : 300);
   const y = (value) => 58 - ((value - low) / (high - low)) * 56;
   if (limit !== null) add(svg, "line", { class: "limit", x1: 0, x2: 300, y1: y(limit), y2: y(limit) });
-  add(svg, "path", { class: "line", d: path(values, x, y) });
+  add(svg, "path", { class: "line", d: path(values, x, y, kind.words) });
   return make("div", {}, make("h3", {}, `${kind.name}: ${words}`), svg);
 }
 
-function path(values, x, y) {
+function path(values, x, y, hasSteps) {
   let text = "";
   let pen = "M";
   values.forEach((value, index) => {
@@ -92,6 +91,7 @@ function path(values, x, y) {
       pen = "M";
       return;
     }
+    if (hasSteps && pen === "L") text += `H${x(index).toFixed(1)}`;
     text += `${pen}${x(index).toFixed(1)} ${y(value).toFixed(1)}`;
     pen = "L";
   });
@@ -102,6 +102,11 @@ function add(svg, name, attributes) {
   const element = document.createElementNS(SVG, name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
   svg.append(element);
+}
+
+function duration(seconds) {
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} minutes`;
+  return seconds < 86400 ? `${(seconds / 3600).toFixed(1)} hours` : `${(seconds / 86400).toFixed(1)} days`;
 }
 
 const round = (value) => (value >= 100 ? value.toFixed(0) : value.toFixed(1));

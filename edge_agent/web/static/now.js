@@ -29,7 +29,7 @@ export async function showNow() {
 
 function showAnswers(states) {
   const names = states.map((state) => state.region ?? "");
-  if (names.join("\n") !== [...shown.keys()].join("\n")) {
+  if (JSON.stringify(names) !== JSON.stringify([...shown.keys()])) {
     shown.clear();
     for (const name of names) shown.set(name, placeFor(name));
     answers.replaceChildren(...[...shown.values()].flatMap(({ title, label, top }) => [...(title ? [title] : []), label, top]));
