@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .NOTPARALLEL: # first what Debian brings, then the gigabytes
-.PHONY: demo test kernels wheels native-test debian-demo debian-test lock fault-test attack-test soak-test decode-test skeletons skeletons-test oldest-test arm-test arm-count board-test clean ha-test
+.PHONY: demo test kernels wheels native-test debian-demo debian-test lock fault-test fleet-test attack-test soak-test decode-test skeletons skeletons-test oldest-test arm-test arm-count board-test clean ha-test web-test web-pictures
 
 demo: $(VENV)/.demo kernels
 	$(BIN)/edge-agent demo
@@ -30,6 +30,10 @@ wheels: $(VENV)/.dev
 # The broker killed a hundred times, the agent and the store of examples killed at random: minutes.
 fault-test: $(VENV)/.dev
 	$(BIN)/pytest -m fault tests/mqtt tests/teach
+
+# Three nodes of NATS killed in turn under simulated devices: minutes; FLEET_DEVICES and FLEET_KILLS say how many.
+fleet-test: $(VENV)/.dev
+	$(BIN)/pytest -s -m fleet tests/tools/fleet
 
 # Damage, hostile brokers and floods by the thousand: minutes.
 attack-test: $(VENV)/.dev
@@ -92,6 +96,19 @@ $(VENV)/.dev: requirements/dev.lock requirements/picamera2.lock pyproject.toml |
 lock: $(VENV)/.dev
 	$(BIN)/pip install --quiet uv
 	for script in requirements/lock-*; do PATH="$(CURDIR)/$(BIN):$$PATH" "$$script" || exit; done
+
+# The owner's page in a real browser, below nginx, and under attack: minutes. Chromium and nginx are Debian's.
+AXE := $(CURDIR)/.cache/axe-core-4.14.1.tgz
+SCHEMATHESIS := $(CURDIR)/.cache/schemathesis
+web-test: $(VENV)/.dev kernels
+	@requirements/debian web
+	[ -e "$(AXE)" ] || (cd .cache && npm pack --silent axe-core@4.14.1)
+	[ -e "$(SCHEMATHESIS)" ] || $(BIN)/pip install --quiet --target "$(SCHEMATHESIS)" schemathesis==4.32.5
+	AXE="$(AXE)" SCHEMATHESIS="$(SCHEMATHESIS)" $(BIN)/pytest -m web tests/web/browser
+
+# The pictures of the page in its document.
+web-pictures: $(VENV)/.dev kernels
+	$(BIN)/python -m tests.web.browser.pictures docs/page-wide.png docs/page-phone.png
 
 # The real Home Assistant (two releases), Node-RED, exporters and Prometheus; needs root, and minutes more the first time.
 ha-test: $(VENV)/.dev

@@ -551,7 +551,7 @@ make_release() {
 fill_release() {
     interruptible "$python" -I -m venv --system-site-packages "$release"
     read_pip_settings
-    if with_torch; then install_unmet torch; else install_unmet; fi
+    if with_torch; then install_unmet torch web; else install_unmet web; fi
     install_program
 }
 

@@ -45,11 +45,14 @@ COMMANDS = (
     Command("demo", "show the whole path at work, with bundled pictures and no hardware"),
     Command("model", "build, inspect or verify a model"),
     Command("classify", "print the top labels of pictures"),
+    Command("teach", "teach it labels of your own, by pictures"),
     Command("calibrate", "measure which engine and precision suit this CPU, and keep the evidence"),
     Command("bench", "measure memory and speed: the comparison table"),
     Command("check-config", "print every error of a configuration file"),
     Command("doctor", "find what would stop or slow the agent on this board"),
     Command("first-label", "wait for the running service's next label"),
+    Command("web", "make the token of the owner's page"),
+    Command("fleet", "look after many devices: changes in waves, signed"),
     Command("ha", "remove the device from Home Assistant"),
 )
 

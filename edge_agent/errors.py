@@ -25,6 +25,7 @@ EdgeAgentError              1, where nothing else is said
   BrokerError
     BrokerConnectionError   in mqtt/wire/status.py
   InUseError
+  WantedError               in mqtt/contract/wanted.py
   TeachError
     HeadFileError           in teach/head_file.py
   DemoError                 in tools/demo/play.py

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+Box = tuple[float, float, float, float]
+"""Left, top, width and height, as shares of a picture."""
+
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -25,3 +30,5 @@ class Frame:
     pixels: NDArray[np.uint8]
     name: str = ""
     """The file name of a picture; empty for a camera."""
+    window: Box = WHOLE
+    """What the pixels show of the source's picture, of which a camera may have been told to show a part."""

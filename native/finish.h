@@ -32,16 +32,26 @@ static __attribute__((noinline, unused)) vf apply(int function, vf v) {
     }
 }
 
+// In FP16 arithmetic, what has left the range of FP16 is infinite by now, and bounds would make it look like any other
+// result: it becomes no number, which bounds and all steps after leave as it is, so that it is seen in the logits.
+#ifdef NATIVE_HALF
+INLINE vf reveal(vf v) { return v - v * 0.f; }
+#else
+INLINE vf reveal(vf v) { return v; }
+#endif
+
+INLINE vf bounded(vf low, vf high, vf v) { return at_most(high, at_least(low, reveal(v))); }
+
 // The same for several results at once, so that the function is asked for once.
 INLINE void finish_all(const int N, const struct native_step *s, vf *v) {
     vf low = splat(s->low), high = splat(s->high);
-    UNROLL for (int n = 0; n < N; n++) v[n] = at_most(high, at_least(low, v[n]));
+    UNROLL for (int n = 0; n < N; n++) v[n] = bounded(low, high, v[n]);
     if (s->function != NATIVE_IDENTITY)
         for (int n = 0; n < N; n++) v[n] = apply(s->function, v[n]);
 }
 
 INLINE vf finish(const struct native_step *s, vf v) {
-    v = at_most(splat(s->high), at_least(splat(s->low), v));
+    v = bounded(splat(s->low), splat(s->high), v);
     return s->function == NATIVE_IDENTITY ? v : apply(s->function, v);
 }
 

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(str(error)) from error
     discovery = Discovery(config.homeassistant, topics, control=False, image=False)
     # Home Assistant's entities go first: they would not understand the empty messages of the others.
-    known = (discovery.topic, *topics.retained)
+    known = (discovery.topic, *topics.retained(config.regions))
     where, others = clear_retained(
         config.mqtt, config.device_id, known, topics.root, SystemClock(), environment=os.environ
     )

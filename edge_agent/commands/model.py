@@ -227,13 +227,31 @@ def _info(args: argparse.Namespace) -> int:
     artifact = read_sidecar(args.directory)
     damage = _damage(artifact)
     if args.json:
-        document = asdict(artifact.sidecar) | {"damage": damage}
+        taught = {"features": _features(artifact)[0], "not_taught": _features(artifact)[1]}
+        document = asdict(artifact.sidecar) | {"damage": damage} | taught
         print(json.dumps(plain_json(document), indent=2))
     else:
         _print_info(artifact)
         for problem in damage:
             print(printable(problem), file=sys.stderr)
     return EXIT_FAILURE if damage else EXIT_OK
+
+
+def _features(artifact: Artifact) -> tuple[int, str]:
+    """How many features a head would be taught on, and why none can be; by the plan, where there is one."""
+    from edge_agent.inference.native.engine import read_plan
+
+    precisions: tuple[Precision, ...] = ("fp16", "fp32")
+    for precision in precisions:
+        if role_of("native", precision) not in artifact.sidecar.files:
+            continue
+        try:
+            plan, _ = read_plan(artifact, precision)
+        except ArtifactError:
+            return 0, "its plan is damaged"
+        features = plan.features
+        return (plan.tensors[features].elements if features is not None else 0), plan.why_not_taught
+    return 0, "it has no plan: only the torchscript engine may find its features"
 
 
 def _pack(args: argparse.Namespace) -> int:
@@ -283,6 +301,8 @@ def _print_info(artifact: Artifact) -> None:
             for file in sorted(artifact.directory.glob("native-*.packed"))
         ]
         rows.append(("packed", ", ".join(packed) or "not yet: the first start or `model pack` does it"))
+    features, why_not = _features(artifact)
+    rows.append(("can be taught", f"no: {why_not}" if why_not else f"yes, on {features} features"))
     if sidecar.not_lowered:
         rows.append(("no plan", sidecar.not_lowered))
     for label, value in rows:

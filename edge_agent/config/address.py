@@ -86,6 +86,25 @@ def http_address(url: str) -> NetworkAddress:
     return network_address(url, HTTP_PORTS, "source.http.url")
 
 
+def broker_place(text: str) -> tuple[str, int]:
+    """Take a member of `mqtt.hosts` apart: `broker`, `broker:1884`, `[::1]:1884` or `::1`.
+
+    The port is 0 where none is written. Raises ValueError with what is wrong; the text is not quoted.
+    """
+    if text.count(":") > 1 and "[" not in text:
+        host, port = text, 0
+    else:
+        found = _HOST_AND_PORT.fullmatch(text)
+        if found is None or not 0 < int(found["port"] or 1) < 65536:
+            raise ValueError("has something other than a port number behind a host")
+        host, port = found["ipv6"] or found["name"], int(found["port"] or 0)
+        if found["ipv6"] is not None and ":" not in host:
+            raise ValueError("has no valid IPv6 address")
+    if problem := host_problem(host):
+        raise ValueError(problem)
+    return host, port
+
+
 def host_problem(host: str) -> str:
     """Why `host` is no name or address that could be looked up; empty where it is one. It is not quoted."""
     if not host:
@@ -102,6 +121,48 @@ def host_problem(host: str) -> str:
     if not all(char.isalnum() or char in "-_." for char in host):
         return "has a host name with a character other than letters, digits, '-', '_' and '.'"
     return "" if host.isascii() else _international_problem(host, labels)
+
+
+@dataclass(frozen=True, slots=True)
+class ListenAddress:
+    """Where a server of this process waits for connections."""
+
+    host: str
+    """An address; one of IPv6 without brackets."""
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        return is_loopback(self.host)
+
+    def __str__(self) -> str:
+        return host_with_port(self.host, self.port)
+
+
+def listen_address(text: str, setting: str = "web.listen") -> ListenAddress:
+    """Take `127.0.0.1:8384` or `[::1]:8384` apart. Raises AddressError."""
+    found = _HOST_AND_PORT.fullmatch(text)
+    host = (found["ipv6"] or found["name"]) if found else ""
+    if found is None or not is_address(host):
+        raise AddressError(setting, "listening", "names no address", "write 127.0.0.1:8384 or [::1]:8384")
+    if not 0 < (port := int(found["port"] or 0)) < 65536:
+        raise AddressError(setting, "listening", "has no port from 1 to 65535", "for instance 127.0.0.1:8384")
+    return ListenAddress(host, port)
+
+
+def is_address(host: str) -> bool:
+    """Whether `host` is an address of IPv4, or of IPv6 without brackets, and no name."""
+    return _is_address(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address leads to this machine itself."""
+    if ":" not in address:
+        return _is_address(socket.AF_INET, address) and address.startswith("127.")
+    packed = socket.inet_pton(socket.AF_INET6, address) if is_address(address) else b""
+    mapped = bytes(10) + b"\xff\xff\x7f"  # ::ffff:127.0.0.0/104
+    return packed == bytes(15) + b"\1" or packed.startswith(mapped)
 
 
 def _international_problem(host: str, labels: list[str]) -> str:

@@ -6,9 +6,12 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edge_agent.config.changes import Changes, diff, unusable
-from edge_agent.config.loader import load
+from edge_agent.config.document import read_text
+from edge_agent.config.edit import edited, write_edited
+from edge_agent.config.loader import load, parse
 from edge_agent.config.override import overridden
 from edge_agent.config.problem import InvalidConfigError, defect
 from edge_agent.config.schema import Config
@@ -108,6 +111,26 @@ class LiveConfig:
             raise self._refuse_for_defect(error).error from None
         self._current = config
         return Accepted(config, changes)
+
+    def patch(self, settings: Mapping[str, Any]) -> str:
+        """Write settings, by their dotted names, into the file; returns the text that it held before.
+
+        Only a file that would be accepted is written, and it is not read yet. Raises ConfigError.
+        """
+        before, base = read_text(self._path), self._path.absolute().parent
+        text = edited(before, str(self._path), settings, base=base)
+        config = parse(text, str(self._path), base=base)
+        changes = diff(self._current, config)
+        try:
+            self._veto(config, changes)
+        except EdgeAgentError as error:
+            raise unusable(str(self._path), config, changes, str(error)) from None
+        write_edited(self._path, text)
+        return before
+
+    def write(self, text: str) -> None:
+        """Give the file the text that it had before. Raises ConfigError."""
+        write_edited(self._path, text)
 
     def revert(self, config: Config, error: Exception) -> InvalidConfigError:
         """Go back to `config`, since the one in force could not be applied; returns what to say of that."""

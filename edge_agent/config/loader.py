@@ -6,7 +6,7 @@ import os
 import re
 import typing
 from collections.abc import Container, Iterator
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,7 @@ class _Reader:
         self.problems: list[Problem] = []
         self._text = text
         self._base = base
+        self._owners_names: list[str] = []  # the keys below which names are the owner's
         self._given: dict[str, yaml.Node] = {}  # the keys that are in the file, and where
         self._bad: set[str] = set()
 
@@ -105,7 +106,9 @@ class _Reader:
             if self._bad.isdisjoint(violation.keys):
                 node = self._nearest(violation.keys)
                 key, message, hint = violation.keys[0], violation.message, violation.hint
-                public = in_public(key, violation.public or message, "" if violation.public else hint)
+                public = in_public(
+                    self._public(key), violation.public or message, "" if violation.public else hint
+                )
                 self._note(node, key, message, hint, public)
 
     def _member(self, member: Member, node: yaml.Node, key: str) -> Any:
@@ -117,6 +120,8 @@ class _Reader:
             return self._list(node, kind, member.setting, key)
         if origin is dict:
             _, kind = typing.get_args(member.kind)
+            if is_dataclass(kind):
+                return self._named_sections(node, kind, member.setting, key)
             return self._mapping(node, kind, member.setting, key)
         return convert(node, self._text, member.kind, member.setting, self._base)
 
@@ -127,7 +132,8 @@ class _Reader:
         if not isinstance(node, yaml.SequenceNode):
             raise BadValueError("must be a list", "write [one, two], or [] for none", found=found(node))
         items = ((f"{key}[{index}]", item) for index, item in enumerate(node.value))
-        return tuple(self._item(item, kind, setting, key, item_key) for item_key, item in items)
+        converted = (self._item(item, kind, setting, key, item_key) for item_key, item in items)
+        return tuple(item for item in converted if item is not None)  # the others are noted
 
     def _mapping(self, node: yaml.Node, kind: Any, setting: Setting, key: str) -> dict[str, Any]:
         if is_null(node):
@@ -139,6 +145,24 @@ class _Reader:
             name: self._item(value, kind, setting, key, f"{key}.{shorten(name)}")
             for name, _, value in self._entries(node, key, ())
         }
+
+    def _named_sections(self, node: yaml.Node, kind: Any, setting: Setting, key: str) -> dict[str, Any]:
+        """Sections under names of the owner's choice, which are not said in public."""
+        if is_null(node):
+            return {}
+        refuse_extras(node)
+        if not isinstance(node, yaml.MappingNode):
+            raise BadValueError("must be named sections, or {} for none", found=found(node))
+        self._owners_names.append(f"{key}.")
+        sections: dict[str, Any] = {}
+        for name, key_node, value in self._entries(node, key, ()):
+            if not re.fullmatch(setting.pattern or ".*", name):
+                wrong = BadValueError(f"a name must be {setting.pattern_help}")
+                self._refuse(key_node, f"{key}.{shorten(name)}", wrong)
+                continue
+            self._given[f"{key}.{name}"] = key_node
+            sections[name] = self.section(kind, value, f"{key}.{name}.")
+        return sections
 
     def _item(self, node: yaml.Node, kind: Any, setting: Setting, key: str, item_key: str) -> Any:
         try:
@@ -179,9 +203,10 @@ class _Reader:
         key, hint = f"{prefix}{_without_value(name)}", _suggest(name, siblings, prefix)
         known = name in _all_names() or closest(name, siblings, at_least=0.8)
         if known and _PLAIN_NAME.fullmatch(name):
-            public = in_public(key, "is not a setting", hint)
+            public = in_public(self._public(key), "is not a setting", hint)
         else:
-            public = in_public(prefix.rstrip("."), "has a name that is not a setting", hint)
+            section_key = self._public(prefix.rstrip("."))
+            public = in_public(section_key, "has a name that is not a setting", hint)
         self._note(node, key, "is not a setting", hint, public)
         self._bad.add(key)
 
@@ -194,9 +219,14 @@ class _Reader:
 
         `known_key` is the key in public, where `key` has a name in it that the owner chose.
         """
-        public = in_public(key if known_key is None else known_key, error.expected, error.hint)
+        public_key = self._public(key if known_key is None else known_key)
+        public = in_public(public_key, error.expected, error.hint)
         self._note(node, key, error.message, error.full_hint, public)
         self._bad.add(key)
+
+    def _public(self, key: str) -> str:
+        """The key without names of the owner's: `regions` for `regions.gate.box`."""
+        return next((above[:-1] for above in self._owners_names if key.startswith(above)), key)
 
     def _note(self, node: yaml.Node | None, key: str, message: str, hint: str, public: str) -> None:
         mark = node.start_mark if node else None

@@ -9,6 +9,7 @@ import json
 import re
 import typing
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,6 +61,14 @@ def shown(leaf: Leaf) -> Any:
         return MASK
     if isinstance(value, Path | None):
         return str(value or "")
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {leaf.key: shown(leaf) for leaf in leaves(value)}
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -94,7 +103,7 @@ def describe_values(kind: Any, setting: Setting) -> str:
     if typing.get_origin(kind) is tuple:
         return f"a list of numbers, {limits(setting)}" if limits(setting) else "a list"
     if typing.get_origin(kind) is dict:
-        return "pairs"
+        return "sections by name" if is_dataclass(typing.get_args(kind)[1]) else "pairs"
     return limits(setting) or setting.pattern_help
 
 
@@ -109,7 +118,7 @@ def _section_lines(section: Any, indent: str) -> Iterator[str]:
             yield f"{indent}{member.name}:"
             yield from _section_lines(value, indent + _INDENT)
         else:
-            yield f"{indent}{member.name}: {_yaml(value)}  # {_note(member.kind, member.setting)}"
+            yield f"{indent}{member.name}: {yaml_value(value)}  # {_note(member.kind, member.setting)}"
 
 
 def _note(kind: Any, setting: Setting) -> str:
@@ -125,15 +134,18 @@ def _comment(text: str, indent: str) -> list[str]:
     return [prefix + line for line in textwrap.wrap(text, width, break_on_hyphens=False)]
 
 
-def _yaml(value: Any) -> str:
+def yaml_value(value: Any) -> str:
+    """Return a setting's value as YAML that stands in one line, and that the loader reads as it is."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
         return repr(value)
     if isinstance(value, tuple):
-        return f"[{', '.join(_yaml(item) for item in value)}]"
+        return f"[{', '.join(yaml_value(item) for item in value)}]"
+    if is_dataclass(value):
+        value = {leaf.key: leaf.value for leaf in leaves(value)}
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{_yaml(name)}: {_yaml(item)}' for name, item in value.items())}}}"
+        return f"{{{', '.join(f'{yaml_value(name)}: {yaml_value(item)}' for name, item in value.items())}}}"
     text = str(value or "")
     if _BARE.fullmatch(text) and text.lower() not in _NOT_BARE:
         return text
@@ -143,7 +155,7 @@ def _yaml(value: Any) -> str:
 def _table_row(leaf: Leaf) -> str:
     cells = (
         f"`{leaf.key}`",
-        f"`{_yaml(leaf.value)}`",
+        f"`{yaml_value(leaf.value)}`",
         describe_values(leaf.kind, leaf.setting),
         leaf.setting.apply.value,
         leaf.setting.doc,

@@ -8,10 +8,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_agent.config.address import AddressError, host_problem, http_address, rtsp_address
+from edge_agent.config.address import (
+    AddressError,
+    broker_place,
+    host_problem,
+    http_address,
+    listen_address,
+    rtsp_address,
+)
 from edge_agent.config.schema import Config
 
 UNKNOWN = "unknown"
+WHOLE_FRAME = "frame"
+"""What the whole picture is called among the regions; no region may be."""
+MOST_REGIONS = 16
+_ROUNDING = 1e-6
 _LONGEST_FILE_BYTES = 1 << 20
 
 
@@ -67,9 +78,15 @@ def http_camera_is_usable(config: Config) -> Iterator[Violation]:
 
 
 def broker_host_is_usable(config: Config) -> Iterator[Violation]:
-    """The broker's name can be looked up."""
+    """The names of brokers can be looked up."""
     if problem := host_problem(config.mqtt.host):
         yield Violation(("mqtt.host",), problem, "write a name or an address, without scheme and port")
+    for text in config.mqtt.hosts:
+        try:
+            broker_place(text)
+        except ValueError as error:
+            hint = "write [broker1, broker2:8884], or [2001:db8::1]:8884 for an IPv6 address"
+            yield Violation(("mqtt.hosts",), str(error), hint)
 
 
 def sizes_agree(config: Config) -> Iterator[Violation]:
@@ -98,20 +115,26 @@ def ranges_agree(config: Config) -> Iterator[Violation]:
 
 
 def labels_can_appear(config: Config) -> Iterator[Violation]:
-    """No name is reserved, and no allowed label is renamed away."""
-    renamed, allow = config.labels.map, config.labels.allow
-    for old, new in renamed.items():
+    """No name is reserved, no label is both allowed and denied, and none that is named is renamed away."""
+    labels = config.labels
+    for old, new in labels.map.items():
         if not new or new == UNKNOWN:
             message = f"'{old}' cannot be renamed to '{new}'" + (", which is reserved" if new else "")
-            hint = "leave a label out of labels.allow to make it unknown"
+            hint = "name it in labels.deny to publish the next best label"
             public = f"holds a name that cannot be used ({hint})"
             yield Violation(("labels.map",), message, hint, public)
-    for label in allow:
-        if label in renamed and label not in renamed.values():
-            message = f"'{label}' never appears: labels.map renames it to '{renamed[label]}'"
-            hint = f"allow '{renamed[label]}'"
-            public = "holds a label that never appears, since labels.map renames it"
-            yield Violation(("labels.allow", "labels.map"), message, hint, public)
+    for label in labels.deny:
+        if label in labels.allow:
+            message, public = f"'{label}' is allowed as well", "holds a label that is allowed as well"
+            yield Violation(("labels.deny", "labels.allow"), message, "remove it from one of the two", public)
+    named = {"allow": labels.allow, "deny": labels.deny, "thresholds": tuple(labels.thresholds)}
+    for key, names in named.items():
+        for label in names:
+            if label in labels.map and label not in labels.map.values():
+                message = f"'{label}' never appears: labels.map renames it to '{labels.map[label]}'"
+                hint = f"write '{labels.map[label]}'"
+                public = "holds a label that never appears, since labels.map renames it"
+                yield Violation((f"labels.{key}", "labels.map"), message, hint, public)
 
 
 def credentials_are_complete(config: Config) -> Iterator[Violation]:
@@ -147,6 +170,46 @@ def tls_files_are_usable(config: Config) -> Iterator[Violation]:
         yield Violation(keys, "must be set, since cert_file holds no key")
 
 
+def groups_have_a_key(config: Config) -> Iterator[Violation]:
+    """Nothing is followed that is not signed."""
+    if config.fleet.groups and not config.fleet.public_key:
+        hint = "`edge-agent fleet key` makes a pair"
+        yield Violation(("fleet.public_key", "fleet.groups"), "must be set, since fleet.groups is", hint)
+
+
+def regions_are_boxes(config: Config) -> Iterator[Violation]:
+    """Each region is a box with an area, within the picture; there are not too many, and none is reserved."""
+    if len(config.regions) > MOST_REGIONS:
+        yield Violation(("regions",), f"are {len(config.regions)}; {MOST_REGIONS} at most can be watched")
+    for name, region in config.regions.items():
+        key = f"regions.{name}"
+        if name == WHOLE_FRAME:
+            hint = "give it another name"
+            yield Violation((key, "regions"), f"is the name of the whole picture ({hint})", "", "is reserved")
+        if len(region.box) != 4:
+            problem = f"must be four numbers, [left, top, width, height], not {len(region.box)}"
+            yield Violation((f"{key}.box", key, "regions"), problem)
+            continue
+        left, top, width, height = region.box
+        if min(width, height) <= 0:
+            yield Violation((f"{key}.box", key, "regions"), "must have a width and a height above 0")
+        elif max(left + width, top + height) > 1 + _ROUNDING:
+            hint = "left + width and top + height are 1 at most"
+            yield Violation((f"{key}.box", key, "regions"), "reaches beyond the picture", hint)
+
+
+def page_address_is_usable(config: Config) -> Iterator[Violation]:
+    """The page's address is one, with a port that exists, and its names are names."""
+    try:
+        listen_address(config.web.listen)
+    except AddressError as error:
+        yield Violation(("web.listen",), error.problem, error.hint)
+    for name in config.web.hosts:
+        if host_problem(name) or not name:
+            hint = "write the name alone, as camera.example, without scheme, port and path"
+            yield Violation(("web.hosts",), f"'{name}' is no name", hint, f"holds what is no name ({hint})")
+
+
 RULES: tuple[Rule, ...] = (
     source_is_complete,
     rtsp_url_is_usable,
@@ -155,8 +218,11 @@ RULES: tuple[Rule, ...] = (
     sizes_agree,
     ranges_agree,
     labels_can_appear,
+    regions_are_boxes,
     credentials_are_complete,
     tls_files_are_usable,
+    page_address_is_usable,
+    groups_have_a_key,
 )
 
 

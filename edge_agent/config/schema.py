@@ -247,6 +247,26 @@ class MotionConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RegionConfig:
+    """A part of the picture that is watched on its own."""
+
+    APPLY: ClassVar = Apply.LIVE
+    box: tuple[float, ...] = setting(
+        (0.0, 0.0, 1.0, 1.0),
+        "[left, top, width, height] as shares of the picture, after turning: [0, 0, 1, 1] is all of it.",
+        at_least=0,
+        at_most=1,
+    )
+    priority: int = setting(
+        1,
+        "Where not all regions can be classified with each frame, one of priority 4 has its turn four times"
+        " as often as one of priority 1.",
+        at_least=1,
+        at_most=100,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class LabelsConfig:
     """Which labels are published, and what they are called."""
 
@@ -258,6 +278,52 @@ class LabelsConfig:
     )
     allow: tuple[str, ...] = setting(
         (), "Only these labels (after renaming) are published; empty for all. Anything else is unknown."
+    )
+    deny: tuple[str, ...] = setting(
+        (), "These labels (after renaming) are never published: the next best takes their place."
+    )
+    thresholds: dict[str, float] = setting(
+        {},
+        "What a label (after renaming, or taught) must score to be voted for, in place of"
+        " stabilizer.threshold, for instance {cat: 0.8}.",
+        at_least=0,
+        at_most=1,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TeachConfig:
+    """Labels of the owner's own, taught by example."""
+
+    APPLY: ClassVar = Apply.LIVE
+    enabled: bool = setting(
+        True,
+        "Answer by what was taught, where something was, in place of the network's own labels. Lessons over"
+        " MQTT need control.enabled as well.",
+    )
+    thumbnails: bool = setting(
+        True,
+        "Keep a small picture (224 pixels) with each example taught while the agent runs, so that another"
+        " model can be taught the same.",
+    )
+    per_label: int = setting(
+        50,
+        "Examples of a label; beyond it a new one takes the place of the most similar.",
+        at_least=1,
+        at_most=500,
+    )
+    in_all: int = setting(
+        500, "Examples of a view in all; each takes 1 to 3 kB of memory.", at_least=2, at_most=1000
+    )
+    probability: float = setting(
+        0.5, "Below this probability a taught label is unknown.", at_least=0, at_most=1
+    )
+    ask_every_s: float = setting(
+        300.0,
+        "At most one frame in so many seconds, of those that are unknown, unsure or flip-flopping, is kept"
+        " for its owner to name. 0: none.",
+        at_least=0,
+        at_most=86400,
     )
 
 
@@ -281,6 +347,30 @@ class StabilizerConfig:
         at_most=1,
     )
     min_hold_s: float = setting(0.0, "A label is kept at least this long.", at_least=0, at_most=3600)
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleConfig:
+    """When labels are published, and when they are not."""
+
+    APPLY: ClassVar = Apply.LIVE
+    hours: tuple[str, ...] = setting(
+        (),
+        'The hours of the day, by the device\'s own clock, for instance ["07:00-12:00", "13:30-22:00"]; one'
+        " that ends before it begins goes over midnight. Empty: all day.",
+        pattern="([01][0-9]|2[0-3]):[0-5][0-9]-(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)",
+        pattern_help="hours as 07:00-22:30",
+    )
+    light: Literal["any", "day", "night"] = setting(
+        "any", "Whether the picture must be bright (day) or dark (night): see night_below."
+    )
+    night_below: float = setting(
+        40.0,
+        "It is night while a picture's mean brightness, 0 to 255, is below this; day comes again at a tenth"
+        " more.",
+        at_least=1,
+        at_most=254,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +431,14 @@ class MqttConfig:
         pattern_help="a name or address, without scheme and port",
     )
     port: int = setting(0, "0: 1883, or 8883 with TLS.", at_least=0, at_most=65535)
+    hosts: tuple[str, ...] = setting(
+        (),
+        "Several brokers in place of mqtt.host, for instance [broker1, broker2:8884]; without a port they"
+        " have mqtt.port. They must be one cluster, or bridged: the agent begins with any of them, and goes"
+        " to the next when it loses one. A name with several addresses is tried at each.",
+        pattern=r"[^\s/@]{1,270}",
+        pattern_help="a name or address, or one with :port, without scheme",
+    )
     username: str = setting("", "Empty for none.")
     password: Secret = setting(Secret(""), "Better kept in password_file.")
     password_file: Path | None = setting(
@@ -408,15 +506,73 @@ class HomeAssistantConfig:
 
 @dataclass(frozen=True, slots=True)
 class ControlConfig:
-    """Requests over MQTT: pause, resume, snapshot, reload, config/get, config/set, restart."""
+    """Requests over MQTT: teach, pause, resume, snapshot, reload, restart, read and change settings."""
 
     enabled: bool = setting(
         False,
         "Answer requests. Who may send them is for the broker's access list to say.",
         apply=Apply.BROKER,
     )
+    allow_patch: bool = setting(
+        False,
+        "Let `config/patch` write settings that are applied at once into this file; those of `control` and"
+        " `fleet` excepted.",
+        apply=Apply.LIVE,
+    )
     max_per_minute: int = setting(
         30, "More requests than this are refused.", apply=Apply.LIVE, at_least=1, at_most=6000
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class WebConfig:
+    """The owner's page."""
+
+    APPLY: ClassVar = Apply.RESTART
+    enabled: bool = setting(
+        False, "Serve a page that shows the newest frame and its labels, and an API, over HTTP."
+    )
+    listen: str = setting(
+        "127.0.0.1:8384",
+        "Address and port to listen on. On any but a loopback address, a token is asked for.",
+        pattern=r"([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}",
+        pattern_help="an address and a port, as 127.0.0.1:8384 or [::1]:8384",
+    )
+    hosts: tuple[str, ...] = setting(
+        (),
+        "Names by which browsers reach the page, besides localhost, addresses and this host's own name: that"
+        " of a reverse proxy.",
+    )
+    token: Literal["auto", "always"] = setting(
+        "auto",
+        "When a token is asked for. auto: of requests that did not come over loopback, or by a name of"
+        " web.hosts. always: of all; have this behind a reverse proxy.",
+    )
+    allow_teach: bool = setting(False, "Let whoever may see the page teach labels with it.", apply=Apply.LIVE)
+    allow_edit: bool = setting(
+        False,
+        "Let whoever may see the page change this file with it, but for this section.",
+        apply=Apply.LIVE,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FleetConfig:
+    """Many devices, changed together."""
+
+    APPLY: ClassVar = Apply.BROKER
+    groups: tuple[str, ...] = setting(
+        (),
+        "The groups that this device belongs to: their wanted state, on <base_topic>/group/<name>/wanted, is"
+        " followed. Where two groups give the same setting, the later one counts.",
+        pattern="[a-zA-Z0-9_-]{1,64}",
+        pattern_help="1 to 64 letters, digits, _ and -",
+    )
+    public_key: str = setting(
+        "",
+        "What `edge-agent fleet key` prints: wanted state is taken only with this key's signature.",
+        pattern="|[A-Za-z0-9+/]{43}=",
+        pattern_help="44 characters of base64, as `edge-agent fleet key` prints them",
     )
 
 
@@ -448,11 +604,28 @@ class Config:
     memory: MemoryConfig = section(MemoryConfig, "The resident-memory budget.")
     thermal: ThermalConfig = section(ThermalConfig, "Fewer frames while the board is hot.")
     motion: MotionConfig = section(MotionConfig, "Inference is skipped while nothing moves.")
+    regions: dict[str, RegionConfig] = setting(
+        {},
+        "Parts of the picture, each watched on its own in place of the whole, for instance"
+        " {gate: {box: [0.1, 0.4, 0.3, 0.5]}}; each has topics of its own, below region/<name>/.",
+        apply=Apply.LIVE,
+        pattern="[a-z0-9_-]{1,32}",
+        pattern_help="1 to 32 small letters, digits, _ and -",
+    )
     labels: LabelsConfig = section(LabelsConfig, "Which labels are published, and what they are called.")
+    teach: TeachConfig = section(TeachConfig, "Labels of your own, taught by example.")
     stabilizer: StabilizerConfig = section(StabilizerConfig, "Keeps the published label from flapping.")
+    schedule: ScheduleConfig = section(ScheduleConfig, "When labels are published.")
     publish: PublishConfig = section(PublishConfig, "What is published, and how often.")
     mqtt: MqttConfig = section(MqttConfig, "The broker.")
     outbox: OutboxConfig = section(OutboxConfig, "Events wait here while the broker is down.")
     homeassistant: HomeAssistantConfig = section(HomeAssistantConfig, "Home Assistant.")
     control: ControlConfig = section(ControlConfig, "Requests over MQTT.")
+    web: WebConfig = section(WebConfig, "The owner's page.")
+    fleet: FleetConfig = section(FleetConfig, "Many devices, changed together.")
     log: LogConfig = section(LogConfig, "The log.")
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The names of what is watched: of the regions, or one empty name for the whole picture."""
+        return tuple(self.regions) or ("",)

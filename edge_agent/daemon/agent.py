@@ -17,6 +17,8 @@ from edge_agent.config.setting import Apply
 from edge_agent.config.watch import ConfigWatcher, Signature, open_inotify
 from edge_agent.daemon.cooling import Cooling
 from edge_agent.daemon.degrade import Degradation, possible_steps
+from edge_agent.daemon.errands import Errands
+from edge_agent.daemon.page import OwnersPage
 from edge_agent.daemon.reload import Reloader
 from edge_agent.daemon.remote import RemoteCommands
 from edge_agent.daemon.report import Report
@@ -25,6 +27,8 @@ from edge_agent.daemon.schedule import Every
 from edge_agent.daemon.service import Service
 from edge_agent.daemon.signals import Signals
 from edge_agent.daemon.supervisor import Supervisor, broker_wait_s
+from edge_agent.daemon.teaching import Teaching
+from edge_agent.daemon.wanted import WantedState
 from edge_agent.daemon.worker import Threads
 from edge_agent.inference.choice import choose_here
 from edge_agent.inference.fit import check_floor
@@ -42,9 +46,10 @@ from edge_agent.mqtt.events.outbox import open_outbox
 from edge_agent.mqtt.events.sequence import SequenceNumbers
 from edge_agent.mqtt.link import BrokerLink
 from edge_agent.pipeline.capture_loop import CaptureLoop, CapturePolicy
-from edge_agent.pipeline.inference_loop import InferenceLoop, Rules
+from edge_agent.pipeline.inference_loop import InferenceLoop
 from edge_agent.pipeline.last_label import LastLabel
 from edge_agent.pipeline.latest import LatestFrame
+from edge_agent.pipeline.rules import Rules
 from edge_agent.sources import Source
 from edge_agent.sources.factory import make_source
 from edge_agent.system import paths
@@ -57,6 +62,7 @@ from edge_agent.system.wake import Wake
 
 _LOG = logging.getLogger(__name__)
 _SEQUENCE_FILE = "sequence"
+_WANTED_FILE = "wanted.json"
 
 
 def run_agent(
@@ -106,7 +112,7 @@ def run_agent(
 
         numbers = SequenceNumbers(state_dir / _SEQUENCE_FILE, clock, floor=outbox.newest)
         stack.callback(numbers.close)
-        frames, pace = LatestFrame(), CapturePolicy.from_config(config.source)
+        frames, pace = LatestFrame(), CapturePolicy.from_config(config)
         room = BudgetRoom(lambda: live.config.memory.budget_mb)
 
         def new_source(source: SourceConfig) -> Source:
@@ -114,20 +120,30 @@ def run_agent(
 
         capture = CaptureLoop(new_source(config.source), frames, pace, gate)
         rules = Rules.from_config(config)
-        last_label = stack.enter_context(closing(LastLabel(state_dir, paths.runtime_dir(environment))))
+        runtime_dir = paths.runtime_dir(environment)
+
+        def last_label(region: str) -> LastLabel:
+            return LastLabel(state_dir, runtime_dir, region)
+
         loop = InferenceLoop(
             frames, model, rules, link, numbers.next, last_label, clock, gate, max_frames=max_frames
         )
+        stack.callback(loop.close)
 
         live = LiveConfig(config_file, config, _veto(loop, environment, new_source), error=refused)
         steps = possible_steps(config, model)
         monitor = BudgetMonitor(budget_policy(config.memory), steps, clock.monotonic_s())
-        guard = MemoryGuard(monitor, trimmer, Degradation(loop, capture, lambda: live.config, new_source))
+        page = OwnersPage()
+        degradation = Degradation(loop, capture, lambda: live.config, new_source, page.close)
+        guard = MemoryGuard(monitor, trimmer, degradation)
         memory_due = Every(config.memory.check_interval_s)
         cooling = Cooling(board, config.thermal, pace, capture.use_policy)
         costs.record("pipeline")
 
-        report = Report(live, link, loop, capture, guard, cooling, board, clock, take_reason(state_dir))
+        teaching = Teaching(state_dir, loop, lambda: live.config, clock, link.teach)
+        teaching.adopt()
+        reason = take_reason(state_dir)
+        report = Report(live, link, loop, capture, guard, cooling, board, clock, teaching, reason)
         service = Service(notifier, gate, report.status_line, watchdog_interval_s(environment))
         restart = PendingRestart(state_dir)
         reloader = Reloader(
@@ -143,8 +159,11 @@ def run_agent(
             service,
             report,
             new_source,
+            teaching,
         )
-        threads = Threads(loop, capture, wake.ring)
+        wanted = WantedState(live, reloader.patch, report.publish_info, state_dir / _WANTED_FILE, clock)
+        report.groups = wanted.info
+        threads, errands = Threads(loop, capture, wake.ring), Errands(wake.ring)
         stack.callback(threads.stop)
         supervisor = Supervisor(
             clock,
@@ -162,10 +181,31 @@ def run_agent(
             report,
             reloader,
             restart,
+            teaching,
+            errands,
             broker_wait_s(config.source),
         )
+        stack.callback(page.close)
+        if config.web.enabled:
+            page.open(
+                config_file,
+                live,
+                link,
+                loop,
+                capture,
+                guard,
+                cooling,
+                room,
+                clock,
+                teaching,
+                errands,
+                state_dir,
+            )
         report.publish_info()
-        link.start(RemoteCommands(live, loop, capture, watcher, reloader, restart, report.health_due))
+        commands = RemoteCommands(
+            live, loop, capture, watcher, reloader, restart, report.health_due, teaching
+        )
+        link.start(commands, wanted.receive)
         code = supervisor.run()
         service.stopping()
         return code

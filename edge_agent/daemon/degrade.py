@@ -11,7 +11,8 @@ from edge_agent.inference.loading import LoadedModel, label_map, reload_as
 from edge_agent.memory.budget import DegradeStep
 from edge_agent.model.sidecar import role_of
 from edge_agent.pipeline.capture_loop import CaptureLoop
-from edge_agent.pipeline.inference_loop import InferenceLoop, Rules
+from edge_agent.pipeline.inference_loop import InferenceLoop
+from edge_agent.pipeline.rules import Rules
 from edge_agent.sources import Source
 
 SMALL_WIDTH, SMALL_HEIGHT = 320, 240
@@ -36,6 +37,8 @@ def _possible(config: Config, model: LoadedModel) -> Iterator[DegradeStep]:
         yield DegradeStep.FP16_WEIGHTS
     if config.publish.image or config.publish.event_image:
         yield DegradeStep.NO_IMAGES
+    if config.web.enabled:
+        yield DegradeStep.NO_PAGE
     if smaller(config.source) != config.source:
         yield DegradeStep.SMALL_FRAME
 
@@ -74,12 +77,14 @@ class Degradation:
         capture: CaptureLoop,
         config: Callable[[], Config],
         make_source: Callable[[SourceConfig], Source],
+        close_page: Callable[[], None] = lambda: None,
     ) -> None:
-        """`config` returns the configuration in force."""
+        """`config` returns the configuration in force; `close_page` ends the owner's page."""
         self._loop = loop
         self._capture = capture
         self._config = config
         self._make_source = make_source
+        self._close_page = close_page
 
     def degrade(self, step: DegradeStep) -> None:
         """Take one step. An error in it ends the inference thread and so the agent."""
@@ -91,6 +96,8 @@ class Degradation:
                 self._loop.between_frames(lambda: self._use_fp16(config))
             case DegradeStep.NO_IMAGES:
                 self._loop.between_frames(lambda: self._loop.adopt(Rules.from_config(config)))
+            case DegradeStep.NO_PAGE:
+                self._close_page()
             case DegradeStep.REOPEN_STREAM | DegradeStep.SMALL_FRAME:
                 self._capture.use_source(self._make_source(config.source))
 

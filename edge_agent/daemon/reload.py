@@ -6,8 +6,10 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from edge_agent.config.changes import Changes
+from edge_agent.config.edit import refuse_not_remote
 from edge_agent.config.last_good import LastGood
 from edge_agent.config.live import LiveConfig, Refused, ReloadResult
 from edge_agent.config.problem import InvalidConfigError
@@ -19,13 +21,15 @@ from edge_agent.daemon.report import Report
 from edge_agent.daemon.restart import PendingRestart
 from edge_agent.daemon.schedule import Every
 from edge_agent.daemon.service import Service
+from edge_agent.daemon.teaching import Teaching
 from edge_agent.inference.loading import label_map
 from edge_agent.memory.budget import BudgetPolicy
 from edge_agent.memory.guard import MemoryGuard
 from edge_agent.mqtt.link import BrokerLink
 from edge_agent.mqtt.requests import Reloaded
 from edge_agent.pipeline.capture_loop import CaptureLoop, CapturePolicy
-from edge_agent.pipeline.inference_loop import InferenceLoop, Rules
+from edge_agent.pipeline.inference_loop import InferenceLoop
+from edge_agent.pipeline.rules import Rules
 from edge_agent.sources import Source
 from edge_agent.system import log
 from edge_agent.system.log import say
@@ -52,6 +56,7 @@ class Reloader:
     service: Service
     report: Report
     make_source: Callable[[SourceConfig], Source]
+    teaching: Teaching
 
     def reload(self) -> Reloaded:
         """Take over the edited configuration. Raises InvalidConfigError when it is refused, whole."""
@@ -79,6 +84,20 @@ class Reloader:
             self._apply_whole(accepted.config, accepted.changes, before)
         self.report.publish_info()
         return Reloaded(tuple(change.key for change in accepted.changes), restarts=False)
+
+    def patch(self, settings: Mapping[str, Any]) -> Reloaded:
+        """Write settings into the file, and take it over. Raises ConfigError, and then the file is as before.
+
+        Only settings that others than the file's owner may change are taken.
+        """
+        refuse_not_remote(settings)
+        before = self.live.patch(settings)
+        try:
+            return self.reload()
+        except InvalidConfigError:
+            self.live.write(before)
+            self.reload_saved()
+            raise
 
     def keep_good(self) -> None:
         """Keep a copy of the configuration in force, with which frames have been classified."""
@@ -122,7 +141,7 @@ class Reloader:
         log.set_level(config.log.level)
         self.link.adopt(config)
         self.guard.monitor.adopt(BudgetPolicy.from_config(config.memory))
-        self.cooling.adopt(config.thermal, CapturePolicy.from_config(config.source))
+        self.cooling.adopt(config.thermal, CapturePolicy.from_config(config))
         self.memory_due.interval_s = config.memory.check_interval_s
         self.report.health_due.interval_s = config.publish.health_interval_s
         loop, rules = self.loop, Rules.from_config(config)
@@ -130,3 +149,5 @@ class Reloader:
         if changes.touches("labels"):
             labels = label_map(loop.model.artifact, config.labels)
             loop.between_frames(lambda: loop.model.classifier.use_labels(labels))
+        if changes.touches("teach") or changes.touches("regions"):
+            self.teaching.adopt()

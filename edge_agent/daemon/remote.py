@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from edge_agent.config.live import LiveConfig
 from edge_agent.config.schema import Config
@@ -11,8 +12,9 @@ from edge_agent.config.watch import ConfigWatcher
 from edge_agent.daemon.reload import Reloader
 from edge_agent.daemon.restart import PendingRestart
 from edge_agent.daemon.schedule import Every
+from edge_agent.daemon.teaching import Teaching
 from edge_agent.errors import ConfigError, SourceError
-from edge_agent.mqtt.requests import Reloaded
+from edge_agent.mqtt.requests import LessonRequest, Reloaded
 from edge_agent.pipeline.capture_loop import CaptureLoop
 from edge_agent.pipeline.inference_loop import InferenceLoop
 from edge_agent.pipeline.jpeg import encode_jpeg
@@ -29,6 +31,7 @@ class RemoteCommands:
     reloader: Reloader
     pending_restart: PendingRestart
     health_due: Every
+    teaching: Teaching
 
     def pause(self) -> None:
         """Take no frames until `resume`."""
@@ -55,12 +58,26 @@ class RemoteCommands:
         """Change settings until the file is read again. Raises ConfigError."""
         return self.reloader.override(settings)
 
+    def patch(self, settings: Mapping[str, Any]) -> Reloaded:
+        """Write settings into the file, where its owner allows that. Raises ConfigError."""
+        if not self.live.config.control.allow_patch:
+            raise ConfigError("control.allow_patch is false: this device's file is its owner's alone")
+        self._refuse_while_written()
+        return self.reloader.patch(settings)
+
+    def teach(self, lesson: LessonRequest) -> dict[str, Any]:
+        """Teach a label, or say what was taught. Raises TeachError or ConfigError."""
+        return self.teaching.carry_out(lesson)
+
     def config(self) -> Config:
         """The configuration in force."""
         return self.live.config
 
     def reload(self) -> Reloaded:
         """Take over the edited configuration. Raises ConfigError when it is refused, whole."""
+        self._refuse_while_written()
+        return self.reloader.reload()
+
+    def _refuse_while_written(self) -> None:
         if self.watcher.is_being_written:
             raise ConfigError("the configuration file is being written: it is read once that is done")
-        return self.reloader.reload()

@@ -11,6 +11,7 @@ from edge_agent.config.live import LiveConfig
 from edge_agent.config.schema import Config
 from edge_agent.daemon.cooling import Cooling
 from edge_agent.daemon.schedule import Every
+from edge_agent.daemon.teaching import Teaching
 from edge_agent.inference.choice import Choice
 from edge_agent.inference.loading import LoadedModel
 from edge_agent.memory.budget import BudgetState
@@ -20,6 +21,8 @@ from edge_agent.mqtt.contract.payloads import (
     BrokerLack,
     CameraHealth,
     EvidenceInfo,
+    GroupInfo,
+    HeadInfo,
     Health,
     Info,
     MemoryHealth,
@@ -46,8 +49,11 @@ class Report:
     cooling: Cooling
     board: Board
     clock: Clock
+    teaching: Teaching
     restart_reason: str = ""
     """Why the process before this one restarted itself; empty where it did not."""
+    groups: Callable[[], tuple[GroupInfo, ...]] = tuple
+    """What became of the wanted state of the device's groups."""
     health_due: Every = field(init=False)
     """Hastened by what `health` should show at once."""
     _cgroup: CgroupMemory = field(init=False)
@@ -73,6 +79,8 @@ class Report:
                 config_error=str(refused) if refused else "",
                 restart_reason=self.restart_reason,
                 broker_lacks=self._losses,
+                heads=self.teaching.heads(),
+                groups=self.groups(),
             )
         )
 
@@ -81,6 +89,11 @@ class Report:
         broker = self.link.status
         if broker.connected and broker.losses != self._losses:
             self._losses = broker.losses
+            self.publish_info()
+
+    def follow_teaching(self) -> None:
+        """Publish `info` again where something was taught."""
+        if self.teaching.take_changed():
             self.publish_info()
 
     def publish_health_when_due(self, now_s: float) -> None:
@@ -121,7 +134,11 @@ class Report:
             skipped=self.loop.skipped,
             latency_ms=rate.latency,
             flaps=self.loop.flaps,
+            interval_s=self.health_due.interval_s,
             skipped_percent=rate.skipped_percent,
+            unknown_percent=rate.unknown_percent,
+            teaching=self.teaching.health(),
+            schedule=self.loop.schedule,
         )
 
 
@@ -194,6 +211,8 @@ def info_payload(
     config_error: str = "",
     restart_reason: str = "",
     broker_lacks: tuple[BrokerLack, ...] = (),
+    heads: tuple[HeadInfo, ...] = (),
+    groups: tuple[GroupInfo, ...] = (),
 ) -> Info:
     """Return `info`; `config` is the one in force, `config_error` why the file's is not."""
     sidecar = model.artifact.sidecar
@@ -211,6 +230,8 @@ def info_payload(
         config_error=config_error,
         restart_reason=restart_reason,
         broker_lacks=broker_lacks,
+        heads=heads,
+        groups=groups,
     )
 
 

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from edge_agent.config.schema import SourceConfig
 from edge_agent.config.watch import ConfigWatcher
 from edge_agent.daemon.cooling import SAMPLE_S, Cooling
+from edge_agent.daemon.errands import Errands
 from edge_agent.daemon.reload import Reloader
 from edge_agent.daemon.report import Report
 from edge_agent.daemon.restart import MemoryRestarts, PendingRestart
 from edge_agent.daemon.schedule import Every
 from edge_agent.daemon.service import Service
 from edge_agent.daemon.signals import Signals
+from edge_agent.daemon.teaching import Teaching
 from edge_agent.daemon.worker import Threads
 from edge_agent.errors import EXIT_OK, EXIT_RESTART
 from edge_agent.memory.costs import SubsystemCosts
@@ -54,6 +56,8 @@ class Supervisor:
     report: Report
     reloader: Reloader
     restart: PendingRestart
+    teaching: Teaching
+    errands: Errands
     broker_wait_s: float
     """The threads start once the broker is connected, at the latest after this time."""
     _cooling_due: Every = field(init=False, default_factory=lambda: Every(SAMPLE_S))
@@ -89,6 +93,9 @@ class Supervisor:
         if was_saved or is_asked:
             self.reloader.reload_saved()
         self.link.carry_out_requests()
+        self.errands.work()
+        self.teaching.work(now_s)
+        self.report.follow_teaching()
         self.report.follow_broker()
         if self._cooling_due.is_due(now_s):
             self.cooling.sample(now_s, self.loop.classified + self.loop.skipped)
@@ -138,6 +145,8 @@ class Supervisor:
         now_s = self.clock.monotonic_s()
         due = (self.memory_due, self._cooling_due, self.report.health_due)
         pauses_s = [_LONGEST_WAIT_S, self.service.left_s(now_s), *(every.left_s(now_s) for every in due)]
+        if (lesson_s := self.teaching.wait_s) is not None:
+            pauses_s.append(lesson_s)
         if (settled_s := self.watcher.due_in_s()) is not None:
             pauses_s.append(settled_s)
         descriptors = [self.wake.fd]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -41,11 +41,23 @@ class Engine(Protocol):
     def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the logits, shape (classes,), float32, of one normalised picture.
 
-        `tensor` is C-contiguous float32 of shape (1, height, width, 3): NHWC, which both engines read without
-        a copy (it is what torch calls channels_last). The result may be a buffer that the next call
+        `tensor` is C-contiguous float32 of shape (1, height, width, 3): NHWC, which every engine reads
+        without a copy (it is what torch calls channels_last). The result may be a buffer that the next call
         overwrites.
 
         Raises EngineError when the library reports a failure.
+        """
+        ...
+
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """What the last fully connected layer read in the last `run`: shape (features,), float32.
+
+        Where it reads a picture, pixel by pixel. Empty for a network that cannot be taught: see
+        `Plan.why_not_taught`. From the first `run` on its size does not change. The result may be a buffer
+        that the next `run` overwrites.
+
+        Raises EngineError when the engine is closed.
         """
         ...
 
@@ -77,6 +89,10 @@ class Score:
     score: float
 
 
+NO_FEATURE: NDArray[np.float32] = np.empty(0, np.float32)
+"""The feature of a network that cannot be taught."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """The most probable labels of one frame, best first, and the time that each step took."""
@@ -84,3 +100,5 @@ class Prediction:
     top: tuple[Score, ...]
     preprocess_ms: float
     infer_ms: float
+    feature: NDArray[np.float32] = field(default_factory=lambda: NO_FEATURE, compare=False, repr=False)
+    """What a taught head answers for: a copy of the engine's `features`."""

@@ -69,11 +69,8 @@ def evidence_key(sidecar: Sidecar, host: Host) -> EvidenceKey:
 
 
 def evidence_paths(model_dir: Path, environment: Mapping[str, str]) -> tuple[Path, Path]:
-    """Where evidence is looked for: beside the model, and in the state directory.
-
-    For the installed model that is the service's state directory, whoever asks.
-    """
-    state = paths.SYSTEM_MODEL.parent if model_dir == paths.SYSTEM_MODEL else paths.state_dir(environment)
+    """Where evidence is looked for: beside the model, and in the state directory."""
+    state = paths.state_dir_of(model_dir, environment)
     return model_dir / evidence.FILE_NAME, state / evidence.FILE_NAME
 
 

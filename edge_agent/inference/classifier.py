@@ -74,6 +74,7 @@ class Classifier:
             top=self._labels.top(probabilities(logits / self._temperature, self._activation), k),
             preprocess_ms=(preprocessed_s - started_s) * 1000,
             infer_ms=(inferred_s - preprocessed_s) * 1000,
+            feature=self._engine.features.copy(),
         )
 
     def _check(self, logits: NDArray[np.float32]) -> None:

@@ -29,29 +29,37 @@ class LabelMap:
 
     @classmethod
     def compile(
-        cls, labels: Sequence[str], mapping: Mapping[str, str] | None = None, allow: Iterable[str] = ()
+        cls,
+        labels: Sequence[str],
+        mapping: Mapping[str, str] | None = None,
+        allow: Iterable[str] = (),
+        deny: Iterable[str] = (),
     ) -> LabelMap:
-        """Group the model's `labels`, renamed by `mapping`; publish the names in `allow`, or all if empty.
+        """Group the model's `labels`, renamed by `mapping`; publish the names in `allow`, or all if empty,
+        but none in `deny`.
 
-        Raises ConfigError, naming every label in `mapping` and `allow` that the model does not have.
+        Raises ConfigError, naming every label in `mapping`, `allow` and `deny` that the model does not have.
         """
         renames = dict(mapping or {})
         renamed = [renames.get(label, label) for label in labels]
         names = tuple(dict.fromkeys(renamed))
-        allowed = frozenset(allow)
+        allowed, denied = frozenset(allow), frozenset(deny)
         problems = [
             *_unknown("labels.map", renames, labels),
             *_unknown("labels.allow", sorted(allowed), names),
+            *_unknown("labels.deny", sorted(denied), names),
         ]
         if problems:
             raise ConfigError("\n".join(problems))
+
+        def is_published(name: str) -> bool:
+            return name not in denied and (not allowed or name in allowed)
+
         group_of_name = {name: group for group, name in enumerate(names)}
         return cls(
             names=names,
             group_of_class=np.array([group_of_name[name] for name in renamed], np.intp),
-            published=np.array(
-                [i for i, name in enumerate(names) if not allowed or name in allowed], np.intp
-            ),
+            published=np.array([group_of_name[name] for name in names if is_published(name)], np.intp),
         )
 
     def merge(self, probabilities: NDArray[np.floating]) -> NDArray[np.float64]:

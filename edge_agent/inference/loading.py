@@ -43,6 +43,11 @@ class LoadedModel:
     needed_mb: float = math.inf
     """What it was computed to take at the least, before it was loaded."""
 
+    @property
+    def features(self) -> int:
+        """How many numbers a head is taught on; 0: this network cannot be taught."""
+        return self.engine.features.size
+
     def close(self) -> None:
         """Free its memory. It cannot classify after that."""
         self.engine.close()
@@ -50,7 +55,7 @@ class LoadedModel:
 
 def label_map(artifact: Artifact, labels: LabelsConfig) -> LabelMap:
     """The labels to publish. Raises ConfigError for one that the model does not have."""
-    return LabelMap.compile(artifact.sidecar.labels, labels.map, labels.allow)
+    return LabelMap.compile(artifact.sidecar.labels, labels.map, labels.allow, labels.deny)
 
 
 def load_model(

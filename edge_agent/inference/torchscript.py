@@ -7,7 +7,7 @@ import re
 import sys
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -17,14 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import ArtifactError, EngineError
-from edge_agent.inference import EngineInfo
-from edge_agent.model.plan import Precision
+from edge_agent.inference import NO_FEATURE, EngineInfo
+from edge_agent.inference.last_layer import last_layer_reads
+from edge_agent.model.plan import MOST_FEATURES, Precision
 from edge_agent.model.sidecar import SIDECAR_NAME, Artifact, open_role, role_of
 
 if TYPE_CHECKING:
     import torch
 
 _LARGEST_PROGRAM_BYTES = 32 << 20
+
+_Network = Callable[["torch.Tensor"], tuple["torch.Tensor", "torch.Tensor | None"]]
 
 
 class TorchScriptEngine:
@@ -35,7 +38,9 @@ class TorchScriptEngine:
     """
 
     def __init__(self, module: torch.jit.ScriptModule, shape: tuple[int, ...], info: EngineInfo) -> None:
-        self._module: torch.jit.ScriptModule | None = module
+        self._network: _Network | None = _with_features(module)
+        self._read: torch.Tensor | None = None
+        """What the last layer read, as torch holds it."""
         self._shape = shape
         self._info = info
 
@@ -68,7 +73,7 @@ class TorchScriptEngine:
         """Return the logits of one normalised picture: see `Engine.run`."""
         import torch
 
-        if self._module is None:
+        if self._network is None:
             raise EngineError("the torchscript engine was closed")
         if tensor.shape != self._shape or tensor.dtype != np.float32 or not tensor.flags.c_contiguous:
             raise EngineError(
@@ -80,13 +85,25 @@ class TorchScriptEngine:
             # Without its optimising executor torch is as fast, and saves the 4 to 6 MB of graphs specialised
             # to shapes.
             with torch.inference_mode(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
-                logits: NDArray[np.float32] = self._module(picture)[0].numpy()
+                answer, self._read = self._network(picture)
+                logits: NDArray[np.float32] = answer[0].numpy()
         except RuntimeError as error:
             raise EngineError(f"torch failed to run the model: {_last_line(error)}") from error
         return logits
 
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """See `Engine.features`; a copy only where the layer reads a picture."""
+        if self._network is None:
+            raise EngineError("the torchscript engine was closed")
+        if self._read is None or self._read.numel() > MOST_FEATURES:
+            return NO_FEATURE
+        read = self._read.permute(0, 2, 3, 1) if self._read.dim() == 4 else self._read
+        features: NDArray[np.float32] = read.reshape(-1).numpy()
+        return features
+
     def close(self) -> None:
-        self._module = None
+        self._network = self._read = None
 
     def _check_answer(self, artifact: Artifact) -> None:
         try:
@@ -187,6 +204,20 @@ def check_archive(path: Path) -> None:
         raise ArtifactError(
             f"{path}: unfolds to {unfolded / 1e6:.0f} MB from {size / 1e6:.1f} MB: no file that torch wrote"
         )
+
+
+def _with_features(module: torch.jit.ScriptModule) -> _Network:
+    """The module with a second output: what its last layer reads, or None where it has no such layer."""
+    import torch
+
+    graph = module.inlined_graph  # a copy
+    read = last_layer_reads(graph)
+    if read is None:
+        return lambda picture: (module(picture), None)
+    graph.registerOutput(read)
+    graph.makeMultiOutputIntoTuple()
+    function = torch._C._create_function_from_graph("forward", graph)
+    return lambda picture: function(module, picture)
 
 
 def _read(path: Path) -> torch.jit.ScriptModule:

@@ -25,6 +25,7 @@ class DegradeStep(StrEnum):
     """Time is given up, nothing else."""
     FP16_WEIGHTS = "fp16_weights"
     NO_IMAGES = "no_images"
+    NO_PAGE = "no_page"
     SMALL_FRAME = "small_frame"
 
 

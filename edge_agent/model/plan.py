@@ -23,6 +23,8 @@ from edge_agent.system.json_reader import Rule, between
 ALIGNMENT = 64
 MAX_DIMENSION = 1 << 20
 """The largest dimension, stride or dilation, far below what the library's 32-bit integers hold."""
+MOST_FEATURES = 4096
+"""As many numbers as the last layer of AlexNet and VGG reads; an example for a head keeps them all."""
 
 Precision = Literal["fp16", "fp32"]
 Count = Annotated[int, between(0, (1 << 31) - 1)]
@@ -184,6 +186,31 @@ class Plan:
     @property
     def output_elements(self) -> int:
         return self.tensors[self.output].elements
+
+    @property
+    def features(self) -> Id | None:
+        """What the last layer reads, which a head is taught on; None for a network that cannot be taught."""
+        last = self._last
+        return None if last is None or self.why_not_taught else activations_read(last)[0]
+
+    @property
+    def why_not_taught(self) -> str:
+        """Why no head can take the place of the last layer; empty where one can."""
+        last = self._last
+        if not isinstance(last, FullyConnected):
+            ending = f"{TYPE_NAMES[type(last)]} of {last.name!r}" if last else "nothing"
+            return f"it ends in {ending}, not in a fully connected layer"
+        if last.bounds != UNBOUNDED:
+            return f"its last layer {last.name!r} clamps what it answers"
+        read = self.tensors[last.input].elements
+        if read > MOST_FEATURES:
+            return f"its last layer {last.name!r} reads {read} numbers, more than {MOST_FEATURES}"
+        return ""
+
+    @property
+    def _last(self) -> Operation | None:
+        """What makes the output."""
+        return next((made for made in self.operations if made.output == self.output), None)
 
 
 def describe(index: int, operation: Operation) -> str:

@@ -1,4 +1,4 @@
-"""Messages that wait to be sent: a short queue, or only the newest of a topic while the broker is away."""
+"""Messages that wait to be sent: a short queue, or only the newest of each topic while the broker is away."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 from edge_agent.mqtt.contract.message import Message
 from edge_agent.system.clock import Clock
+
+_MOST_TOPICS = 32  # whose newest message is kept in a lane
 
 
 class Lane(enum.Enum):
@@ -39,7 +41,8 @@ class _Kept:
 @dataclass(slots=True)
 class _Waiting:
     queue: deque[Message] = field(default_factory=deque)
-    newest: _Kept | None = None
+    newest: dict[str, _Kept] = field(default_factory=dict)
+    """By topic: of a few, since each region has its own."""
 
 
 class Mailbox:
@@ -60,26 +63,29 @@ class Mailbox:
         return self._dropped
 
     def put(self, lane: Lane, message: Message) -> None:
-        """Leave a message to be sent; while the broker is away at most the newest of a lane is kept."""
+        """Leave a message to be sent; while the broker is away at most the newest of each topic is kept."""
         with self._lock:
             waiting = self._lanes[lane]
             if lane.resent_after_reconnect:
-                waiting.newest = _Kept(message, self._clock.monotonic_s())
+                waiting.newest.pop(message.topic, None)  # so that the latest comes last
+                waiting.newest[message.topic] = _Kept(message, self._clock.monotonic_s())
+                if len(waiting.newest) > _MOST_TOPICS:
+                    del waiting.newest[next(iter(waiting.newest))]
             if not self._open:
                 return
-            if len(waiting.queue) >= lane.value:
+            if len(waiting.queue) >= max(lane.value, len(waiting.newest)):
                 waiting.queue.popleft()
                 self._dropped += 1
             waiting.queue.append(message)
 
     def open(self) -> None:
-        """The broker is there: queue the newest message of each lane that is sent again, if it is fresh."""
+        """The broker is there: queue the newest message of each topic that is sent again, if it is fresh."""
         with self._lock:
             self._open = True
             for lane, waiting in self._lanes.items():
                 waiting.queue.clear()
-                if waiting.newest is not None and self._is_fresh(lane, waiting.newest):
-                    waiting.queue.append(waiting.newest.message)
+                fresh = [kept for kept in waiting.newest.values() if self._is_fresh(lane, kept)]
+                waiting.queue.extend(kept.message for kept in fresh)
 
     def close(self) -> None:
         """The broker is away."""

@@ -27,9 +27,9 @@ from edge_agent.mqtt.contract.topics import Topics
 from edge_agent.mqtt.events.queue import EventQueue
 from edge_agent.mqtt.mailbox import Lane, Mailbox
 from edge_agent.mqtt.session import OFFLINE, Counters, Session, SessionState
+from edge_agent.mqtt.wire.brokers import Brokers
 from edge_agent.mqtt.wire.connection import Ack, BrokerLimits, Connection, Subscribed, SubscriptionRefused
 from edge_agent.mqtt.wire.credentials import client_id
-from edge_agent.mqtt.wire.dialer import Dialer
 from edge_agent.mqtt.wire.size_limit import SizeLimit
 from edge_agent.mqtt.wire.status import BrokerConnectionError, BrokerStatus, Trouble
 from edge_agent.mqtt.wire.topic_limit import TopicLimit
@@ -55,6 +55,8 @@ class Subscription:
     handler: Callable[[Incoming], None]
     per_minute: int = 6000
     """More messages than this are ignored."""
+    retained: bool = False
+    """Whether what the broker keeps there is wanted, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,8 @@ class Timing:
     refused_pause_s: float = 10.0
     """Events that the broker refuses are tried again this often, one at a time."""
     jitter: Callable[[], float] = random.random
-    """Returns numbers in [0, 1), which spread the attempts to reconnect."""
+    """Returns numbers in [0, 1), which spread many agents over the brokers, and their attempts to reconnect
+    over the time."""
 
 
 class Publisher:
@@ -105,9 +108,8 @@ class Publisher:
         self._announcements = announcements
         self._on_status = on_status
         self._mailbox = Mailbox(clock, timing.fresh_s)
-        self._backoff = Backoff(config.reconnect_min_s, config.reconnect_max_s, timing.jitter)
         self._errors = RepeatedError(_LOG, clock.monotonic_s)
-        self._dialer = Dialer(
+        self._brokers = Brokers(
             config,
             client_id(config, topics.device_id),
             clock,
@@ -115,6 +117,10 @@ class Publisher:
             environment=environment,
             answer_timeout_s=timing.answer_timeout_s,
             lookup=lookup,
+            first=timing.jitter(),
+        )
+        self._backoff = Backoff(
+            config.reconnect_min_s, config.reconnect_max_s, timing.jitter, each=len(self._brokers)
         )
         self._session_state = SessionState(
             topics,
@@ -167,7 +173,7 @@ class Publisher:
             self._thread.join(timeout_s)
 
     def publish_state(self, state: State) -> None:
-        self._put(Lane.STATE, Message(self._topics.state, encode(state), retain=True))
+        self._put(Lane.STATE, Message(self._topics.of(state.region).state, encode(state), retain=True))
 
     def publish_health(self, health: Health) -> None:
         self._put(Lane.HEALTH, Message(self._topics.health, encode(health), retain=True))
@@ -176,16 +182,25 @@ class Publisher:
         self._put(Lane.INFO, Message(self._topics.info, encode(info), retain=True))
 
     def publish_prediction(self, prediction: RawPrediction) -> None:
-        self._put(Lane.PREDICTION, Message(self._topics.prediction, encode(prediction), qos=0))
+        topic = self._topics.of(prediction.region).prediction
+        self._put(Lane.PREDICTION, Message(topic, encode(prediction), qos=0))
 
     def publish_image(self, jpeg: bytes) -> None:
         self._put(Lane.IMAGE, Message(self._topics.image, jpeg, qos=0))
 
     def publish_event_image(self, jpeg: bytes, info: EventImageInfo) -> None:
         """Publish the picture of an event, retained; after a reconnect the newest is sent again."""
-        described = Message(self._topics.event_image_info, encode(info), qos=0, retain=True)
+        topics = self._topics.of(info.region)
+        described = Message(topics.event_image_info, encode(info), qos=0, retain=True)
         self._put(Lane.EVENT_IMAGE_INFO, described)
-        self._put(Lane.EVENT_IMAGE, Message(self._topics.event_image, jpeg, qos=0, retain=True))
+        self._put(Lane.EVENT_IMAGE, Message(topics.event_image, jpeg, qos=0, retain=True))
+
+    def forget(self, region: str) -> None:
+        """Have the broker forget what it keeps of a region that is watched no more."""
+        topics = self._topics.of(region)
+        lanes = (Lane.STATE, Lane.EVENT_IMAGE, Lane.EVENT_IMAGE_INFO)
+        for lane, topic in zip(lanes, topics.retained, strict=True):
+            self._put(lane, Message(topic, b"", retain=True))
 
     def publish_event(self, changed: LabelChanged) -> None:
         """Queue an event: it stays in the event queue until the broker has acknowledged it."""
@@ -227,9 +242,10 @@ class Publisher:
     def _attempt(self) -> None:
         """Connect, and use the connection as long as it lasts."""
         try:
-            self._use(self._dialer.dial(self._wake, self._stopping.is_set))
+            self._use(self._brokers.dial(self._wake, self._stopping.is_set))
         except BrokerConnectionError as error:
             self._failed(error)
+            self._brokers.next()
 
     def _use(self, connection: Connection) -> None:
         """Send and receive until the publisher is stopped. Raises BrokerConnectionError if it ends before."""
@@ -237,7 +253,7 @@ class Publisher:
         since_s = self._clock.monotonic_s()
         try:
             if self._clock.monotonic_s() >= self._deaf_until_s:
-                session.subscribe([subscription.topic for subscription, _ in self._subscriptions])
+                session.subscribe([(each.topic, each.retained) for each, _ in self._subscriptions])
             session.greet(self._announcements)
             self._came(connection)
             while not self._stopping.is_set():
@@ -251,11 +267,13 @@ class Publisher:
         finally:
             self._mailbox.close()
             connection.close(goodbye=False)
-            self._status = dataclasses.replace(self._status, connected=False, protocol="", lacks=())
+            self._status = dataclasses.replace(
+                self._status, connected=False, broker="", protocol="", lacks=()
+            )
 
     def _learn_from(self, loss: BrokerConnectionError) -> None:
         """Find out what the broker does not take, where that is why the connection was lost."""
-        self._dialer.learn(loss.trouble)
+        self._brokers.learn(loss.trouble)
         self._session_state.size_limit.lost()
         if topic := self._session_state.topic_limit.lost():
             message = f"the broker hangs up after a message on {topic}, so it gets none there for now"
@@ -316,7 +334,12 @@ class Publisher:
 
     def _came(self, connection: Connection) -> None:
         self._connections += 1
-        status = BrokerStatus(connected=True, protocol=connection.protocol, lacks=lacking(connection.limits))
+        status = BrokerStatus(
+            connected=True,
+            broker=connection.address,
+            protocol=connection.protocol,
+            lacks=lacking(connection.limits),
+        )
         self._change(status)
         for loss in status.losses:
             self._errors.report(loss.lacks, f"the broker takes no {loss.lacks}: {loss.lost}")

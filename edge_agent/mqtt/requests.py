@@ -9,7 +9,7 @@ import queue
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast, get_args
 
 from edge_agent.config.schema import Config
 from edge_agent.errors import EdgeAgentError
@@ -25,10 +25,12 @@ ErrorCode = Literal["malformed", "unknown_verb", "too_many_requests", "failed"]
 _MAX_PAYLOAD_BYTES = 4096
 _MAX_TRANSACTION = 128
 _MAX_TOPIC = 512
+_LONGEST_TEXT = 128
 _MOST_WAITING = 16
 _LARGEST = 1e15  # of a number in a request; NaN is not below it either
 _CONTRACT = {
     "request",
+    "region",
     "state",
     "event",
     "availability",
@@ -37,6 +39,7 @@ _CONTRACT = {
     "prediction",
     "image",
     "event_image",
+    "wanted",
 }
 """No answer goes to a topic with such a level: it may be a device's own, or another's request."""
 
@@ -87,6 +90,31 @@ class Commands(Protocol):
         """Change these settings, by their dotted names, until the file is read again."""
         ...
 
+    def teach(self, lesson: LessonRequest) -> dict[str, Any]:
+        """Teach a label, or say what was taught; returns the answer's data, in JSON's own types."""
+        ...
+
+    def patch(self, settings: Mapping[str, Any]) -> Reloaded:
+        """Write these settings, by their dotted names, into the configuration file, all or none."""
+        ...
+
+
+TeachVerb = Literal["add", "undo", "remove", "report", "revert", "questions"]
+
+
+@dataclass(frozen=True, slots=True)
+class LessonRequest:
+    """What is asked of teaching; texts are as they came, each at most 128 characters."""
+
+    verb: TeachVerb
+    region: str = ""
+    """Empty for the whole picture."""
+    label: str = ""
+    example: str = ""
+    """The beginning of the key of one."""
+    question: int | None = None
+    """The number of a frame that waits for its name; None for the present frame."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -99,8 +127,10 @@ class Request:
     transaction: str | int | None = None
     paused: bool = True
     """For `pause`: what to do; false resumes, so that one topic serves a switch."""
-    settings: Mapping[str, float] = field(default_factory=dict)
-    """For `config/set`: the new values, by the settings' dotted names."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """For `config/set` and `config/patch`: the new values, by the settings' dotted names."""
+    lesson: LessonRequest | None = None
+    """For `teach/...`."""
 
 
 class MalformedRequestError(Exception):
@@ -142,7 +172,9 @@ class Control:
             "reload": self._reload,
             "config/get": self._config,
             "config/set": self._override,
+            "config/patch": self._patch,
             "restart": self._restart,
+            **{f"teach/{verb}": self._teach for verb in get_args(TeachVerb)},
         }
 
     def limit(self, max_per_minute: int) -> None:
@@ -254,6 +286,13 @@ class Control:
         changed = self._commands.override(request.settings).changed
         return {"changed": list(changed)}
 
+    def _patch(self, request: Request) -> dict[str, Any]:
+        reloaded = self._commands.patch(request.settings)
+        return {"changed": list(reloaded.changed), "restarts": reloaded.restarts}
+
+    def _teach(self, request: Request) -> dict[str, Any]:
+        return self._commands.teach(request.lesson or lesson_of(request.verb, {}))
+
     def _config(self, _: Request) -> dict[str, Any]:
         return {"config": plain(self._commands.config())}
 
@@ -279,9 +318,30 @@ def with_payload(request: Request, payload: bytes) -> Request:
     if not isinstance(paused, bool):
         raise MalformedRequestError("paused must be true or false")
     settings = given.get("settings", {})
-    if not isinstance(settings, dict) or not all(_is_number(value) for value in settings.values()):
+    if not isinstance(settings, dict):
         raise MalformedRequestError('settings must be an object such as {"source.fps": 2}')
-    return dataclasses.replace(request, transaction=transaction, paused=paused, settings=settings)
+    if request.verb == "config/set" and not all(_is_number(value) for value in settings.values()):
+        raise MalformedRequestError('settings must have numbers alone, such as {"source.fps": 2}')
+    lesson = lesson_of(request.verb, given) if request.verb.startswith("teach/") else None
+    return dataclasses.replace(
+        request, transaction=transaction, paused=paused, settings=settings, lesson=lesson
+    )
+
+
+def lesson_of(verb: str, given: Mapping[str, Any]) -> LessonRequest:
+    """Return what the payload of `teach/...` asks. Raises MalformedRequestError."""
+    texts = {name: given.get(name, "") for name in ("region", "label", "example")}
+    for name, text in texts.items():
+        if not isinstance(text, str) or len(text) > _LONGEST_TEXT:
+            raise MalformedRequestError(f"{name} must be a text of at most {_LONGEST_TEXT} characters")
+    question = given.get("question")
+    if question is not None and not (_is_number(question) and question == int(question)):
+        raise MalformedRequestError("question must be the number of one")
+    return LessonRequest(
+        cast(TeachVerb, verb.removeprefix("teach/")),
+        **texts,
+        question=None if question is None else int(question),
+    )
 
 
 def _is_number(value: object) -> bool:

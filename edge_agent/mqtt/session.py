@@ -73,7 +73,7 @@ class Session:
         self._errors = state.errors
         self._size_limit = state.size_limit
         self._topic_limit = state.topic_limit
-        self._to_subscribe: deque[str] = deque()
+        self._to_subscribe: deque[tuple[str, bool]] = deque()
         self._subscribing: set[str] = set()
         self._clock = clock
         self._greeting: deque[Message] = deque()
@@ -88,8 +88,9 @@ class Session:
         """Whether everything sent so far has been acknowledged."""
         return not self._inflight
 
-    def subscribe(self, filters: Sequence[str]) -> None:
-        """Queue subscriptions, which come before everything else."""
+    def subscribe(self, filters: Sequence[tuple[str, bool]]) -> None:
+        """Queue subscriptions, which come before everything else; each with whether what is kept there is
+        wanted."""
         self._to_subscribe.extend(filters)
 
     def subscribed(self, topic: str) -> None:
@@ -148,7 +149,7 @@ class Session:
 
     def _send_next(self) -> bool:
         if self._to_subscribe:
-            self._subscribe_to(self._to_subscribe.popleft())
+            self._subscribe_to(*self._to_subscribe.popleft())
             return True
         if self._greeting:
             return self._send(self._greeting.popleft(), None)
@@ -156,16 +157,14 @@ class Session:
         if message is not None:
             return self._send(message, None)
         changed = None if self._events_paused() else self._events.after(self._last_seq)
-        if changed is not None:
+        if changed is not None and self._topic_limit.allows(self._topics.of(changed.region).event):
             self._last_seq = changed.seq
-            return self._send(Message(self._topics.event, encode(changed)), changed.seq)
+            return self._send(Message(self._topics.of(changed.region).event, encode(changed)), changed.seq)
         message = self._mailbox.take(_AFTER_EVENTS)
         return message is not None and self._send(message, None)
 
     def _events_paused(self) -> bool:
         """Whether to wait: while the broker refuses events, one at a time is tried, and not too often."""
-        if not self._topic_limit.allows(self._topics.event):
-            return True
         if self._clock.monotonic_s() < self._hold_until_s:
             return True
         return self._is_refused and any(sent.seq is not None for sent in self._inflight.values())
@@ -185,9 +184,9 @@ class Session:
             self._inflight[mid] = _Sent(message, seq)
         return True
 
-    def _subscribe_to(self, topic: str) -> None:
+    def _subscribe_to(self, topic: str, retained: bool) -> None:
         if self._topic_limit.allows(topic):
-            self._connection.subscribe(topic)
+            self._connection.subscribe(topic, retained=retained)
             self._subscribing.add(topic)
             self._note_sent(topic)
 

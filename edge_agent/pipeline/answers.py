@@ -10,7 +10,9 @@ from edge_agent.frame import Frame
 from edge_agent.inference import Prediction
 from edge_agent.inference.loading import LoadedModel
 from edge_agent.mqtt.contract.payloads import (
+    EventImageInfo,
     FrameRef,
+    HeadRef,
     LabelChanged,
     ModelRef,
     RawPrediction,
@@ -43,6 +45,10 @@ class Answer:
     frame: Frame
     prediction: Prediction
     classified: Moment
+    region: str = ""
+    """The part of the picture that it is about; empty for the whole."""
+    head: HeadRef | None = None
+    """The taught head that the labels are of."""
 
     @property
     def age_ms(self) -> float:
@@ -62,6 +68,8 @@ class Answer:
             frame=self._frame_ref(),
             model=model_ref(model),
             latency_ms=self._latency(),
+            region=self.region,
+            head=self.head,
         )
 
     def raw(self) -> RawPrediction:
@@ -72,6 +80,7 @@ class Answer:
             top=self.prediction.top,
             frame=self._frame_ref(),
             latency_ms=self._latency(),
+            region=self.region,
         )
 
     def changed(self, change: LabelChange, seq: int) -> LabelChanged:
@@ -83,6 +92,13 @@ class Answer:
             from_label=change.from_label,
             to_label=change.to_label,
             score=change.score,
+            region=self.region,
+        )
+
+    def pictured(self, event: LabelChanged) -> EventImageInfo:
+        """What is said of the picture of an event."""
+        return EventImageInfo(
+            event.seq, event.ts, event.ts_synced, event.to_label, event.score, region=event.region
         )
 
     def _captured(self) -> datetime:

@@ -10,14 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, Self
 
-from edge_agent.config.schema import SourceConfig
+from edge_agent.config.schema import Config
 from edge_agent.errors import SourceError
-from edge_agent.frame import Frame
+from edge_agent.frame import Box, Frame
 from edge_agent.pipeline.latest import LatestFrame
 from edge_agent.pipeline.pace import Pacer
+from edge_agent.pipeline.part import box_of
 from edge_agent.pipeline.standstill import Standstill
 from edge_agent.pipeline.turn import UPRIGHT, Turn
-from edge_agent.sources import Damageable, LastingError, Source, Streaming
+from edge_agent.sources import Damageable, Focusing, LastingError, Source, Streaming
 from edge_agent.system.backoff import Backoff
 from edge_agent.system.log import RepeatedError, kind_of, place_of, say, say_defect
 
@@ -66,19 +67,32 @@ class CapturePolicy:
     must_change: bool = False
     """Where it may not: after each opening, whether another picture comes before any is taken."""
     turn: Turn = UPRIGHT
+    focus: Box | None = None
+    """The only part of the turned picture that is looked at; None where that is all of it, or several."""
 
     @classmethod
-    def from_config(cls, config: SourceConfig) -> Self:
-        is_camera = config.type not in ("file", "folder")
+    def from_config(cls, config: Config) -> Self:
+        source, boxes = config.source, [box_of(region) for region in config.regions.values()]
+        is_camera = source.type not in ("file", "folder")
         return cls(
-            config.fps,
-            config.reopen_min_s,
-            config.reopen_max_s,
-            config.warmup_s if is_camera else 0.0,
-            config.frozen_after_s if is_camera else 0.0,
-            config.type == "rtsp",
-            Turn.from_config(config),
+            source.fps,
+            source.reopen_min_s,
+            source.reopen_max_s,
+            source.warmup_s if is_camera else 0.0,
+            source.frozen_after_s if is_camera else 0.0,
+            source.type == "rtsp",
+            Turn.from_config(source),
+            boxes[0] if len(boxes) == 1 else None,
         )
+
+    def aim(self, source: Source) -> None:
+        """Tell a source what is looked at, if it can make use of that."""
+        if isinstance(source, Focusing):
+            source.focus(self.turn.back(self.focus) if self.focus else None)
+
+    def turned(self, frame: Frame) -> Frame:
+        """A frame as it is looked at."""
+        return replace(frame, pixels=self.turn(frame.pixels), window=self.turn.box(frame.window))
 
 
 class CaptureObserver(Protocol):
@@ -249,6 +263,7 @@ class CaptureLoop:
             self._backoff = Backoff(*pauses_s)
         self._policy = policy
         self._pacer = Pacer(policy.fps)
+        policy.aim(self._source)
 
     def _change_source(self, source: Source) -> None:
         self._close_source()
@@ -280,6 +295,7 @@ class CaptureLoop:
             if (pause_s := self._reopen_s - self._clock()) > 0:
                 self._rest(pause_s)
                 return True
+            self._policy.aim(self._source)
             self._source.open()
             self._is_open = True
             self._opened_s = self._clock()
@@ -303,7 +319,7 @@ class CaptureLoop:
             self._observer.idle()
             return True
         self._count_frame()
-        self._hand_over(replace(frame, pixels=self._policy.turn(frame.pixels)))
+        self._hand_over(self._policy.turned(frame))
         return True
 
     def _is_usable(self, frame: Frame) -> bool:

@@ -25,11 +25,18 @@ class FrameRate:
     latency: LatencyHealth
     skipped: int = 0
     """Not classified, because nothing had moved."""
+    unknown: int = 0
+    """Classified, with the label unknown."""
 
     @property
     def skipped_percent(self) -> float:
         """The share of all frames, 0 to 100, that was skipped: that much inference was saved."""
         return 100 * self.skipped / (self.frames + self.skipped) if self.skipped else 0.0
+
+    @property
+    def unknown_percent(self) -> float | None:
+        """The share of classified frames, 0 to 100, with the label unknown; None without a frame."""
+        return 100 * self.unknown / self.frames if self.frames else None
 
 
 class SteadyRate:
@@ -60,12 +67,13 @@ class FrameStats:
         self._rate = SteadyRate()
         self._classified = 0
         self._frames = 0
+        self._unknown = 0
         self._skipped = 0
         self._most = most
         self._latencies_ms = array("f")
         self._lock = threading.Lock()
 
-    def add(self, latency_ms: float) -> None:
+    def add(self, latency_ms: float, *, unknown: bool = False) -> None:
         """Count a frame that was answered `latency_ms` after its capture."""
         with self._lock:
             if len(self._latencies_ms) < self._most:
@@ -73,6 +81,7 @@ class FrameStats:
             else:
                 self._latencies_ms[self._frames % self._most] = latency_ms
             self._frames += 1
+            self._unknown += unknown
             self._classified += 1
 
     def skip(self) -> None:
@@ -84,8 +93,8 @@ class FrameStats:
         """Return the interval since the last call (or the start), and begin a new one."""
         with self._lock:
             fps = self._rate.update(now_s, self._classified)
-            rate = FrameRate(self._frames, fps, self._latency(), self._skipped)
-            self._frames = self._skipped = 0
+            rate = FrameRate(self._frames, fps, self._latency(), self._skipped, self._unknown)
+            self._frames = self._skipped = self._unknown = 0
             del self._latencies_ms[:]
             return rate
 

@@ -20,10 +20,14 @@ class LastLabel:
     that is out of date would hide a change.
     """
 
-    def __init__(self, state_dir: Path, runtime_dir: Path | None) -> None:
-        """Take up what the last process left; `runtime_dir`: None where there is none."""
-        self._on_disk = state_dir / _NAME
-        self._in_memory = runtime_dir / _NAME if runtime_dir else None
+    def __init__(self, state_dir: Path, runtime_dir: Path | None, region: str = "") -> None:
+        """Take up what the last process left of a region, by default of the whole picture.
+
+        `runtime_dir`: None where there is none.
+        """
+        name = f"{_NAME}.{region}" if region else _NAME
+        self._on_disk = state_dir / name
+        self._in_memory = runtime_dir / name if runtime_dir else None
         kept = (_read(path) for path in (self._in_memory, self._on_disk) if path)
         self._label = next((label for label in kept if label), UNKNOWN)
         with suppress(OSError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,15 +53,17 @@ class _Vote:
 class Stabilizer:
     """Turns the best label of each frame into one that does not flap. Used by one thread; reads no clock.
 
-    Each frame votes for its best label if that scores at least `threshold` (the present label, the one that
-    is published: `threshold - hysteresis`), else for `unknown`. Another label, or `unknown`, takes over when
+    Each frame votes for its best label if that scores at least its threshold (the present label, the one that
+    is published: less `hysteresis`), else for `unknown`. Another label, or `unknown`, takes over when
     it has at least `votes` votes of the last `window` frames, more than the present one, and the present one
     has been held for `min_hold_s` seconds. If several qualify, the one with the most votes takes over, and
     between equals the one voted for last. At the beginning the label is `unknown`, which need not be held.
     """
 
-    def __init__(self, config: StabilizerConfig) -> None:
+    def __init__(self, config: StabilizerConfig, thresholds: Mapping[str, float] | None = None) -> None:
+        """`thresholds` are those of single labels, in place of the one in `config`."""
         self._config = config
+        self._thresholds = thresholds or {}
         self._votes: deque[_Vote] = deque(maxlen=config.window)
         self._label = UNKNOWN
         self._score = 0.0
@@ -86,9 +88,10 @@ class Stabilizer:
         """Whether the latest frame voted for the present label: more of its kind would change nothing."""
         return self._is_decided and self._votes[-1].label == self._label
 
-    def adopt(self, config: StabilizerConfig) -> None:
+    def adopt(self, config: StabilizerConfig, thresholds: Mapping[str, float] | None = None) -> None:
         """Follow other rules from the next frame on; the label and the votes cast so far are kept."""
         self._config = config
+        self._thresholds = thresholds or {}
         self._votes = deque(self._votes, maxlen=config.window)
 
     def update(self, top: Sequence[Score], now_s: float) -> Stable:
@@ -108,7 +111,8 @@ class Stabilizer:
             return _Vote(UNKNOWN, 0.0)
         best = top[0]
         is_present = best.label == self._label
-        needed = self._config.threshold - (self._config.hysteresis if is_present else 0.0)
+        threshold = self._thresholds.get(best.label, self._config.threshold)
+        needed = threshold - (self._config.hysteresis if is_present else 0.0)
         return _Vote(best.label if best.score >= needed else UNKNOWN, best.score)
 
     def _winner(self) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.config.schema import SourceConfig
+from edge_agent.frame import Box
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,33 @@ class Turn:
         if self.vflip:
             turned = turned[::-1]
         return np.ascontiguousarray(turned)
+
+    def box(self, box: Box) -> Box:
+        """Where a part of the picture is in the turned one."""
+        for _ in range(self.degrees // 90):
+            box = _clockwise(box)
+        return self._mirrored(box)
+
+    def back(self, box: Box) -> Box:
+        """Where a part of the turned picture comes from: the opposite of `box`."""
+        box = self._mirrored(box)
+        for _ in range(-self.degrees // 90 % 4):
+            box = _clockwise(box)
+        return box
+
+    def _mirrored(self, box: Box) -> Box:
+        left, top, width, height = box
+        return (
+            1 - left - width if self.hflip else left,
+            1 - top - height if self.vflip else top,
+            width,
+            height,
+        )
+
+
+def _clockwise(box: Box) -> Box:
+    left, top, width, height = box
+    return 1 - top - height, left, height, width
 
 
 UPRIGHT = Turn()

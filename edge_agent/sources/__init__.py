@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Protocol, runtime_checkable
 
 from edge_agent.errors import SourceError
-from edge_agent.frame import Frame
+from edge_agent.frame import Box, Frame
 
 
 class LastingError(SourceError):
@@ -63,4 +63,16 @@ class Damageable(Protocol):
     @property
     def damaged(self) -> int:
         """How many there were since the start."""
+        ...
+
+
+@runtime_checkable
+class Focusing(Protocol):
+    """A source that can show a part of its picture with all the pixels that its sensor has of it."""
+
+    def focus(self, box: Box | None) -> None:
+        """Show little more than `box`, a part of the picture as this source gives it; None: all of it.
+
+        Takes effect with some frame after the call: each says in `window` what it shows. Never raises.
+        """
         ...

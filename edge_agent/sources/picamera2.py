@@ -13,7 +13,8 @@ from typing import Any
 
 from edge_agent.config.schema import Picamera2Config
 from edge_agent.errors import ConfigError, SourceError
-from edge_agent.frame import Frame
+from edge_agent.frame import WHOLE, Box, Frame
+from edge_agent.sources.crop import Rectangle, crop_for, window_of
 from edge_agent.sources.pixels import StreamFormat, to_rgb
 
 _LOG = logging.getLogger(__name__)
@@ -29,6 +30,9 @@ class Picamera2Source:
     After a capture that failed, the same Picamera2 object is stopped and started again, which is quick and
     leaks nothing; if that does not help, it is released and a new one made. Closing the source after
     a successful capture releases the camera for other programs.
+
+    A part of the picture that it is told to focus on is cut out of the sensor's picture by the ISP
+    (libcamera's ScalerCrop), before it is made smaller.
     """
 
     def __init__(
@@ -54,6 +58,9 @@ class Picamera2Source:
         self._failures = 0
         self._frames = 0
         self._model = ""
+        self._focus: Box | None = None
+        self._whole: Rectangle | None = None
+        self._asked: Rectangle | None = None
 
     @property
     def live(self) -> bool:
@@ -73,6 +80,9 @@ class Picamera2Source:
             else:
                 # picamera2 forgets the controls once the camera has started.
                 self._camera.set_controls(self._camera.camera_configuration()["controls"])
+            self._asked = None
+            if self._focus is not None:
+                self._aim()
             self._camera.start()
         except SourceError:
             self._release()
@@ -88,7 +98,8 @@ class Picamera2Source:
         """Return the next frame. Raises SourceError when none came in time."""
         started_s = self._clock()
         try:
-            array = self._camera.capture_array("lores", wait=self._timeout_s)
+            (array,), metadata = self._camera.capture_arrays(["lores"], wait=self._timeout_s)
+            window = self._window(metadata)
         except TimeoutError as error:
             self._failures += 1
             raise SourceError(
@@ -102,7 +113,14 @@ class Picamera2Source:
         ended_s = self._clock()
         self._failures = 0
         self._frames += 1
-        return Frame(self._frames, ended_s, (ended_s - started_s) * 1000, pixels)
+        return Frame(self._frames, ended_s, (ended_s - started_s) * 1000, pixels, window=window)
+
+    def focus(self, box: Box | None) -> None:
+        """Show little more than a part of the picture, from the next frames on; None: all of it.
+
+        The frames that are under way then still show what was asked for before, and say so.
+        """
+        self._focus = box
 
     def close(self) -> None:
         """Stop the camera; release it too, unless the first attempt after a failed capture comes next."""
@@ -136,6 +154,7 @@ class Picamera2Source:
         space = actual["colour_space"]  # None where the camera does not say
         full_range = space is None or space.range == libcamera.ColorSpace.Range.Full
         self._stream = StreamFormat(actual["lores"]["format"], width, height, full_range)
+        self._whole = _whole_picture(camera)
 
     def _controls(self, camera: Any) -> dict[str, Any]:
         """At night let the exposure last as long as the rate of frames allows, up to a fifth of a second."""
@@ -144,6 +163,32 @@ class Picamera2Source:
         period_us = round(1e6 / self._fps) if self._fps > 0 else _SHORTEST_FRAME_US
         longest_us = min(max(period_us, _SHORTEST_FRAME_US), _LONGEST_FRAME_US)
         return {"FrameDurationLimits": (_SHORTEST_FRAME_US, longest_us)}
+
+    def _aim(self) -> None:
+        """Ask the camera for the crop that shows what is looked at, unless that was asked for last."""
+        if self._whole is None or (crop := self._wanted(self._whole)) == self._asked:
+            return
+        # A Pi 5 crops each stream on its own, by a control that overrules the other; picamera2 sets it.
+        is_by_stream = "ScalerCrops" in self._camera.camera_controls
+        self._camera.set_controls({"ScalerCrops": [crop, crop]} if is_by_stream else {"ScalerCrop": crop})
+        self._asked = crop
+
+    def _wanted(self, whole: Rectangle) -> Rectangle:
+        if self._focus is None:
+            return whole
+        return crop_for(self._focus, whole, self._stream.width / self._stream.height)
+
+    def _window(self, metadata: dict[str, Any]) -> Box:
+        """What a frame shows, as the camera says of this very frame; has another crop made where one is due.
+
+        The sensor itself mirrors its picture, so a crop is one of the picture as it is given, too.
+        """
+        shown = metadata.get("ScalerCrop", self._asked)
+        if self._whole is None or shown is None:
+            return WHOLE
+        if shown != self._wanted(self._whole):
+            self._aim()
+        return window_of(shown, self._whole)
 
     def _halt(self) -> None:
         """Stop capturing but keep the object: configured, and with its buffers."""
@@ -197,6 +242,15 @@ def _make_camera(number: int) -> Any:
                 os.close(camera.notifyme_w)
         raise
     return camera
+
+
+def _whole_picture(camera: Any) -> Rectangle | None:
+    """The crop that shows the whole picture, in this mode of the sensor; None where none can be chosen."""
+    if "ScalerCrop" not in camera.camera_controls:
+        return None
+    _, _, usual = camera.camera_controls["ScalerCrop"]
+    left, top, width, height = (int(length) for length in usual)
+    return (left, top, width, height) if min(width, height) > 0 else None
 
 
 def _explanation(error: BaseException) -> str:

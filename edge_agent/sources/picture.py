@@ -45,13 +45,28 @@ def read_picture(path: Path, room_bytes: int | None = None) -> Pixels:
     picture comes back smaller, see SHORTER_SIDE_PX. What decoding takes is known before it begins, and is no
     more than `room_bytes`; without them, than a command may take. Raises PictureError, naming the file.
     """
+    with open_picture(path) as file:
+        return read_opened(file, path, room_bytes)
+
+
+def open_picture(path: Path) -> BinaryIO:
+    """Open a plain file for `read_opened`, which may have other rights by then. Raises PictureError."""
     try:
-        with _open_file(path) as file:
-            return _read(file, room_bytes)
+        return _open_file(path)
     except PictureError as error:
         raise _named(printable(path), error) from None
     except OSError as error:
-        raise PictureError(f"cannot read the picture {printable(path)}: {_reason(error)}") from None
+        raise _named(printable(path), PictureError(_reason(error))) from None
+
+
+def read_opened(file: BinaryIO, path: Path, room_bytes: int | None = None) -> Pixels:
+    """Return the picture in a file that is open already, as `read_picture` does."""
+    try:
+        return _read(file, room_bytes)
+    except PictureError as error:
+        raise _named(printable(path), error) from None
+    except OSError as error:
+        raise _named(printable(path), PictureError(_reason(error))) from None
 
 
 def decode_picture(data: bytes, name: str, room_bytes: int | None = None) -> Pixels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from pathlib import Path
 
 
@@ -15,10 +16,13 @@ def read_or_empty(path: Path) -> str:
         return ""
 
 
-def write_atomic(path: Path, content: str | bytes, mode: int = 0o666) -> None:
+def write_atomic(
+    path: Path, content: str | bytes, mode: int = 0o666, like: os.stat_result | None = None
+) -> None:
     """Replace what is at `path` by `content`, a text as UTF-8; its folder is made where there is none.
 
-    `mode` is for the new file, before the umask. Raises OSError, and then leaves what was there.
+    `mode` is for the new file, before the umask. With `like` it gets the mode of that file, and its owner
+    where this process may give it away. Raises OSError, and then leaves what was there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.new")
@@ -29,6 +33,10 @@ def write_atomic(path: Path, content: str | bytes, mode: int = 0o666) -> None:
     )
     with os.fdopen(descriptor, "wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
+        if like is not None:
+            with contextlib.suppress(PermissionError):
+                os.fchown(descriptor, like.st_uid, like.st_gid)
+            os.fchmod(descriptor, stat.S_IMODE(like.st_mode))
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path)

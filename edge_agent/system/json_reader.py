@@ -78,9 +78,9 @@ def read(kind: type[T], value: object, where: str = "") -> T:
     """Return the dataclass `kind` with the values of a JSON object, which is at the place `where`.
 
     Its fields may be annotated as str, int, float, bool, datetime, a Literal of texts, `X | None`, a tuple, a
-    mapping from texts, another dataclass, or one of these with a rule. A float may be any number that
-    Python's JSON reads, so also NaN and infinity. A field that has a default may be missing, and a key that
-    is no field is ignored. Raises MismatchError.
+    mapping from texts, another dataclass, or one of these with a rule; `object` takes any value. A float may
+    be any number that Python's JSON reads, so also NaN and infinity. A field that has a default may be
+    missing, and a key that is no field is ignored. Raises MismatchError.
     """
     found: T = _read_dataclass(kind, value, where)
     return found
@@ -101,6 +101,8 @@ def _read(kind: Any, value: Any, where: str) -> Any:
     if origin in (dict, Mapping):
         _expect(isinstance(value, dict), "expected a JSON object", value, where)
         return {key: _read(arguments[1], item, _inside(where, key)) for key, item in value.items()}
+    if kind is object:
+        return value
     if is_dataclass(kind):
         return _read_dataclass(kind, value, where)
     return _read_scalar(kind, value, where)

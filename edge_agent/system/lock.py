@@ -1,4 +1,4 @@
-"""Keeps two agents out of one directory."""
+"""Keeps two agents out of one directory, and says whether one is there."""
 
 from __future__ import annotations
 
@@ -37,3 +37,26 @@ class DirectoryLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def is_held(directory: Path, locks: Path = Path("/proc/locks")) -> bool:
+    """Whether some process holds the directory by a DirectoryLock, which is not touched for that."""
+    try:
+        status = directory.stat()
+        lines = locks.read_text().splitlines()
+    except OSError:
+        return False
+    return any(_is_lock_of(status, line.split()) for line in lines)
+
+
+def _is_lock_of(status: os.stat_result, words: list[str]) -> bool:
+    """Whether words like `1: FLOCK ADVISORY WRITE 4711 fd:00:131 0 EOF` are about the file of that status."""
+    if words[1:4] != ["FLOCK", "ADVISORY", "WRITE"] or len(words) < 6:
+        return False
+    major, minor, inode = words[5].split(":")
+    device = int(major, 16), int(minor, 16)
+    # Btrfs gives its files other minor numbers of a device that is none.
+    is_same_device = device == (os.major(status.st_dev), os.minor(status.st_dev)) or (
+        device[0] == os.major(status.st_dev) == 0
+    )
+    return is_same_device and int(inode) == status.st_ino

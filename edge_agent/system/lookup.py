@@ -21,6 +21,12 @@ class Lookup:
     def __init__(self, resolve: Resolve = socket.getaddrinfo) -> None:
         self._resolve = resolve
         self._under_way: dict[tuple[str, int], _Question] = {}
+        self._turned = 0
+
+    def turn(self) -> None:
+        """Begin with the next address of a name from now on: whatever has the first one may accept
+        connections, and then not answer."""
+        self._turned += 1
 
     def addresses(self, host: str, port: int, left_s: Callable[[], float]) -> list[Any]:
         """Return what `getaddrinfo` does, for TCP.
@@ -38,7 +44,8 @@ class Lookup:
         del self._under_way[place]
         if question.error is not None:
             raise question.error
-        return question.answer
+        first = self._turned % max(len(question.answer), 1)
+        return question.answer[first:] + question.answer[:first]
 
 
 class _Question(threading.Thread):

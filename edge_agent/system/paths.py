@@ -15,6 +15,16 @@ def state_dir(environment: Mapping[str, str]) -> Path:
     return _directory(environment, "STATE_DIRECTORY", "XDG_STATE_HOME", ".local/state")
 
 
+def state_dir_of(model: Path, environment: Mapping[str, str]) -> Path:
+    """The state directory of the agent that runs this model, for a command that somebody else may call.
+
+    For the installed model that is the service's, whoever asks.
+    """
+    if model == SYSTEM_MODEL and "STATE_DIRECTORY" not in environment:
+        return SYSTEM_MODEL.parent
+    return state_dir(environment)
+
+
 def runtime_dir(environment: Mapping[str, str]) -> Path | None:
     """The directory in memory that survives the process but not the boot; None where there is none."""
     for variable in ("RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"):

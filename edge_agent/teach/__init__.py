@@ -6,6 +6,7 @@
 - `gram`, `regression`, `trial`: the arithmetic of fitting; `fitting` puts it together, in slices.
 - `report`: how good it is, and what is missing. `ask`: which frames the owner should look at.
 - `head_file`: a head on disk. `merge` joins those of several cameras.
+- `lessons`: one view's store and head together: teach, remove, undo, fit, revert, relearn. Begin there.
 
 A feature is what the last layer of the network takes in: 1-D, FP16, some hundred numbers. All of it is
 arithmetic of numpy without a gradient through the network. Given the same examples, in whatever order they

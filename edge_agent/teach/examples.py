@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import TeachError
+from edge_agent.model.plan import MOST_FEATURES
 from edge_agent.model.sidecar import is_clean
 from edge_agent.system.text import printable
 
@@ -21,7 +23,6 @@ NONE = "none"
 """The label of examples that show nothing of interest: taught like any other, and answered as unknown."""
 
 LONGEST_LABEL = 64
-MOST_FEATURES = 4096
 MOST_THUMBNAIL_BYTES = 64 << 10
 MOST_LABELS = 64
 BURST_GAP_S = 60.0
@@ -60,9 +61,12 @@ class Example:
 
     @property
     def key(self) -> str:
-        """32 hexadecimal digits: another example has the same only if it is the same, thumbnail or not."""
+        """32 hexadecimal digits: another example has the same only if it is the same, thumbnail or not.
+
+        The burst is no part of it, since it says which others there are, see `grouped`.
+        """
         digest = hashlib.blake2b(digest_size=16)
-        numbers = f"{float(self.time_s).hex()} {float(self.brightness).hex()} {self.burst}"
+        numbers = f"{float(self.time_s).hex()} {float(self.brightness).hex()}"
         for part in (self.label.encode(), numbers.encode(), self.feature.tobytes()):
             digest.update(len(part).to_bytes(4, "little"))
             digest.update(part)
@@ -169,11 +173,16 @@ def check_feature(feature: Feature) -> None:
         raise TeachError("a feature has numbers that are not finite, or nothing but zeros")
 
 
-def next_burst(previous: Example | None, time_s: float) -> int:
-    """The burst of an example taken at `time_s`, where `previous` is the one taken before it."""
-    if previous is None:
-        return 0
-    return previous.burst + (abs(time_s - previous.time_s) > BURST_GAP_S)
+def grouped(examples: Iterable[Example]) -> list[Example]:
+    """The examples, in their order, with bursts by when they were taken: BURST_GAP_S without one end a burst.
+
+    So bursts depend on nothing but which examples there are.
+    """
+    same = list(examples)
+    times = sorted({each.time_s for each in same})
+    gaps = (later - earlier > BURST_GAP_S for earlier, later in pairwise(times))
+    bursts = dict(zip(times, accumulate(gaps, initial=0), strict=True)) if times else {}
+    return [replace(each, burst=bursts[each.time_s]) for each in same]
 
 
 def in_order(examples: Iterable[Example]) -> list[Example]:

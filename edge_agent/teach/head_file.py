@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -24,14 +25,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import TeachError
+from edge_agent.model.plan import MOST_FEATURES
 from edge_agent.model.sidecar import Sha256
 from edge_agent.system.files import set_aside, write_atomic
 from edge_agent.system.json_reader import JsonError, Rule, between, matching, parse, read
-from edge_agent.teach.examples import MOST_FEATURES, MOST_LABELS, check_label
+from edge_agent.system.log import say
+from edge_agent.teach.examples import MOST_LABELS, check_label
 from edge_agent.teach.head import Backbone, Layer, Method, Taught
 from edge_agent.teach.moments import MOST_ADDED, UNIT, Moment
 
 MOST_BYTES = 4 << 20
+
+_LOG = logging.getLogger(__name__)
 
 _MAGIC = b"edge-agent head "
 _FORMAT = b"1"
@@ -146,10 +151,10 @@ def save(path: Path, taught: Taught) -> None:
         from_bytes(former)
     except FileNotFoundError:
         pass
-    except HeadFileError:
-        set_aside(path)
+    except HeadFileError as error:
+        _set_aside(path, error)
     else:
-        write_atomic(_previous(path), former)
+        write_atomic(previous_of(path), former)
     write_atomic(path, to_bytes(taught))
 
 
@@ -166,24 +171,46 @@ def load(path: Path, backbone: Backbone | None = None) -> Taught:
     return taught
 
 
-def revert(path: Path) -> Taught:
+def retire(path: Path) -> None:
+    """Take away the head at `path`, and keep it as the predecessor. Raises OSError."""
+    try:
+        from_bytes(_content(path))
+    except FileNotFoundError:
+        pass
+    except HeadFileError as error:
+        _set_aside(path, error)
+    else:
+        path.replace(previous_of(path))
+
+
+def revert(path: Path, backbone: Backbone | None = None) -> Taught:
     """Put the predecessor in the place of the head at `path`, and return it.
 
-    The head that was there is kept as `<name>.reverted`. Raises HeadFileError where there is no predecessor
-    that can be used, and OSError; in both cases the head stays.
+    The head that was there is kept as `<name>.reverted`, an empty file where there was none. Raises
+    HeadFileError where there is no predecessor that can be used, and OSError; in both cases the head stays.
     """
-    previous = _previous(path)
+    previous = previous_of(path)
     if not previous.exists():
         raise HeadFileError(f"{path}: there is no head before this one")
-    taught = load(previous)
-    if path.exists():
-        write_atomic(path.with_name(f"{path.name}.reverted"), _content(path))
+    taught = load(previous, backbone)
+    write_atomic(reverted_of(path), _content(path) if path.exists() else b"")
     previous.replace(path)
     return taught
 
 
-def _previous(path: Path) -> Path:
+def previous_of(path: Path) -> Path:
+    """Where the predecessor of the head at `path` is kept."""
     return path.with_name(f"{path.name}.previous")
+
+
+def reverted_of(path: Path) -> Path:
+    """Where the head is kept that was at `path` before its predecessor came back."""
+    return path.with_name(f"{path.name}.reverted")
+
+
+def _set_aside(path: Path, damage: HeadFileError) -> None:
+    aside = set_aside(path)
+    say(_LOG, logging.ERROR, f"{path} was damaged ({damage}): it is kept as {aside.name}")
 
 
 def _content(path: Path) -> bytes:

@@ -3,6 +3,9 @@
 So it takes no memory between two lessons, and a command may add examples while the agent runs. Whatever
 returns from here is on the disk; a process that is killed, or a power cut, leaves what was there before or
 what is there now. The examples of other networks are kept, since their thumbnails can teach the present one.
+
+Every change is a lesson with a number. What a lesson forgets stays in the file, without being an example,
+until the lesson can no longer be undone.
 """
 
 from __future__ import annotations
@@ -11,17 +14,18 @@ import contextlib
 import logging
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from edge_agent.errors import TeachError
+from edge_agent.model.plan import MOST_FEATURES
 from edge_agent.system.database import check_structure, is_damage
 from edge_agent.system.files import set_aside
 from edge_agent.system.log import say
-from edge_agent.teach.examples import MOST_FEATURES, MOST_THUMBNAIL_BYTES, Example
+from edge_agent.teach.examples import MOST_THUMBNAIL_BYTES, Example
 from edge_agent.teach.head import Backbone
 
 if TYPE_CHECKING:
@@ -31,7 +35,10 @@ STORE_NAME = "examples.sqlite3"
 SCHEMA = 1
 
 MOST_ROWS = 1000
-"""Of all networks together; for another one, the oldest of another network goes."""
+"""Of all networks together. For another one, what is kept for undoing goes, then what is oldest of another
+network."""
+MOST_UNDOS = 10
+"""Lessons that can be undone, one after another."""
 
 _MARK = 0x45410000  # in the file's version, above the schema: without it, it is damage and no newer release
 _WAIT_S = 5.0  # for another process that writes just now
@@ -40,21 +47,43 @@ _MOST_PAGES = 2 * MOST_ROWS * (MOST_THUMBNAIL_BYTES + 2 * MOST_FEATURES) // _PAG
 _CACHE_KB = 64
 _LONGEST_VALUE_BYTES = 1 << 20
 _MOST_GAPS = 2000
-_COLUMNS = "key, backbone, label, time_s, brightness, burst, feature, seal, thumbnail_crc"
+_COLUMNS = "key, backbone, label, time_s, brightness, burst, taught, gone, feature, seal, thumbnail_crc"
 _CREATE = (
-    "CREATE TABLE IF NOT EXISTS examples (place INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT UNIQUE NOT NULL,"
+    # `taught` and `gone` are the lessons that brought and took an example; of one that is there `gone` is 0.
+    "CREATE TABLE IF NOT EXISTS examples (place INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL,"
     " backbone TEXT NOT NULL, label TEXT NOT NULL, time_s REAL NOT NULL, brightness REAL NOT NULL,"
-    " burst INTEGER NOT NULL, feature BLOB NOT NULL, seal INTEGER NOT NULL, thumbnail_crc INTEGER NOT NULL,"
-    " thumbnail BLOB NOT NULL)"
+    " burst INTEGER NOT NULL, taught INTEGER NOT NULL, gone INTEGER NOT NULL, feature BLOB NOT NULL,"
+    " seal INTEGER NOT NULL, thumbnail_crc INTEGER NOT NULL, thumbnail BLOB NOT NULL, UNIQUE (key, gone))",
+    "CREATE TABLE IF NOT EXISTS settled (lesson INTEGER NOT NULL)",  # the last that cannot be undone
+    "INSERT INTO settled VALUES (0)",
 )
-_INSERT = f"INSERT OR IGNORE INTO examples ({_COLUMNS}, thumbnail) VALUES ({', '.join('?' * 10)})"
+_GONE = 1 + _COLUMNS.split(", ").index("gone")  # behind the place
+_INSERT = f"INSERT OR IGNORE INTO examples ({_COLUMNS}, thumbnail) VALUES ({', '.join('?' * 12)})"
+# With an example of the present network go those that other networks have of the same picture.
+_SAME_PICTURE = (
+    "SELECT other.place FROM examples one JOIN examples other ON one.label = other.label"
+    " AND one.time_s = other.time_s AND one.brightness = other.brightness"
+    " AND (one.key = other.key OR one.backbone != other.backbone)"
+    " WHERE one.key = ? AND one.gone = 0 AND other.gone = 0"
+)
 _LOG = logging.getLogger(__name__)
 
 _Result = TypeVar("_Result")
 
+Decide = Callable[[list[Example]], tuple[Sequence[Example], Iterable[str]]]
+"""Is given the present examples; returns those to add, and the keys of those to forget."""
+
 
 class _DamagedRowError(Exception):
     """A row is not what was written."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Undone:
+    """What became of the examples of a lesson that was undone; without thumbnails."""
+
+    gone: list[Example]
+    back: list[Example]
 
 
 class ExampleStore:
@@ -73,13 +102,13 @@ class ExampleStore:
         """The examples of the present network, in the order in which they came, without thumbnails."""
         if not self._exists():
             return []
-        return self._use(lambda database: _examples(database, "backbone = ?", self._backbone))
+        return self._use(self._present)
 
     def of_other_networks(self) -> list[Example]:
         """The examples that the present network cannot use, without thumbnails."""
         if not self._exists():
             return []
-        return self._use(lambda database: _examples(database, "backbone != ?", self._backbone))
+        return self._use(lambda database: _examples(database, "gone = 0 AND backbone != ?", self._backbone))
 
     def thumbnail(self, key: str) -> bytes:
         """The JPEG of an example; empty where it has none, or there is no such example."""
@@ -92,35 +121,79 @@ class ExampleStore:
 
         An example that is there already stays as it is.
         """
-        self._use(lambda database: self._exchange(database, examples, tuple(gone)))
+        keys = tuple(gone)
+        self.change(lambda _present: (examples, keys))
 
     def remove(self, keys: Iterable[str]) -> None:
         """Forget examples, of whatever network."""
         if self._exists():
             self.add((), keys)
 
+    def change(self, decide: Decide) -> None:
+        """Add and forget what `decide` says, as one lesson: all of it or nothing.
+
+        Nobody else can write in between. `decide` may be called twice, where damage shows meanwhile.
+        """
+        self._use(lambda database: self._change(database, decide))
+
+    def undo(self) -> Undone | None:
+        """Undo the last lesson, as if it had never been; None where there is none that can be undone."""
+        return self._use(_undo) if self._exists() else None
+
+    def relearn(self, examples: Sequence[tuple[str, Example]]) -> None:
+        """Keep examples of the present network, each with the key of another network's that it was made of.
+
+        That is no lesson: each belongs to the lesson of the one that it was made of. One whose origin has
+        gone meanwhile is left out.
+        """
+        self._use(lambda database: self._relearn(database, examples))
+
     def newest(self) -> str | None:
         """The key of the example of the present network that came last; None where there is none."""
         examples = self.load()
         return examples[-1].key if examples else None
 
-    def _exchange(
-        self, database: sqlite3.Connection, examples: Sequence[Example], gone: Sequence[str]
-    ) -> None:
+    def _present(self, database: sqlite3.Connection) -> list[Example]:
+        return _examples(database, "gone = 0 AND backbone = ?", self._backbone)
+
+    def _change(self, database: sqlite3.Connection, decide: Decide) -> None:
         with database:
             database.execute("BEGIN IMMEDIATE")
-            database.executemany("DELETE FROM examples WHERE key = ?", [(key,) for key in gone])
-            rows = [_values(each, self._backbone) for each in examples]
+            examples, gone = decide(self._present(database))
+            keys = tuple(gone)
+            if not examples and not keys:
+                return
+            lesson = max(_last_lesson(database), _settled(database)) + 1
+            for key in keys:
+                for (place,) in database.execute(_SAME_PICTURE, (key,)).fetchall():
+                    _mark(database, place, gone=lesson)
+            rows = [_values(each, self._backbone, lesson) for each in examples]
             database.executemany(_INSERT, rows)
-            (count,) = database.execute("SELECT count(*) FROM examples").fetchone()
-            database.execute(
-                "DELETE FROM examples WHERE place IN"
-                " (SELECT place FROM examples WHERE backbone != ? ORDER BY place LIMIT ?)",
-                (self._backbone, max(count - MOST_ROWS, 0)),
-            )
-            (count,) = database.execute("SELECT count(*) FROM examples").fetchone()
-            if count > MOST_ROWS:
-                raise TeachError(f"{self.path}: there is room for {MOST_ROWS} examples; remove some")
+            self._make_room(database, lesson)
+
+    def _relearn(self, database: sqlite3.Connection, examples: Sequence[tuple[str, Example]]) -> None:
+        query = "SELECT place, taught FROM examples WHERE key = ? AND gone = 0"
+        with database:
+            database.execute("BEGIN IMMEDIATE")
+            for key, example in examples:
+                if (found := database.execute(query, (key,)).fetchone()) is None:
+                    continue
+                place, lesson = found
+                if _count(database) >= MOST_ROWS:
+                    database.execute("DELETE FROM examples WHERE place = ?", (place,))
+                database.execute(_INSERT, _values(example, self._backbone, lesson))
+
+    def _make_room(self, database: sqlite3.Connection, lesson: int) -> None:
+        _settle(database, lesson - MOST_UNDOS)
+        if _count(database) > MOST_ROWS:
+            _settle(database, lesson - 1)
+        database.execute(
+            "DELETE FROM examples WHERE place IN"
+            " (SELECT place FROM examples WHERE backbone != ? ORDER BY place LIMIT ?)",
+            (self._backbone, max(_count(database) - MOST_ROWS, 0)),
+        )
+        if _count(database) > MOST_ROWS:
+            raise TeachError(f"{self.path}: there is room for {MOST_ROWS} examples; remove some")
 
     def _use(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
         """Do something with the database; where damage shows, with a new one. Raises TeachError."""
@@ -183,7 +256,8 @@ def _check_schema(database: sqlite3.Connection, path: Path) -> None:
     if version == 0:
         with database:
             database.execute("BEGIN IMMEDIATE")
-            database.execute(_CREATE)
+            for statement in _CREATE:
+                database.execute(statement)
             database.execute(f"PRAGMA user_version = {_MARK + SCHEMA}")
     elif version & ~0xFFFF != _MARK:
         raise sqlite3.DatabaseError("its version is none")
@@ -213,26 +287,74 @@ def _name_of(backbone: Backbone) -> str:
     return f"{backbone.sha256} {backbone.arithmetic} {backbone.features}"
 
 
-def _seal(key: str, backbone: str, thumbnail_crc: int) -> int:
-    return zlib.crc32(f"{key} {backbone} {thumbnail_crc}".encode())
+def _undo(database: sqlite3.Connection) -> Undone | None:
+    with database:
+        database.execute("BEGIN IMMEDIATE")
+        lesson = _last_lesson(database)
+        if lesson <= _settled(database):
+            return None
+        gone = _examples(database, "taught = ? AND gone = 0", lesson)
+        back = _examples(database, "taught != ? AND gone = ?", lesson, lesson)
+        database.execute("DELETE FROM examples WHERE taught = ?", (lesson,))
+        places = database.execute("SELECT place FROM examples WHERE gone = ?", (lesson,)).fetchall()
+        for (place,) in places:
+            _mark(database, place, gone=0)
+        return Undone(gone, back)
 
 
-def _values(example: Example, backbone: str) -> tuple[object, ...]:
+def _mark(database: sqlite3.Connection, place: int, *, gone: int) -> None:
+    """Note by which lesson the example at this place has gone; 0 for one that is there."""
+    key, backbone, burst, taught, crc = database.execute(
+        "SELECT key, backbone, burst, taught, thumbnail_crc FROM examples WHERE place = ?", (place,)
+    ).fetchone()
+    seal = _seal(key.decode(), backbone.decode(), burst, taught, gone, crc)
+    database.execute("UPDATE examples SET gone = ?, seal = ? WHERE place = ?", (gone, seal, place))
+
+
+def _last_lesson(database: sqlite3.Connection) -> int:
+    """The number of the last lesson that has left something; 0 where there is none."""
+    (number,) = database.execute("SELECT max(max(taught, gone)) FROM examples").fetchone()
+    return int(number or 0)
+
+
+def _settled(database: sqlite3.Connection) -> int:
+    """The number of the last lesson that cannot be undone."""
+    (number,) = database.execute("SELECT max(lesson) FROM settled").fetchone()
+    return int(number or 0)
+
+
+def _settle(database: sqlite3.Connection, lesson: int) -> None:
+    """Give up undoing this lesson and those before it, and what was kept for that."""
+    database.execute("DELETE FROM examples WHERE gone BETWEEN 1 AND ?", (lesson,))
+    database.execute("UPDATE settled SET lesson = max(lesson, ?)", (lesson,))
+
+
+def _count(database: sqlite3.Connection) -> int:
+    (count,) = database.execute("SELECT count(*) FROM examples").fetchone()
+    return int(count)
+
+
+def _seal(key: str, backbone: str, burst: int, taught: int, gone: int, thumbnail_crc: int) -> int:
+    return zlib.crc32(f"{key} {backbone} {burst} {taught} {gone} {thumbnail_crc}".encode())
+
+
+def _values(example: Example, backbone: str, lesson: int) -> tuple[object, ...]:
     """What is written, in the order of the columns, the thumbnail last."""
     crc = zlib.crc32(example.thumbnail)
-    numbers = (float(example.time_s), float(example.brightness), example.burst)
+    numbers = (float(example.time_s), float(example.brightness), example.burst, lesson, 0)
     feature = example.feature.astype("<f2").tobytes()
-    seal = _seal(example.key, backbone, crc)
+    seal = _seal(example.key, backbone, example.burst, lesson, 0, crc)
     return (example.key, backbone, example.label, *numbers, feature, seal, crc, example.thumbnail)
 
 
 def _example(values: Sequence[Any]) -> Example:
     """The example in a row of _COLUMNS, without its thumbnail. Raises _DamagedRowError."""
-    key, backbone, label, time_s, brightness, burst, feature, seal, crc = values
+    key, backbone, label, time_s, brightness, burst, taught, gone, feature, seal, crc = values
     try:
         numbers = np.frombuffer(feature, "<f2").astype(np.float16)
         example = Example(label.decode(), numbers, time_s, brightness, burst)
-        is_whole = example.key == key.decode() and seal == _seal(example.key, backbone.decode(), crc)
+        expected = _seal(example.key, backbone.decode(), burst, taught, gone, crc)
+        is_whole = example.key == key.decode() and seal == expected
     except (TeachError, ValueError, TypeError, AttributeError):
         is_whole = False
     if not is_whole:
@@ -247,7 +369,7 @@ def _examples(database: sqlite3.Connection, condition: str, *arguments: object) 
 
 def _thumbnail(database: sqlite3.Connection, key: str) -> bytes:
     values = database.execute(
-        "SELECT thumbnail, thumbnail_crc FROM examples WHERE key = ?", (key,)
+        "SELECT thumbnail, thumbnail_crc FROM examples WHERE key = ? AND gone = 0", (key,)
     ).fetchone()
     if values is None:
         return b""
@@ -270,7 +392,10 @@ def _save_whole_rows(damaged: Path, path: Path) -> int:
 
 
 def _whole_rows(path: Path) -> Iterator[tuple[object, ...]]:
-    """What `_values` gave for each row of a damaged file that is whole; without a thumbnail that is not."""
+    """What `_values` gave for each example of a damaged file that is whole; without a thumbnail that is not.
+
+    Undoing is given up.
+    """
     import sqlite3
 
     address = f"{path.absolute().as_uri()}?mode=ro"
@@ -292,9 +417,11 @@ def _whole_rows(path: Path) -> Iterator[tuple[object, ...]]:
                 return
             place = values[0]
             with contextlib.suppress(_DamagedRowError):
-                example = replace(_example(values[1:]), thumbnail=_saved(database, place, values[-1]))
-                yield _values(example, values[2].decode())
-                found += 1
+                example = _example(values[1:])
+                if not values[_GONE]:
+                    example = replace(example, thumbnail=_saved(database, place, values[-1]))
+                    yield _values(example, values[2].decode(), lesson=0)
+                    found += 1
 
 
 def _next_row(database: sqlite3.Connection, place: int) -> tuple[Any, ...] | None:

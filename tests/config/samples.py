@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edge_agent.config.characters import doubtful
 from edge_agent.config.rules import RULES
-from edge_agent.config.schema import Config
+from edge_agent.config.schema import Config, RegionConfig
 from edge_agent.config.tree import Leaf, leaves
 from edge_agent.system.secret import Secret, SecretUrl
 
@@ -29,9 +29,22 @@ def values(leaf: Leaf) -> st.SearchStrategy[Any]:
     if typing.get_origin(leaf.kind) is tuple:
         item, _ = typing.get_args(leaf.kind)
         return st.lists(_scalars(item, leaf), max_size=4).map(tuple)
+    if leaf.key == "regions":
+        names = st.from_regex(leaf.setting.pattern or "", fullmatch=True).filter(lambda name: name != "frame")
+        return st.dictionaries(names, regions(), max_size=4)
+    if leaf.kind == dict[str, float]:
+        return st.dictionaries(_TEXTS, _scalars(float, leaf), max_size=4)
     if typing.get_origin(leaf.kind) is dict:
         return st.dictionaries(_TEXTS, _TEXTS.filter(lambda text: text not in ("", "unknown")), max_size=4)
     return _scalars(leaf.kind, leaf)
+
+
+@st.composite
+def regions(draw: st.DrawFn) -> RegionConfig:
+    """Boxes within the picture."""
+    left, top = draw(st.floats(0, 0.9)), draw(st.floats(0, 0.9))
+    width, height = draw(st.floats(0.01, 1 - left)), draw(st.floats(0.01, 1 - top))
+    return RegionConfig((left, top, width, height), draw(st.integers(1, 100)))
 
 
 def _scalars(kind: Any, leaf: Leaf) -> st.SearchStrategy[Any]:
@@ -51,6 +64,12 @@ def _scalars(kind: Any, leaf: Leaf) -> st.SearchStrategy[Any]:
         scheme = leaf.key.split(".")[1]
         urls = ("", f"{scheme}://camera/live", f"{scheme}s://me:secret@10.0.0.2:8554/a?b=c")
         return st.sampled_from(urls).map(kind)
+    if leaf.key == "web.listen":
+        return st.sampled_from(("127.0.0.1:8384", "0.0.0.0:80", "[::1]:65535", "[fe80::1]:8080"))
+    if leaf.key == "web.hosts":
+        return st.sampled_from(("camera.example", "porch", "10.0.0.2"))
+    if leaf.key == "mqtt.hosts":
+        return st.sampled_from(("broker", "broker.home:1884", "10.0.0.2", "fe80::1", "[fe80::1%eth0]:1883"))
     if leaf.key == "mqtt.host":
         return st.sampled_from(("broker", "broker.home.", "10.0.0.2", "fe80::1", "bücher.example", "東京"))
     if declared.pattern is not None:

@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.config.address import AddressError, host_problem, network_address, rtsp_address
+from edge_agent.config.address import (
+    AddressError,
+    broker_place,
+    host_problem,
+    network_address,
+    rtsp_address,
+)
 
 HTTP_PORTS = {"http": 80, "https": 443}
 
@@ -151,3 +157,35 @@ def test_names_and_addresses_that_can_be_looked_up_are_no_problem(host: str) -> 
 def test_a_host_without_a_problem_can_be_handed_to_the_resolver(host: str) -> None:
     if not host_problem(host):
         host.encode("idna" if ":" not in host else "ascii", errors="strict" if ":" not in host else "ignore")
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("broker", ("broker", 0)),
+        ("broker.home:1884", ("broker.home", 1884)),
+        ("10.0.0.2:1", ("10.0.0.2", 1)),
+        ("2001:db8::3", ("2001:db8::3", 0)),
+        ("[2001:db8::3]", ("2001:db8::3", 0)),
+        ("[2001:db8::3]:8884", ("2001:db8::3", 8884)),
+    ],
+)
+def test_a_broker_is_a_host_with_or_without_a_port(text: str, place: tuple[str, int]) -> None:
+    assert broker_place(text) == place
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", ":1883", "broker:", "broker:0", "broker:65536", "[broker]:1883", "a..b", "::1:x", "[::1]1883"],
+)
+def test_what_is_no_broker_s_place_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"has|names"):
+        broker_place(text)
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_a_broker_s_place_or_refused(text: str) -> None:
+    with contextlib.suppress(ValueError):
+        host, port = broker_place(text)
+        assert host_problem(host) == ""
+        assert 0 <= port < 65536

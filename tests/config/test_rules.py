@@ -103,6 +103,26 @@ def test_settings_that_do_not_go_together_are_reported_at_the_one_to_change(
     assert (found.line, found.key, found.message) == (line, key, message)
 
 
+@pytest.mark.parametrize(
+    ("labels", "problem"),
+    [
+        (
+            "{allow: [cat], deny: [cat]}",
+            "labels.deny: 'cat' is allowed as well (remove it",
+        ),
+        ("{map: {tabby: cat}, deny: [tabby]}", "labels.deny: 'tabby' never appears"),
+        ("{map: {tabby: cat}, thresholds: {tabby: 0.5}}", "labels.thresholds: 'tabby' never appears"),
+        ("{thresholds: {cat: 1.5}}", "labels.thresholds.cat: must be 0 to 1, not 1.5"),
+        ("{thresholds: {cat: high}}", "labels.thresholds.cat: must be a number"),
+    ],
+)
+def test_what_is_said_of_a_label_must_agree(write: Write, labels: str, problem: str) -> None:
+    with pytest.raises(InvalidConfigError) as refused:
+        load(write(f"labels: {labels}"))
+    assert problem in refused.value.details
+    assert "cat" not in str(refused.value)
+
+
 def test_a_label_that_another_one_is_renamed_to_may_be_allowed(write: Write) -> None:
     text = "labels: {map: {cat: dog, dog: cat}, allow: [cat]}"
     assert load(write(text)).labels.allow == ("cat",)

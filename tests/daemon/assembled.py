@@ -21,6 +21,7 @@ from edge_agent.config.schema import Config, SourceConfig
 from edge_agent.config.watch import ConfigWatcher
 from edge_agent.daemon.cooling import Cooling
 from edge_agent.daemon.degrade import Degradation, possible_steps
+from edge_agent.daemon.errands import Errands
 from edge_agent.daemon.reload import Reloader
 from edge_agent.daemon.report import Report
 from edge_agent.daemon.restart import PendingRestart
@@ -28,6 +29,7 @@ from edge_agent.daemon.schedule import Every
 from edge_agent.daemon.service import Service
 from edge_agent.daemon.signals import Signals
 from edge_agent.daemon.supervisor import Supervisor
+from edge_agent.daemon.teaching import Teaching
 from edge_agent.daemon.worker import Threads
 from edge_agent.frame import Frame
 from edge_agent.inference import EngineInfo
@@ -45,9 +47,10 @@ from edge_agent.mqtt.link import BrokerLink
 from edge_agent.mqtt.requests import Commands
 from edge_agent.mqtt.wire.status import BrokerStatus
 from edge_agent.pipeline.capture_loop import CaptureLoop, CapturePolicy
-from edge_agent.pipeline.inference_loop import InferenceLoop, Rules
+from edge_agent.pipeline.inference_loop import InferenceLoop
 from edge_agent.pipeline.last_label import LastLabel
 from edge_agent.pipeline.latest import LatestFrame
+from edge_agent.pipeline.rules import Rules
 from edge_agent.sources import Source
 from edge_agent.system.board import Board
 from edge_agent.system.systemd import Notifier, WatchdogGate
@@ -80,6 +83,7 @@ class FakeEngine:
         self.info = EngineInfo("xnnpack", "fp32", "fp32", 1, "none")
         self.closed = False
         self.can_stream = True
+        self.features = np.arange(4, dtype=np.float32)
         self._logits = np.where(np.array(LABELS) == label, np.float32(5), np.float32(0))
 
     def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -118,8 +122,8 @@ class RecordingLink(BrokerLink):
     def status(self) -> BrokerStatus:
         return self.broker
 
-    def start(self, commands: Commands) -> None:
-        raise AssertionError(f"not asked for: {commands}")
+    def start(self, commands: Commands, on_wanted: Callable[[str, bytes], None] | None = None) -> None:
+        raise AssertionError(f"not asked for: {commands}, {on_wanted}")
 
     def stop(self) -> None: ...
 
@@ -212,7 +216,7 @@ class Assembled:
 
     def _assemble(self, directory: Path, watchdog_s: float | None) -> None:
         config, clock = self.config, self.clock
-        pace = CapturePolicy.from_config(config.source)
+        pace = CapturePolicy.from_config(config)
         self.capture = CaptureLoop(self.cameras.make(config.source), LatestFrame(), pace, self.gate)
         self.slot = LatestFrame()
         rules = Rules.from_config(config)
@@ -222,7 +226,7 @@ class Assembled:
             rules,
             self.link,
             lambda: next(self._number),
-            LastLabel(directory, None),
+            lambda region: LastLabel(directory, None, region),
             clock,
             self.gate,
         )
@@ -235,6 +239,14 @@ class Assembled:
         self.memory_due = Every(config.memory.check_interval_s)
         self.paces: list[CapturePolicy] = []
         self.cooling = Cooling(Board(directory), config.thermal, pace, self.paces.append)
+        self.taught: list[dict[str, tuple[str, ...]]] = []
+        self.teaching = Teaching(
+            self.state_dir,
+            self.loop,
+            lambda: self.live.config,
+            clock,
+            lambda labels: self.taught.append(dict(labels)),
+        )
         self.report = Report(
             self.live,
             self.link,
@@ -244,6 +256,7 @@ class Assembled:
             self.cooling,
             Board(directory),
             clock,
+            self.teaching,
             self.restart_reason,
         )
         self.service = Service(self.notifier, self.gate, self.report.status_line, watchdog_s)
@@ -263,6 +276,7 @@ class Assembled:
             self.service,
             self.report,
             self.cameras.make,
+            self.teaching,
         )
         self.supervisor = Supervisor(
             clock,
@@ -280,6 +294,8 @@ class Assembled:
             self.report,
             self.reloader,
             self.restart,
+            self.teaching,
+            Errands(self.wake.ring),
             5.0,
         )
 

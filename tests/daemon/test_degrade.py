@@ -6,7 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from edge_agent.config.schema import Config, Picamera2Config, PublishConfig, SourceConfig, V4l2Config
+from edge_agent.config.schema import (
+    Config,
+    Picamera2Config,
+    PublishConfig,
+    SourceConfig,
+    V4l2Config,
+    WebConfig,
+)
 from edge_agent.daemon.degrade import possible_steps, reduced, smaller
 from edge_agent.inference import StreamingEngine
 from edge_agent.inference.loading import LoadedModel
@@ -18,7 +25,7 @@ LARGE = SourceConfig(
     picamera2=Picamera2Config(width=1280, height=960, lores_width=640, lores_height=480),
     v4l2=V4l2Config(width=1280, height=960),
 )
-EVERYTHING = Config(source=LARGE, publish=PublishConfig(image=True))
+EVERYTHING = Config(source=LARGE, publish=PublishConfig(image=True), web=WebConfig(enabled=True))
 
 
 def without_fp16(model: LoadedModel) -> LoadedModel:
@@ -45,6 +52,7 @@ def test_a_stream_that_may_have_grown_is_opened_again_first(kind: str) -> None:
         DegradeStep.STREAM_WEIGHTS,
         DegradeStep.FP16_WEIGHTS,
         DegradeStep.NO_IMAGES,
+        DegradeStep.NO_PAGE,
     )
 
 
@@ -56,6 +64,7 @@ def test_a_stream_that_may_have_grown_is_opened_again_first(kind: str) -> None:
         (EVERYTHING, without_fp16(fake_model()), DegradeStep.FP16_WEIGHTS),
         (EVERYTHING, fake_model(engine="torchscript"), DegradeStep.FP16_WEIGHTS),
         (replace(EVERYTHING, publish=PublishConfig()), fake_model(), DegradeStep.NO_IMAGES),
+        (replace(EVERYTHING, web=WebConfig()), fake_model(), DegradeStep.NO_PAGE),
         (replace(EVERYTHING, source=replace(LARGE, type="http")), fake_model(), DegradeStep.SMALL_FRAME),
         (replace(EVERYTHING, source=smaller(LARGE)), fake_model(), DegradeStep.SMALL_FRAME),
     ],

@@ -305,6 +305,7 @@ def test_any_request_is_answered_or_ignored(
         reloader,
         agent.restart,
         agent.report.health_due,
+        agent.teaching,
     )
     control = Control(topics, commands, answers.append, agent.clock, max_per_minute=1000)
     control.receive(Incoming(topics.request(verb), payload, retained, answer_to, correlation))

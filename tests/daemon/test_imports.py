@@ -13,7 +13,7 @@ from tests.daemon.conftest import StartDaemon
 from tests.daemon.helpers import receive
 
 REPORTING = ("-X", "importtime", "-m", "edge_agent")
-COSTLY = {"urllib.request", "http.client", "email", "asyncio", "torch", "cv2"}
+COSTLY = {"urllib.request", "http.client", "email", "asyncio", "torch", "cv2", "waitress", "edge_agent.web"}
 
 
 @pytest.fixture

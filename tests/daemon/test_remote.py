@@ -5,13 +5,17 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from edge_agent.config.loader import load
 from edge_agent.config.problem import InvalidConfigError
+from edge_agent.config.schema import Config
 from edge_agent.daemon.remote import RemoteCommands
 from edge_agent.errors import EXIT_RESTART, ConfigError, SourceError
+from edge_agent.mqtt.requests import Reloaded
 from tests.daemon.assembled import Assembled
 
 
@@ -32,6 +36,7 @@ def commands(agent: Assembled) -> RemoteCommands:
         agent.reloader,
         agent.restart,
         agent.report.health_due,
+        agent.teaching,
     )
 
 
@@ -80,3 +85,66 @@ def test_a_number_out_of_its_range_changes_nothing(agent: Assembled, commands: R
 def test_a_restart_on_request_ends_with_its_exit_code(agent: Assembled, commands: RemoteCommands) -> None:
     commands.restart()
     assert agent.supervisor.round() == EXIT_RESTART
+
+
+def test_a_patch_is_written_into_the_file_and_in_force_at_once(
+    agent: Assembled, commands: RemoteCommands
+) -> None:
+    allow_patch(agent)
+    changed = commands.patch({"stabilizer.threshold": 0.5, "labels.allow": ["cat"]})
+    assert changed == Reloaded(("labels.allow", "stabilizer.threshold"), restarts=False)
+    assert load(agent.file) == agent.live.config
+    assert (agent.live.config.stabilizer.threshold, agent.live.config.labels.allow) == (0.5, ("cat",))
+    assert agent.link.infos[-1].config == agent.live.config
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"stabilizer.threshold": 7},
+        {"stabilizer.window": 1},  # fewer than stabilizer.votes
+        {"labels.allow": ["zebra"]},  # no label of the model
+        {"mqtt.host": "elsewhere"},
+        {"model.path": "/tmp"},
+        {"control.max_per_minute": 6000},
+        {"stabilizer.threshold": 0.5, "no.such": 1},
+    ],
+)
+def test_a_patch_that_cannot_be_taken_whole_leaves_file_and_settings(
+    agent: Assembled, commands: RemoteCommands, settings: dict[str, Any]
+) -> None:
+    allow_patch(agent)
+    before, text = agent.live.config, agent.file.read_text()
+    with pytest.raises(ConfigError):
+        commands.patch(settings)
+    assert agent.live.config == before
+    assert agent.file.read_text() == text
+
+
+def test_without_the_owner_s_word_no_patch_is_taken(commands: RemoteCommands) -> None:
+    with pytest.raises(ConfigError, match=r"control\.allow_patch is false"):
+        commands.patch({"stabilizer.threshold": 0.5})
+
+
+def test_a_patch_that_fails_while_it_is_applied_is_taken_out_of_the_file_again(
+    agent: Assembled, commands: RemoteCommands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allow_patch(agent)
+    before, text = agent.live.config, agent.file.read_text()
+
+    def fail(config: Config) -> None:
+        if config.stabilizer.threshold == 0.5:
+            raise RuntimeError("a defect")
+
+    monkeypatch.setattr(agent.link, "adopt", fail)
+    with pytest.raises(InvalidConfigError):
+        commands.patch({"stabilizer.threshold": 0.5})
+    assert agent.live.config == before
+    assert agent.file.read_text() == text
+    assert agent.live.error is None
+
+
+def allow_patch(agent: Assembled) -> None:
+    agent.edit({"control": {"allow_patch": True}})
+    agent.reloader.reload()

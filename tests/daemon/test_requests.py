@@ -76,3 +76,19 @@ def test_requests_are_not_listened_to_unless_enabled(
     messages = collect(subscriber, of("health"), START_S)
     messages += collect(subscriber, of("health"), START_S)
     assert not any("/response/" in message.topic for message in messages)
+
+
+def test_a_patch_changes_the_file_and_keeps_its_comments(ask: Ask, daemon: Daemon) -> None:
+    daemon.edit(control={"enabled": True, "allow_patch": True})
+    commented = f"# Mine.\n{daemon.config.read_text()}motion: {{threshold: 6.5}}  # calm\n"
+    unfinished = daemon.config.with_suffix(".new")
+    unfinished.write_text(commented)
+    unfinished.replace(daemon.config)
+    assert ask("reload", transaction="p1")["status"] == "ok"
+    answer = ask("config/patch", transaction="p2", settings={"motion.threshold": 5, "log.level": "debug"})
+    assert answer["data"] == {"changed": ["motion.threshold", "log.level"], "restarts": False}
+    text = daemon.config.read_text()
+    assert text.startswith("# Mine.\n")
+    assert "motion: {threshold: 5}  # calm\n" in text
+    assert ask("config/get", transaction="p3")["data"]["config"]["log"]["level"] == "debug"
+    assert ask("config/patch", transaction="p4", settings={"mqtt.port": 1})["status"] == "error"

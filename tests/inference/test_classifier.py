@@ -31,6 +31,7 @@ class ScriptedEngine:
 
     def __init__(self, logits: NDArray[np.float32]) -> None:
         self.logits = logits
+        self.features = np.arange(3, dtype=np.float32)
         self.seen: list[NDArray[np.float32]] = []
 
     def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:

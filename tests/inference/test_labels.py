@@ -48,6 +48,13 @@ def test_only_allowed_labels_are_published_under_their_new_names() -> None:
     assert top[0].score == 0.375
 
 
+def test_in_place_of_a_denied_label_comes_the_next_best() -> None:
+    labels = LabelMap.compile(["cat", "tabby", "dog"], {"tabby": "cat"}, deny=["cat"])
+    assert [score.label for score in labels.top(np.array([0.5, 0.3, 0.2]), 3)] == ["dog"]
+    with pytest.raises(ConfigError, match=r"labels.deny: the model has no label 'dgo'; did you mean"):
+        LabelMap.compile(["cat", "dog"], deny=["dgo"])
+
+
 def test_equal_scores_are_ordered_by_class() -> None:
     top = LabelMap.compile(LABELS).top(np.full(5, 0.2), 3)
     assert [score.index for score in top] == [0, 1, 2]

@@ -18,7 +18,7 @@ from edge_agent.mqtt.contract.message import Incoming, Message
 from edge_agent.mqtt.contract.payloads import LabelChanged, OutboxPlace
 from edge_agent.mqtt.link import BrokerLink
 from edge_agent.mqtt.publisher import Publisher, Subscription
-from edge_agent.mqtt.requests import Control, Reloaded
+from edge_agent.mqtt.requests import Control, LessonRequest, Reloaded
 from edge_agent.mqtt.wire.clear_retained import wait_for_ack
 from edge_agent.mqtt.wire.connection import Connection, MqttVersion
 from edge_agent.mqtt.wire.dialer import Dialer
@@ -141,7 +141,8 @@ class FakeAgent:
         self.picture: bytes | None = b"\xff\xd8jpeg"
         self.problem: ConfigError | None = None
         self.restarted = False
-        self.settings: dict[str, float] = {}
+        self.settings: dict[str, Any] = {}
+        self.lessons: list[LessonRequest] = []
 
     def pause(self) -> None:
         self.paused = True
@@ -167,6 +168,15 @@ class FakeAgent:
             raise self.problem
         self.settings = dict(settings)
         return Reloaded(tuple(settings), restarts=False)
+
+    def patch(self, settings: Mapping[str, Any]) -> Reloaded:
+        return self.override(settings)
+
+    def teach(self, lesson: LessonRequest) -> dict[str, Any]:
+        if self.problem is not None:
+            raise self.problem
+        self.lessons.append(lesson)
+        return {"labels": {lesson.label: 1}}
 
     def config(self) -> Config:
         return Config(

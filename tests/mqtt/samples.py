@@ -36,7 +36,7 @@ def broker_config(port: int, **changes: object) -> MqttConfig:
     return MqttConfig(**settings)  # type: ignore[arg-type]
 
 
-def state(seq: int = 1, label: str = "tabby") -> State:
+def state(seq: int = 1, label: str = "tabby", region: str = "") -> State:
     return State(
         seq=seq,
         ts=NOON,
@@ -48,11 +48,14 @@ def state(seq: int = 1, label: str = "tabby") -> State:
         frame=FrameRef(7, 104.26),
         model=ModelRef("resnet18", "ab" * 32, "fp16", "xnnpack"),
         latency_ms=StageLatency(8.04, 3.3, 80.12),
+        region=region,
     )
 
 
-def changed(seq: int, from_label: str = "tabby", to_label: str = "tiger cat") -> LabelChanged:
-    return LabelChanged(seq, NOON, True, from_label, to_label, 0.5)
+def changed(
+    seq: int, from_label: str = "tabby", to_label: str = "tiger cat", region: str = ""
+) -> LabelChanged:
+    return LabelChanged(seq, NOON, True, from_label, to_label, 0.5, region=region)
 
 
 def prediction() -> RawPrediction:
@@ -72,6 +75,8 @@ def health() -> Health:
         skipped=0,
         latency_ms=LatencyHealth(92.04, 101.0),
         flaps=2,
+        interval_s=60.0,
+        unknown_percent=4.2,
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from edge_agent.config.schema import Config, ControlConfig, HomeAssistantConfig, LabelsConfig
+from edge_agent.config.schema import Config, ControlConfig, HomeAssistantConfig, LabelsConfig, RegionConfig
 from edge_agent.mqtt.contract.message import Incoming, Message
 from edge_agent.mqtt.contract.payloads import EventImageInfo
 from edge_agent.mqtt.link import BrokerLink
@@ -22,6 +22,8 @@ from tests.mqtt.brokers import HOST, Mosquitto, collect, wait_until
 from tests.mqtt.helpers import FakeAgent, MemoryEvents, connected, is_, wait_connected
 from tests.mqtt.samples import NOON, TOPICS, broker_config
 
+KINDS = ("state", "event")
+RETAINED = ("state", "event_image", "event_image/info")
 DISCOVERY = "homeassistant/device/porch/config"
 
 
@@ -54,6 +56,18 @@ def config(broker: Mosquitto, *, control: bool, homeassistant: bool) -> Config:
         control=ControlConfig(enabled=control),
         homeassistant=HomeAssistantConfig(enabled=homeassistant),
     )
+
+
+def collect_all(connection: Connection, count: int) -> list[Incoming]:
+    """The next messages that come."""
+    came: list[Incoming] = []
+
+    def enough() -> bool:
+        came.extend(item for item in connection.step(0.05) if isinstance(item, Incoming))
+        return len(came) >= count
+
+    wait_until(enough)
+    return came
 
 
 def test_by_default_nothing_is_announced(broker: Mosquitto, other: Connection) -> None:
@@ -102,6 +116,27 @@ def test_a_new_broker_is_greeted_with_info_and_state_and_the_old_one_hears_offli
         collect(left, is_(TOPICS.availability, b"offline"))
         greeting = collect(found, is_(TOPICS.availability, b"online"))
     assert [message.topic for message in greeting] == [TOPICS.info, TOPICS.state, TOPICS.availability]
+
+
+def test_regions_have_topics_of_their_own_and_one_that_goes_is_forgotten_by_the_broker(
+    broker: Mosquitto, other: Connection
+) -> None:
+    regions = {name: RegionConfig() for name in ("gate", "door")}
+    watching = replace(config(broker, control=False, homeassistant=True), regions=regions)
+    other.subscribe("edge_agent/porch/region/#")
+    with linked(watching) as link:
+        for seq, region in enumerate(regions, 1):
+            link.publish_state(samples.state(seq, region=region))
+            link.publish_event(samples.changed(seq + 10, region=region))
+        came = {message.topic: message for message in collect_all(other, 4)}
+        assert set(came) == {f"edge_agent/porch/region/{name}/{kind}" for name in regions for kind in KINDS}
+        assert json.loads(came["edge_agent/porch/region/gate/event"].payload)["region"] == "gate"
+        link.adopt(replace(watching, regions={"gate": RegionConfig()}))
+        forgotten = {message.topic for message in collect_all(other, 3)}
+        assert forgotten == {f"edge_agent/porch/region/door/{kind}" for kind in RETAINED}
+        with Subscriber(HOST, broker.port, "edge_agent/porch/region/#") as late:
+            kept = collect(late, is_("edge_agent/porch/region/gate/state"))
+        assert [message.topic for message in kept] == ["edge_agent/porch/region/gate/state"]
 
 
 def test_requests_can_be_allowed_later(broker: Mosquitto, other: Connection) -> None:

@@ -33,6 +33,15 @@ def test_while_the_broker_is_away_only_the_newest_of_each_is_kept() -> None:
     assert drain(mailbox) == [b"4", b"14"]
 
 
+def test_of_each_topic_the_newest_is_kept_and_of_a_bounded_number() -> None:
+    mailbox = Mailbox(FakeClock(), fresh_s=10)
+    for number in range(100):
+        mailbox.put(Lane.STATE, Message(f"region/{number}/state", b"old"))
+        mailbox.put(Lane.STATE, Message(f"region/{number}/state", str(number).encode()))
+    mailbox.open()
+    assert drain(mailbox) == [str(number).encode() for number in range(68, 100)]
+
+
 def test_a_stale_state_is_not_sent_after_a_reconnect_but_info_is() -> None:
     clock = FakeClock()
     mailbox = Mailbox(clock, fresh_s=10)

@@ -111,6 +111,12 @@ def test_settings_are_passed_on_and_the_answer_names_them(bench: Bench) -> None:
     assert bench.agent.settings == {"source.fps": 2, "stabilizer.threshold": 0.4}
 
 
+def test_a_patch_may_hold_more_than_numbers(bench: Bench) -> None:
+    answer = bench.answer("config/patch", b'{"settings": {"labels.allow": ["cat"], "log.level": "debug"}}')
+    assert answer["data"] == {"changed": ["labels.allow", "log.level"], "restarts": False}
+    assert bench.agent.settings == {"labels.allow": ["cat"], "log.level": "debug"}
+
+
 @pytest.mark.parametrize(
     "settings", ["[]", "1", '"x"', '{"a": "1"}', '{"a": true}', '{"a": null}', '{"a": NaN}', '{"a": 1e999}']
 )

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.config.schema import SourceConfig
+from edge_agent.config.schema import Config, SourceConfig
 from edge_agent.errors import SourceError
 from edge_agent.frame import Frame
 from edge_agent.pipeline.capture_loop import CaptureLoop, CapturePolicy
@@ -517,7 +517,7 @@ def test_the_scene_before_a_pause_is_not_held_against_the_camera(clock: FakeCloc
 def test_pictures_of_a_folder_or_file_may_be_the_same() -> None:
     for kind, frozen_after_s in (("rtsp", 60), ("http", 60), ("folder", 0), ("file", 0)):
         config = SourceConfig(type=kind, warmup_s=2)  # type: ignore[arg-type]
-        policy = CapturePolicy.from_config(config)
+        policy = CapturePolicy.from_config(Config(source=config))
         assert (policy.frozen_after_s, policy.warmup_s) == (frozen_after_s, 2 if frozen_after_s else 0)
         assert policy.must_change is (kind == "rtsp")
 

@@ -117,3 +117,13 @@ def test_one_thread_may_count_while_another_takes() -> None:
             assert counting.result() == taken + stats.take(end_s).frames
     finally:
         sys.setswitchinterval(usual_s)
+
+
+def test_unknown_is_the_share_of_one_interval_s_frames() -> None:
+    stats = FrameStats()
+    assert stats.take(1).unknown_percent is None
+    for unknown in (True, False, False, False):
+        stats.add(1, unknown=unknown)
+    assert stats.take(2).unknown_percent == 25
+    stats.add(1)
+    assert stats.take(3).unknown_percent == 0

@@ -27,9 +27,10 @@ from edge_agent.frame import Frame
 from edge_agent.inference.loading import LoadedModel, label_map, load_model
 from edge_agent.model.sidecar import Artifact
 from edge_agent.mqtt.contract.payloads import EventImageInfo, LabelChanged, RawPrediction, State, encode
-from edge_agent.pipeline.inference_loop import InferenceLoop, Rules
+from edge_agent.pipeline.inference_loop import InferenceLoop
 from edge_agent.pipeline.last_label import LastLabel
 from edge_agent.pipeline.latest import LatestFrame
+from edge_agent.pipeline.rules import Rules
 from edge_agent.pipeline.stabilizer import UNKNOWN
 from edge_agent.sources.picture import read_picture
 from edge_agent.system.systemd import WatchdogGate
@@ -153,8 +154,16 @@ def watched(
     clock, sink, gate = FakeClock(), Sink(), CountingGate()
     scenes = Scenes(script, clock)
     numbers = itertools.count(1)
-    label = last_label or LastLabel(Path("/nowhere"), None)
-    loop = InferenceLoop(scenes, model, rules, sink, lambda: next(numbers), label, clock, gate)
+    loop = InferenceLoop(
+        scenes,
+        model,
+        rules,
+        sink,
+        lambda: next(numbers),
+        lambda region: last_label or LastLabel(Path("/nowhere"), None, region),
+        clock,
+        gate,
+    )
     scenes.loop = loop
     loop.run()
     return loop, sink, gate

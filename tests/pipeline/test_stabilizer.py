@@ -112,6 +112,17 @@ def test_the_present_label_is_kept_down_to_threshold_minus_hysteresis() -> None:
     assert shown(results) == [UNKNOWN, CAT, CAT, UNKNOWN, UNKNOWN]
 
 
+def test_a_label_with_a_threshold_of_its_own_follows_that() -> None:
+    config = rules(threshold=0.5, hysteresis=0.1)
+    sure = Stabilizer(config, {CAT: 0.9})
+    assert shown(play(sure, "c", score=0.8)) == [UNKNOWN]
+    assert shown(play(sure, "d", score=0.8)) == [DOG]
+    assert shown(play(sure, "c", score=0.95)) == [CAT]
+    assert shown(play(sure, "c", score=0.81)) == [CAT]  # as the present one
+    sure.adopt(config)
+    assert shown(play(sure, "dc", score=0.8)) == [DOG, CAT]
+
+
 def test_another_label_gets_no_hysteresis() -> None:
     stabilizer = Stabilizer(rules(threshold=0.5, hysteresis=0.1))
     stabilizer.update((Score(CAT, 0, 0.9),), 0.0)

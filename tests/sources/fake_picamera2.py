@@ -13,8 +13,10 @@ import errno
 import os
 import sys
 import threading
+from collections import deque
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
@@ -35,9 +37,18 @@ class FakeBoard:
     full_range: bool = True
     colour: tuple[int, int, int] = (150, 100, 200)
     """Y, Cb, Cr of every pixel."""
-    controls: dict[str, tuple[int, int, int]] = field(
+    controls: dict[str, tuple[Any, Any, Any]] = field(
         default_factory=lambda: {"FrameDurationLimits": (100, 10**9, 33333)}
     )
+    sensor: tuple[int, int] | None = None
+    """Width and height, for a camera whose picture can be cropped; None for one that cannot."""
+    scene: NDArray[np.uint8] | None = None
+    """What the sensor sees, as luma, of its size; None for a plain picture."""
+    is_pi_5: bool = False
+    """Whether each stream has a crop of its own."""
+    frames_under_way: int = 3
+    """How many frames come before one that a new control has an effect on."""
+    least_crop: tuple[int, int] = (64, 64)
     busy: bool = False
     memory_used_up: bool = False
     start_fails: bool = False
@@ -51,6 +62,10 @@ class FakeBoard:
     configured: dict[str, Any] = field(default_factory=dict)
     controls_at_start: list[dict[str, Any]] = field(default_factory=list)
     live_threads: int = 0
+    crops_asked: list[Crop] = field(default_factory=list)
+
+
+Crop = tuple[int, int, int, int]
 
 
 class Allocator:
@@ -86,6 +101,8 @@ class Picamera2:
         self._controls: dict[str, Any] = {}
         self._waiting_jobs = 0
         self._hung = False
+        self._crop: Crop | None = None
+        self._crops_under_way: deque[Crop] = deque()
         self._me = self  # a reference cycle, as the real object has several
         if camera_num >= len(self.board.models):
             raise RuntimeError(f"No camera number {camera_num} found")
@@ -106,7 +123,21 @@ class Picamera2:
 
     @property
     def camera_controls(self) -> dict[str, tuple[Any, Any, Any]]:
-        return dict(self.board.controls)
+        crop = {"ScalerCrop": self._crop_limits} if self.board.sensor else {}
+        crops = {"ScalerCrops": (self._crop_limits[2],) * 3} if crop and self.board.is_pi_5 else {}
+        return self.board.controls | crop | crops
+
+    @property
+    def _crop_limits(self) -> tuple[Crop, Crop, Crop]:
+        """The least, the most, and the usual: the largest about the middle that has the shape of `main`."""
+        assert self.board.sensor is not None
+        width, height = self.board.sensor
+        if not self._config:  # before a mode of the sensor is chosen
+            return (0, 0, 0, 0), (0, 0, 0, 0), (0, 0, 0, 0)
+        aspect = Fraction(*self._config["main"]["size"])
+        wide, high = min(width, int(height * aspect)), min(height, int(width / aspect))
+        usual = ((width - wide) // 2, (height - high) // 2, wide, high)
+        return (0, 0, *self.board.least_crop), (0, 0, width, height), usual
 
     def create_video_configuration(
         self,
@@ -155,12 +186,36 @@ class Picamera2:
         self._config = dict(camera_config, lores=lores, colour_space=space)
         self._controls = dict(camera_config["controls"])
         self.board.configured = self._config
+        if self.board.sensor:
+            self._crop = self._crop_limits[2]
+        if "ScalerCrops" in self.camera_controls:
+            self.set_controls({"ScalerCrops": [self._crop_limits[2]] * 2})
 
     def camera_configuration(self) -> dict[str, Any]:
         return self._config
 
     def set_controls(self, controls: Any) -> None:
+        unknown = set(controls) - set(self.camera_controls)
+        assert not unknown, f"Control {unknown} is not advertised by libcamera"
         self._controls.update(controls)
+        if self._started:
+            self._crops_under_way += [self._crop or self._crop_limits[2]] * (
+                self.board.frames_under_way - len(self._crops_under_way)
+            )
+            self._apply_crop()
+
+    def _apply_crop(self) -> None:
+        """As libcamera's pipeline does it: never smaller than it can, and within the sensor."""
+        crops = self._controls.pop("ScalerCrops", None)
+        crop = self._controls.pop("ScalerCrop", None)
+        if crops or crop:
+            left, top, width, height = crops[1] if crops else crop
+            (_, _, least_width, least_height), (_, _, most_width, most_height), _ = self._crop_limits
+            wide, high = max(width, least_width), max(height, least_height)
+            left, top = left - (wide - width) // 2, top - (high - height) // 2
+            left, top = max(0, min(left, most_width - wide)), max(0, min(top, most_height - high))
+            self._crop = (left, top, wide, high)
+            self.board.crops_asked.append(tuple(crops[1] if crops else crop))
 
     def start(self, config: Any = None, show_preview: Any = False) -> None:
         assert self._config, "Camera has not been configured"
@@ -174,11 +229,13 @@ class Picamera2:
         if self.board.start_fails:
             raise RuntimeError("Failed to start camera: Input/output error")
         self.board.starts += 1
-        self.board.controls_at_start.append(self._controls)
+        self.board.controls_at_start.append(dict(self._controls))
+        self._apply_crop()
+        self._crops_under_way.clear()
         self._controls = {}  # the real one forgets them here
         self._started = True
 
-    def capture_array(self, name: Any = "main", wait: Any = None, signal_function: Any = None) -> Any:
+    def capture_arrays(self, names: Any = ["main"], wait: Any = None, signal_function: Any = None) -> Any:
         assert self._started
         assert isinstance(wait, float), "a capture without a timeout may hang forever"
         if self.board.hangs or self._hung:
@@ -186,7 +243,21 @@ class Picamera2:
             self._hung = self.board.hangs_until_made_anew
             self._waiting_jobs += 1
             raise FutureTimeoutError
-        return lores_array(self.board, self._config[name])
+        metadata: dict[str, Any] = {"ExposureTime": 10_000}
+        shown: Crop | None = None
+        if self.board.sensor:
+            shown = self._crops_under_way.popleft() if self._crops_under_way else self._crop
+            metadata["ScalerCrop"] = shown
+        return [
+            lores_array(self.board, self._config[name], self._read_out(), shown) for name in names
+        ], metadata
+
+    def _read_out(self) -> NDArray[np.uint8] | None:
+        """What the sensor sees, as it sends it: it mirrors the picture itself, so before any crop."""
+        scene, transform = self.board.scene, self._config["transform"]
+        if scene is None:
+            return None
+        return scene[:: -1 if transform.vflip else 1, :: -1 if transform.hflip else 1]
 
     def cancel_all_and_flush(self) -> None:
         self._waiting_jobs = 0
@@ -240,10 +311,18 @@ class Transform:
     vflip: bool = False
 
 
-def lores_array(board: FakeBoard, stream: dict[str, Any]) -> NDArray[np.uint8]:
-    """A plain picture in the format of the stream, laid out as the real capture_array lays it out."""
+def lores_array(
+    board: FakeBoard, stream: dict[str, Any], scene: NDArray[np.uint8] | None, crop: Crop | None
+) -> NDArray[np.uint8]:
+    """A picture in the format of the stream, laid out as the real capture_array lays it out."""
     width, height = stream["size"]
+    luma: Any
     luma, blue, red = board.colour
+    if scene is not None and crop is not None:
+        left, top, wide, high = crop
+        rows = top + ((np.arange(height) + 0.5) * high / height).astype(int)
+        columns = left + ((np.arange(width) + 0.5) * wide / width).astype(int)
+        luma, blue, red = scene[np.ix_(rows, columns)], 128, 128
     if stream["format"] in ("RGB888", "BGR888"):
         return np.full((height, width, 3), board.colour, np.uint8)
     stride = width + board.lores_padding

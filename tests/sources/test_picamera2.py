@@ -6,14 +6,19 @@ import gc
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from edge_agent.config.schema import Picamera2Config
+from edge_agent.config.schema import Config, Picamera2Config, RegionConfig
 from edge_agent.errors import ConfigError, SourceError
+from edge_agent.frame import WHOLE, Box
 from edge_agent.pipeline.capture_loop import CaptureLoop, CapturePolicy
 from edge_agent.pipeline.latest import LatestFrame
+from edge_agent.pipeline.part import box_of, cut, place_in
+from edge_agent.pipeline.turn import Turn
 from edge_agent.sources.picamera2 import Picamera2Source
 from tests.clock import FakeClock
 from tests.sources.fake_picamera2 import FakeBoard, Transform, install
@@ -287,3 +292,150 @@ def test_reopenings_after_a_passing_hang_use_one_object(board: FakeBoard) -> Non
         camera.read()
     assert (board.made, board.starts) == (1, 1001)
     camera.close()
+
+
+# What is looked at, and the sensor's picture
+
+SENSOR = (1014, 760)
+
+
+def slope(towards: str = "right") -> NDArray[np.uint8]:
+    """A scene that gets brighter towards one side, from 0 to 250."""
+    width, height = SENSOR
+    across, down = np.linspace(0, 250, width), np.linspace(0, 250, height)
+    lines = np.broadcast_to(across, (height, width)) if towards == "right" else down[:, None] + 0 * across
+    return lines.astype(np.uint8)
+
+
+@pytest.fixture(params=[False, True], ids=["pi 4", "pi 5"])
+def cropping(board: FakeBoard, request: pytest.FixtureRequest) -> FakeBoard:
+    board.sensor, board.scene, board.is_pi_5 = SENSOR, slope(), request.param
+    return board
+
+
+def test_a_camera_shows_the_part_that_is_looked_at_with_all_its_pixels(cropping: FakeBoard) -> None:
+    camera = source()
+    camera.focus((0.5, 0.5, 0.125, 0.125))
+    camera.open()
+    frame = camera.read()
+    assert frame.window == pytest.approx((0.5, 0.5, 0.125, 0.125), abs=1 / 250)
+    assert (int(frame.pixels.min()), int(frame.pixels.max())) == pytest.approx((125, 156), abs=2)
+    assert cropping.crops_asked[-1] == pytest.approx((507, 380, 127, 95), abs=2)
+    camera.close()
+
+
+def test_each_frame_says_what_it_shows_while_the_camera_changes_over(cropping: FakeBoard) -> None:
+    camera = opened()
+    assert camera.read().window == WHOLE
+    camera.focus((0.0, 0.0, 0.25, 0.25))
+    windows = [camera.read().window for _ in range(6)]
+    assert windows[:4] == [WHOLE] * 4
+    assert windows[4:] == [pytest.approx((0, 0, 0.25, 0.25), abs=1 / 250)] * 2
+    assert len(cropping.crops_asked) == cropping.is_pi_5 + 1, "it is asked for once"
+    camera.focus(None)
+    assert [camera.read().window for _ in range(6)][-1] == WHOLE
+    camera.close()
+
+
+def test_a_change_of_mind_while_the_camera_changes_over_wins(cropping: FakeBoard) -> None:
+    camera = opened()
+    camera.focus((0.0, 0.0, 0.25, 0.25))
+    camera.read()
+    camera.focus(None)
+    assert [camera.read().window for _ in range(12)][-1] == WHOLE
+    assert cropping.crops_asked[-1] == (0, 0, 1013, 760)
+    camera.close()
+
+
+def test_a_camera_that_hung_goes_on_with_the_part(cropping: FakeBoard) -> None:
+    camera = source()
+    camera.focus((0.5, 0.5, 0.25, 0.25))
+    camera.open()
+    for focus in ((0.5, 0.5, 0.25, 0.25), None):
+        camera.focus(focus)
+        cropping.hangs = 1
+        with pytest.raises(SourceError):
+            camera.read()
+        camera.close()
+        camera.open()
+        expected = focus or WHOLE
+        assert [camera.read().window for _ in range(6)][-1] == pytest.approx(expected, abs=1 / 250)
+    camera.close()
+
+
+def test_a_crop_smaller_than_the_camera_can_is_what_the_camera_makes_of_it(cropping: FakeBoard) -> None:
+    cropping.least_crop = (254, 190)
+    camera = source()
+    camera.focus((0.5, 0.5, 0.05, 0.05))
+    camera.open()
+    windows = [camera.read().window for _ in range(6)]
+    assert windows == [pytest.approx((0.4, 0.4, 0.25, 0.25), abs=1 / 100)] * 6
+    assert len(cropping.crops_asked) == 1, "it is not asked for again with each frame"
+    camera.close()
+
+
+def test_a_camera_that_cannot_crop_shows_the_whole_picture(board: FakeBoard) -> None:
+    camera = source()
+    camera.focus((0.0, 0.0, 0.25, 0.25))
+    camera.open()
+    assert camera.read().window == WHOLE
+    assert board.crops_asked == []
+    camera.close()
+
+
+@pytest.mark.parametrize("towards", ["right", "down"])
+@pytest.mark.parametrize("own", [(False, False), (True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_a_region_shows_the_same_with_and_without_the_crop_however_the_picture_is_turned(
+    board: FakeBoard, towards: str, own: tuple[bool, bool], degrees: int
+) -> None:
+    board.scene = slope(towards)
+    config = replace(SMALL, hflip=own[0], vflip=own[1])
+    for flipped in (False, True):
+        turn = Turn(degrees, hflip=flipped, vflip=not flipped and degrees == 90)
+        region = RegionConfig((0.6, 0.1, 0.25, 0.3))
+        policy = CapturePolicy(0, 1, 1, turn=turn, focus=box_of(region))
+        means = []
+        for focus in (policy, replace(policy, focus=None)):
+            board.sensor = SENSOR
+            camera = source(config)
+            focus.aim(camera)
+            camera.open()
+            frame = policy.turned(camera.read())
+            camera.close()
+            place = place_in(frame.window, box_of(region))
+            assert place is not None
+            means.append(cut(frame.pixels, place).mean())
+        # The small frames have 8 steps of the scene in a pixel, and a region's edge is rounded to one.
+        assert means[0] == pytest.approx(means[1], abs=6)
+        assert means[0] > 1
+
+
+def test_a_second_region_brings_the_whole_picture_back_while_it_runs(cropping: FakeBoard) -> None:
+    """By the capture loop, on one start of the camera."""
+    one, two = RegionConfig((0.5, 0.5, 0.25, 0.25)), RegionConfig((0.0, 0.0, 0.2, 0.2))
+    setup = Config(regions={"gate": one})
+    clock, slot = FakeClock(), LatestFrame()
+    loop = CaptureLoop(
+        source(), slot, CapturePolicy.from_config(setup), Deaf(), clock=clock, sleep=clock.sleep
+    )
+    windows: list[Box] = []
+
+    def while_asleep() -> None:
+        frame = slot.take(0)
+        if frame is not None:
+            windows.append(frame.window)
+        if len(windows) == 10:
+            loop.use_policy(CapturePolicy.from_config(replace(setup, regions={"gate": one, "door": two})))
+        elif len(windows) == 20:
+            loop.use_policy(CapturePolicy.from_config(setup))
+        elif len(windows) == 30:
+            loop.stop()
+
+    clock.while_asleep = while_asleep
+    loop.run()
+    near = pytest.approx((0.5, 0.5, 0.25, 0.25), abs=1 / 250)
+    assert windows[:10] == [near] * 10
+    assert windows[15:20] == [WHOLE] * 5
+    assert windows[25:] == [near] * (len(windows) - 25)
+    assert (cropping.made, cropping.starts) == (1, 1)

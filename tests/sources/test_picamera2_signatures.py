@@ -12,7 +12,7 @@ from tests.sources import fake_picamera2
 
 CALLED = (
     "__init__", "global_camera_info", "camera_properties", "camera_controls", "create_video_configuration",
-    "configure", "camera_configuration", "set_controls", "start", "capture_array", "cancel_all_and_flush",
+    "configure", "camera_configuration", "set_controls", "start", "capture_arrays", "cancel_all_and_flush",
     "stop_preview", "stop", "close",
 )  # fmt: skip
 ATTRIBUTES = {"is_open", "notifyme_w", "notifymeread"}
@@ -111,3 +111,13 @@ def test_a_capture_of_the_real_one_can_time_out(real: zipfile.ZipFile) -> None:
     job = real.read("picamera2/job.py").decode()
     assert "def get_result(self, timeout" in job
     assert "self._future.result(timeout=timeout)" in job
+
+
+def test_the_real_one_says_with_an_array_what_was_cropped(real: zipfile.ZipFile) -> None:
+    """A rectangle is a tuple in `metadata` and `camera_controls`, and may be one in `set_controls`."""
+    camera = real.read("picamera2/picamera2.py").decode()
+    assert "request.make_array(name) for name in names], request.get_metadata())" in camera
+    assert "_, scaler_crop_max, _ = self.camera_controls['ScalerCrop']" in camera
+    assert 'self.set_controls({"ScalerCrops": scaler_crops})' in camera
+    assert "value = value.to_tuple()" in real.read("picamera2/utils.py").decode()
+    assert "v = Rectangle(*v)" in real.read("picamera2/controls.py").decode()

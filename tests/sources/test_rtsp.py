@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_agent.config.address import rtsp_address
-from edge_agent.config.schema import RtspConfig, SourceConfig
+from edge_agent.config.schema import Config, RtspConfig, SourceConfig
 from edge_agent.errors import ConfigError, SourceError
 from edge_agent.pipeline.capture_loop import CaptureLoop, CapturePolicy, CaptureStatus
 from edge_agent.pipeline.latest import LatestFrame
@@ -382,7 +382,7 @@ def test_a_frame_of_h264_is_handed_over_as_it_is_or_not_at_all(interlaced: bool,
     stream = H264Stream(128, 96, interlaced, tuple(halves(150 + number) for number in range(80)))
     slot = LatestFrame()
     with RtspServer(stream) as server:
-        policy = CapturePolicy.from_config(SourceConfig(type="rtsp", fps=0))
+        policy = CapturePolicy.from_config(Config(source=SourceConfig(type="rtsp", fps=0)))
         loop = CaptureLoop(source_of(server.url()), slot, policy, Deaf())
         in_thread(loop.run)
         frame = None

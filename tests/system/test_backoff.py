@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,3 +49,16 @@ def test_a_pause_without_a_random_part_is_never_shorter_than_the_one_before(
     pauses_s = [backoff.next_s() for _ in range(failures)]
     assert all(min(min_s, max_s) <= pause_s <= max_s for pause_s in pauses_s)
     assert pauses_s == sorted(pauses_s)
+
+
+def test_every_one_of_several_places_is_tried_before_the_pauses_grow() -> None:
+    backoff = Backoff(1, 10, lambda: 1.0, each=3)
+    assert [backoff.next_s() for _ in range(10)] == [2, 2, 2, 4, 4, 4, 8, 8, 8, 10]
+
+
+def test_the_first_attempts_of_many_are_spread_evenly_over_the_floor() -> None:
+    draws = [device / 1000 for device in range(1000)]
+    pauses_s = sorted(Backoff(5, 120, lambda draw=draw: draw).next_s() for draw in draws)  # type: ignore[misc]
+    assert pauses_s[0] == 5
+    assert pauses_s[-1] == pytest.approx(10, rel=0.01)
+    assert max(later - earlier for earlier, later in itertools.pairwise(pauses_s)) < 0.01

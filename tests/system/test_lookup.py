@@ -61,3 +61,13 @@ def test_without_time_left_nothing_is_awaited(resolver: HangingResolver) -> None
 
     with pytest.raises(TimeoutError):
         Lookup(resolver).addresses("broker.home", 1883, left_s)
+
+
+def test_each_address_of_a_name_comes_first_in_its_turn() -> None:
+    lookup = Lookup(lambda *_, **__: ["one", "two", "three"])
+    found = []
+    for _ in range(4):
+        found.append(lookup.addresses("broker", 1883, lambda: 5))
+        lookup.turn()
+    assert [addresses[0] for addresses in found] == ["one", "two", "three", "one"]
+    assert all(sorted(addresses) == ["one", "three", "two"] for addresses in found)

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from edge_agent.errors import ArtifactError
-from edge_agent.system.paths import cache_dir, demo_model_dir, find_model, runtime_dir, state_dir
+from edge_agent.system.paths import (
+    SYSTEM_MODEL,
+    cache_dir,
+    demo_model_dir,
+    find_model,
+    runtime_dir,
+    state_dir,
+    state_dir_of,
+)
 
 
 def test_a_service_keeps_its_state_where_its_unit_says() -> None:
@@ -17,6 +25,13 @@ def test_a_service_keeps_its_state_where_its_unit_says() -> None:
 
 def test_of_several_state_directories_the_first_is_used() -> None:
     assert state_dir({"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}) == Path("/var/lib/a")
+
+
+def test_whoever_asks_finds_the_state_of_the_installed_agent() -> None:
+    environment = {"HOME": "/home/pi"}
+    assert state_dir_of(SYSTEM_MODEL, environment) == Path("/var/lib/edge-agent")
+    assert state_dir_of(SYSTEM_MODEL, {"STATE_DIRECTORY": "/s"}) == Path("/s")
+    assert state_dir_of(Path("/my/model"), environment) == state_dir(environment)
 
 
 def test_a_user_keeps_state_and_cache_in_the_home_directory() -> None:

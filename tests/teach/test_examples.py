@@ -19,8 +19,8 @@ from edge_agent.teach.examples import (
     Examples,
     Limits,
     fingerprint,
+    grouped,
     in_order,
-    next_burst,
 )
 from tests.teach.worlds import World
 
@@ -61,10 +61,9 @@ def test_a_key_tells_any_two_examples_apart() -> None:
         replace(ONE, feature=-ONE.feature),
         replace(ONE, time_s=ONE.time_s + 1e-3),
         replace(ONE, brightness=1.0),
-        replace(ONE, burst=7),
     ]
     assert len({each.key for each in variants}) == len(variants)
-    assert replace(ONE, thumbnail=b"jpeg").key == ONE.key
+    assert replace(ONE, thumbnail=b"jpeg", burst=7).key == ONE.key
 
 
 def test_a_near_duplicate_is_skipped_only_within_its_label() -> None:
@@ -113,11 +112,9 @@ def test_an_example_can_be_taken_back() -> None:
 
 
 def test_a_pause_begins_another_burst() -> None:
-    assert next_burst(None, 5.0) == 0
-    last = replace(ONE, burst=3, time_s=1000.0)
-    assert next_burst(last, 1000.0 + BURST_GAP_S) == 3
-    assert next_burst(last, 1001.0 + BURST_GAP_S) == 4
-    assert next_burst(last, 1000.0 - 2 * BURST_GAP_S) == 4  # the clock was set
+    times = [1000.0, 1000.0 + BURST_GAP_S, 1001.0 + 2 * BURST_GAP_S, 0.0]
+    assert [each.burst for each in grouped(replace(ONE, time_s=time_s) for time_s in times)] == [1, 1, 2, 0]
+    assert grouped([]) == []
 
 
 @given(st.randoms(use_true_random=False))

@@ -19,7 +19,7 @@ import pytest
 
 from edge_agent.errors import TeachError
 from edge_agent.teach.examples import Example, Examples
-from edge_agent.teach.store import MOST_ROWS, STORE_NAME, ExampleStore
+from edge_agent.teach.store import MOST_ROWS, MOST_UNDOS, STORE_NAME, ExampleStore
 from tests.teach.worlds import World, backbone
 
 WORLD = World(features=64)
@@ -131,6 +131,44 @@ class TestNetworks:
         with pytest.raises(TeachError, match="room for 1000 examples"):
             changed.add([small.example("d", 2, 0)])
         assert len(changed.load()) == MOST_ROWS
+
+
+class TestUndoing:
+    def test_it_goes_back_so_many_lessons_and_no_further(self, tmp_path: Path) -> None:
+        store = opened(tmp_path)
+        for each in MANY[: MOST_UNDOS + 2]:
+            store.add([each])
+        undone = [store.undo() for _ in range(MOST_UNDOS + 1)]
+        assert [len(each.gone) for each in undone if each] == [1] * MOST_UNDOS
+        assert keys(store.load()) == keys(MANY[:2])
+        store.add([MANY[5]])
+        assert store.undo() is not None
+        assert store.undo() is None
+
+    def test_what_comes_back_is_where_it_was_with_its_thumbnail(self, tmp_path: Path) -> None:
+        filled(tmp_path)
+        store = opened(tmp_path)
+        store.remove(keys(MANY[3:9]))
+        assert store.thumbnail(MANY[4].key) == b""
+        store.add([MANY[4]])
+        assert store.undo() is not None
+        undone = store.undo()
+        assert undone is not None
+        assert keys(undone.back) == keys(MANY[3:9])
+        assert keys(store.load()) == keys(MANY)
+        assert store.thumbnail(MANY[4].key) == MANY[4].thumbnail
+
+    def test_what_is_kept_for_it_gives_way_to_examples(self, tmp_path: Path) -> None:
+        small = World(features=4, rank=4)
+        many = [small.example("d", 0, number) for number in range(MOST_ROWS)]
+        store = opened(tmp_path)
+        store.add(many)
+        store.remove(keys(many[:2]))
+        assert len(store.load()) == MOST_ROWS - 2
+        store.add([small.example("d", 1, 0)])
+        assert len(store.load()) == MOST_ROWS - 1
+        assert store.undo() is not None
+        assert store.undo() is None
 
 
 class TestTrouble:

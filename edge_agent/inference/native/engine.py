@@ -244,7 +244,7 @@ class NativeEngine:
 
     @property
     def features(self) -> NDArray[np.float32]:
-        """What the last layer read in the last `run`; empty where the network ends in another operation."""
+        """See `Engine.features`."""
         if self._kernels is None:
             raise EngineError("the engine is closed")
         return self._kernels.features

@@ -46,7 +46,7 @@ class Layout:
     floats: int
     border: Border
     features: Id | None
-    """What the last fully connected layer reads, if it makes the logits."""
+    """As of the plan."""
 
 
 Shape = tuple[int, int, int]
@@ -79,8 +79,7 @@ def lay_out(plan: Plan, steps: Sequence[Step], lanes: int) -> Layout:
         steps = [_without_padding(step) if step.input == plan.input else step for step in steps]
     concatenation = _Concatenation(shapes, count(len(plan.tensors)))
     steps = concatenation.place(steps)
-    features = next((s.input for s in steps if s.output == plan.output and s.kind is Kind.CONNECTED), None)
-    lives = _lives(plan, steps, concatenation, features)
+    lives = _lives(plan, steps, concatenation)
     # The picture is dense: then a row of its window is one run of numbers.
     strides = {
         root: shapes[root][2] if root == plan.input else -(-shapes[root][2] // lanes) * lanes
@@ -98,7 +97,7 @@ def lay_out(plan: Plan, steps: Sequence[Step], lanes: int) -> Layout:
         view = concatenation.view(identifier)
         offset = offsets[view.root] // _FLOAT_BYTES + view.channel
         places[identifier] = Place(offset, *shapes[identifier], strides[view.root])
-    return Layout(tuple(steps), places, arena.bytes // _FLOAT_BYTES, border, features)
+    return Layout(tuple(steps), places, arena.bytes // _FLOAT_BYTES, border, plan.features)
 
 
 def _activations(plan: Plan, steps: Iterable[Step], shapes: Mapping[Id, Shape]) -> list[Id]:
@@ -106,9 +105,7 @@ def _activations(plan: Plan, steps: Iterable[Step], shapes: Mapping[Id, Shape]) 
     return sorted(named & shapes.keys())
 
 
-def _lives(
-    plan: Plan, steps: Sequence[Step], concatenation: _Concatenation, features: Id | None
-) -> dict[Id, tuple[int, int]]:
+def _lives(plan: Plan, steps: Sequence[Step], concatenation: _Concatenation) -> dict[Id, tuple[int, int]]:
     """The first and the last step in which each block of memory is needed."""
     lives: dict[Id, tuple[int, int]] = {}
 
@@ -123,8 +120,8 @@ def _lives(
             if identifier >= len(plan.tensors) or plan.tensors[identifier].offset is None:
                 needed(identifier, place)
     needed(plan.output, len(steps))
-    if features is not None:
-        needed(features, len(steps))
+    if plan.features is not None:
+        needed(plan.features, len(steps))
     return lives
 
 

@@ -37,7 +37,7 @@ class XnnpackEngine:
     ) -> None:
         """Use `load`."""
         self._program = program
-        self._input, self._output = program.input, program.output
+        self._input, self._output, self._features = program.input, program.output, program.features
         self._input_shape = plan.input_shape
         self._logits = np.empty(plan.output_elements, np.float32)
         self._info = info
@@ -94,6 +94,13 @@ class XnnpackEngine:
         self._program.run()
         np.copyto(self._logits, self._output)
         return self._logits
+
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """See `Engine.features`; converted, or copied, when it is read."""
+        if self._resources is None:
+            raise EngineError("the engine is closed")
+        return self._features.astype(np.float32)
 
     def close(self) -> None:
         if self._resources is not None:

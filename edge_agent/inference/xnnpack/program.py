@@ -85,6 +85,12 @@ class Program:
         """The buffer that has the logits after `run`: shape (classes,), of the arithmetic's type."""
         return self._array(self._plan.output)
 
+    @property
+    def features(self) -> NDArray[Any]:
+        """What the last layer read in the last `run`, of the arithmetic's type; may be empty."""
+        features = self._plan.features
+        return np.empty(0, self._dtype) if features is None else self._array(features)
+
     def run(self) -> None:
         """Compute. Raises EngineError when the library reports a failure."""
         for place, operator, pool in self._steps:
@@ -125,6 +131,8 @@ class Program:
             last.update(dict.fromkeys((*operator.inputs, operator.output), step))
         constants = {identifier: end for identifier in last if identifier not in first}
         last |= {self._plan.output: end, **constants}
+        if self._plan.features is not None:
+            last[self._plan.features] = end
         workspace = max((operator.workspace_bytes for _, operator, _ in self._steps), default=0)
         blocks = {_WORKSPACE: Block(workspace + READ_BEYOND_BYTES, 0, end)}
         for identifier, step in last.items():

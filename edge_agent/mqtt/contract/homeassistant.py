@@ -20,6 +20,7 @@ from edge_agent.mqtt.contract.topics import Topics
 _BIRTH = b"online"
 _ORIGIN = "edge-agent"
 _LONGEST_STATE = 255  # characters that Home Assistant takes as an entity's state
+_LONGEST_LABEL = 64
 
 _TOP_LABELS = (
     "{% set ns = namespace(top={}) %}{% for entry in value_json.top %}"
@@ -101,9 +102,14 @@ class Discovery:
         event_image: bool = False,
         allow: tuple[str, ...] = (),
         board: Identity = Identity(),
+        watched: tuple[str, ...] = ("",),
+        gone: tuple[str, ...] = (),
+        lessons: Mapping[str, tuple[str, ...]] = {},
     ) -> None:
         """`control`: requests are answered; `image`: pictures are published, `event_image`: those of events;
-        `allow`: the only labels, empty for any."""
+        `allow`: the only labels, empty for any; `watched` are the regions, or one empty name for the whole
+        picture, `gone` those that an earlier message may have named; `lessons` are the labels of those that
+        can be taught, by requests too where they are answered."""
         self._config = config
         self._topics = topics
         self._control = control
@@ -111,9 +117,20 @@ class Discovery:
         self._event_image = event_image
         self._allow = allow
         self._board = board
+        self._watched = watched
+        self._gone = gone
+        self._lessons = lessons
 
     @classmethod
-    def from_config(cls, config: Config, topics: Topics, board: Identity) -> Self:
+    def from_config(
+        cls,
+        config: Config,
+        topics: Topics,
+        board: Identity,
+        *,
+        gone: tuple[str, ...] = (),
+        lessons: Mapping[str, tuple[str, ...]] = {},
+    ) -> Self:
         return cls(
             config.homeassistant,
             topics,
@@ -122,6 +139,9 @@ class Discovery:
             event_image=config.publish.event_image,
             allow=config.labels.allow,
             board=board,
+            watched=config.watched,
+            gone=gone,
+            lessons=lessons,
         )
 
     @property
@@ -181,24 +201,36 @@ class Discovery:
         return self._agent_is_there, {"topic": self._topics.health, "value_template": running}
 
     def _components(self) -> Iterator[tuple[Component, bool]]:
-        for component in (*self._results(), *self._diagnostics()):
+        for region in self._watched:
+            for component in self._results(region):
+                yield component, True
+            yield self._pictured(region), self._event_image
+            yield from self._teaching(region)
+        for region in self._gone:
+            lessons = (component for component, _ in self._teaching(region))
+            for component in (*self._results(region), self._pictured(region), *lessons):
+                yield component, False
+        for component in self._diagnostics():
             yield component, True
         for component in (self._pause(), *self._numbers(), *self._buttons()):
             yield component, self._control
         # A snapshot comes on the same topic.
         yield self._picture("image", "Picture", self._topics.image), self._image or self._control
-        topics = self._topics
-        attributes = topics.event_image_info
-        pictured = self._picture("event_image", "Picture of the change", topics.event_image, attributes)
-        yield pictured, self._event_image
 
-    def _results(self) -> Iterator[Component]:
-        topics = self._topics
-        options = tuple(dict.fromkeys(label[:_LONGEST_STATE] for label in (*self._allow, UNKNOWN)))
+    def _pictured(self, region: str) -> Component:
+        topics = self._topics.of(region)
+        attributes = topics.event_image_info
+        name = _named("Picture of the change", region)
+        return self._picture(_key("event_image", region), name, topics.event_image, attributes)
+
+    def _results(self, region: str) -> Iterator[Component]:
+        topics = self._topics.of(region)
+        labels = (*self._allow, *self._lessons.get(region, ()), UNKNOWN)  # others would be refused
+        options = tuple(dict.fromkeys(label[:_LONGEST_STATE] for label in labels))
         yield Component(
-            key="label",
+            key=_key("label", region),
             platform="sensor",
-            name="Label",
+            name=_named("Label", region),
             icon="mdi:tag",
             state_topic=topics.state,
             value_template=f"{{{{ value_json.label[:{_LONGEST_STATE}] }}}}",
@@ -210,9 +242,9 @@ class Discovery:
             availability_mode="all",
         )
         yield Component(
-            key="score",
+            key=_key("score", region),
             platform="sensor",
-            name="Score",
+            name=_named("Score", region),
             icon="mdi:percent",
             state_topic=topics.state,
             value_template="{{ (value_json.score * 100) | round | int }}",
@@ -222,13 +254,51 @@ class Discovery:
             availability_mode="all",
         )
         yield Component(
-            key="label_changed",
+            key=_key("label_changed", region),
             platform="event",
-            name="Label changed",
+            name=_named("Label changed", region),
             icon="mdi:tag-arrow-right",
             state_topic=topics.event,
             event_types=("label_changed",),
         )
+
+    def _teaching(self, region: str) -> Iterator[tuple[Component, bool]]:
+        """What tells the agent the name of the present frame."""
+        labels = self._lessons.get(region, ())
+        of_region = f',"region":"{region}"' if region else ""
+        this_is: dict[str, Any] = {
+            "command_topic": self._topics.request("teach/add"),
+            "command_template": f'{{"label":{{{{ value | tojson }}}}{of_region}}}',
+        }
+        known = Component(
+            key=_key("teach", region),
+            platform="select",
+            name=_named("This is", region),
+            icon="mdi:school",
+            options=labels,
+            **this_is,
+        )
+        new = Component(
+            key=_key("teach_new", region),
+            platform="text",
+            name=_named("This is something new", region),
+            icon="mdi:tag-plus",
+            min=1,
+            max=_LONGEST_LABEL,
+            mode="text",
+            **this_is,
+        )
+        undo = Component(
+            key=_key("teach_undo", region),
+            platform="button",
+            name=_named("Undo the last lesson", region),
+            icon="mdi:undo",
+            command_topic=self._topics.request("teach/undo"),
+            payload_press=dump({"region": region} if region else {}).decode(),
+        )
+        yield known, self._control and bool(labels)
+        yield new, self._control and region in self._lessons
+        yield undo, self._control and bool(labels)
 
     def _diagnostics(self) -> Iterator[Component]:
         health = self._topics.health
@@ -320,6 +390,14 @@ class Discovery:
             content_type="image/jpeg",
             json_attributes_topic=attributes,
         )
+
+
+def _key(key: str, region: str) -> str:
+    return f"{key}_{region}" if region else key
+
+
+def _named(name: str, region: str) -> str:
+    return f"{name} ({region})" if region else name
 
 
 def _measurement(

@@ -24,6 +24,8 @@ Lack = Literal["retained messages", "QoS 1"]
 """What a broker may not offer: to keep messages for later subscribers, and to acknowledge events."""
 
 _SCORE_DIGITS = 4
+_OPTIONAL: Mapping[str, bool] = {"optional": True}
+"""Marks a field that is left out of the JSON where it is empty."""
 _DIGITS_BY_UNIT = {"_ms": 1, "_mb": 1, "_s": 1, "_c": 1, "_percent": 1, "fps": 2}
 
 
@@ -44,6 +46,17 @@ class ModelRef:
     sha256: str
     precision: str
     engine: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeadRef:
+    """The taught head that made a result."""
+
+    method: str
+    """`means` or `regression`."""
+    labels: int
+    why_unknown: str
+    """`never seen`, `unsure` or `none`, where this frame's answer is unknown; else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +85,10 @@ class State:
     frame: FrameRef
     model: ModelRef
     latency_ms: StageLatency
+    region: str = field(default="", metadata=_OPTIONAL)
+    """The region of the picture that it is about; empty, and left out, for the whole."""
+    head: HeadRef | None = field(default=None, metadata=_OPTIONAL)
+    """Left out where the labels are the network's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +102,8 @@ class LabelChanged:
     to_label: str = field(metadata={"json": "to"})
     score: float
     event_type: Literal["label_changed"] = "label_changed"
+    region: str = field(default="", metadata=_OPTIONAL)
+    """The region of the picture that it is about; empty, and left out, for the whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +116,7 @@ class EventImageInfo:
     ts_synced: bool
     label: str
     score: float
+    region: str = field(default="", metadata=_OPTIONAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +128,7 @@ class RawPrediction:
     top: tuple[Score, ...]
     frame: FrameRef
     latency_ms: StageLatency
+    region: str = field(default="", metadata=_OPTIONAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +183,8 @@ class MqttHealth:
     last_error: str
     lacks: tuple[Lack, ...] = ()
     """What the connected broker does not offer."""
+    broker: str = ""
+    """Host and port of the connected one; empty while not connected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +211,17 @@ class LatencyHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class TeachHealth:
+    """Teaching by example."""
+
+    examples: int
+    questions: int
+    """Frames that wait for their owner to name them."""
+    asked: int
+    """How many there have been since the start."""
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """Topic `health`: how the agent and its board are."""
 
@@ -205,8 +239,16 @@ class Health:
     latency_ms: LatencyHealth
     flaps: int
     """Label changes that were taken back at once, since the start."""
+    interval_s: float
+    """How often this is published: what is older than a few of these comes from an agent that is gone."""
     skipped_percent: float = 0.0
     """Their share of all frames over the last interval: the inference that was saved."""
+    unknown_percent: float | None = None
+    """The share of classified frames over the last interval with the label unknown; None without a frame."""
+    teaching: TeachHealth | None = field(default=None, metadata=_OPTIONAL)
+    """Left out where nothing was taught."""
+    schedule: Literal["", "open", "closed"] = field(default="", metadata=_OPTIONAL)
+    """Whether labels are published just now; left out where there is no schedule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,12 +275,60 @@ class EvidenceInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class HeadInfo:
+    """What a view was taught, and how well it knows it."""
+
+    region: str
+    """Empty for the whole picture."""
+    labels: Mapping[str, int]
+    """How many examples each has."""
+    method: str
+    """`means` or `regression`; empty where no head answers."""
+    accuracy: float | None
+    """On bursts that it was not taught, 0 to 1; None where that cannot be said yet."""
+    low: float | None
+    high: float | None
+    """The interval of 95 %."""
+    mislabelled: int
+    """Examples that the others would have given another label."""
+    missing: tuple[str, ...]
+    """What should be shown next, in words."""
+    problem: str
+    """Why what was taught is not used; empty where it is."""
+
+
+@dataclass(frozen=True, slots=True)
 class BrokerLack:
     """Something that the connected broker does not offer."""
 
     lacks: Lack
     lost: str
     """What subscribers lose by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A part of a group's wanted state that was not taken."""
+
+    what: str
+    """`message` where the whole cannot be trusted or read, else the part: `settings`."""
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class GroupInfo:
+    """What became of the wanted state of one of the device's groups."""
+
+    group: str
+    revision: str
+    """Of the latest document that was signed; empty before there was one."""
+    sequence: int
+    """Of that document; 0 before there was one."""
+    trial: bool
+    """Whether this device has what is tried on some."""
+    settings: tuple[str, ...]
+    """The settings that the group gives this device."""
+    refused: tuple[Refusal, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +350,10 @@ class Info:
     restart_reason: str = ""
     """Why the agent restarted itself last; empty when it did not."""
     broker_lacks: tuple[BrokerLack, ...] = ()
+    heads: tuple[HeadInfo, ...] = field(default=(), metadata=_OPTIONAL)
+    """Left out where nothing was taught."""
+    groups: tuple[GroupInfo, ...] = ()
+    """The wanted state of the device's groups, and what became of it."""
 
 
 Payload = State | LabelChanged | EventImageInfo | RawPrediction | Health | Info
@@ -301,6 +395,7 @@ def plain(value: Any) -> Any:
         return {
             part.metadata.get("json", part.name): _rounded(part.name, plain(getattr(value, part.name)))
             for part in dataclasses.fields(value)
+            if getattr(value, part.name) or not part.metadata.get("optional")
         }
     if isinstance(value, datetime):
         return timestamp(value)

@@ -305,6 +305,7 @@ class Outbox:
             score=float(event.score),
             monotonic_s=self._clock.monotonic_s() - delay_s,
             boot=self._boot,
+            region=event.region,
         )
 
     def _to_event(self, row: Row) -> LabelChanged:
@@ -312,7 +313,9 @@ class Outbox:
         if not synced and row.boot == self._boot != "" and self._clock.synced():
             ts_s = self._clock.time_s() - (self._clock.monotonic_s() - row.monotonic_s)
             synced = True
-        return LabelChanged(row.seq, utc(ts_s), synced, row.from_label, row.to_label, row.score)
+        return LabelChanged(
+            row.seq, utc(ts_s), synced, row.from_label, row.to_label, row.score, region=row.region
+        )
 
 
 def open_outbox(config: OutboxConfig, clock: Clock, environment: Mapping[str, str]) -> Outbox:

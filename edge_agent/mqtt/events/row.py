@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ OVERHEAD_BYTES = 80
 LARGEST_SEQ = 2**52
 """A number above this is damage: as milliseconds it is far beyond the year 9999. JSON readers hold 2**53."""
 
-COLUMNS = "seq, ts_s, synced, from_label, to_label, score, monotonic_s, boot, crc"
+COLUMNS = "seq, ts_s, synced, from_label, to_label, score, monotonic_s, boot, crc, region"
 
 _EARLIEST_S = -1e9  # a clock that was never set may be a little before 1970
 _LATEST_S = 253_402_300_800.0  # the year 10000, where Python's times end
 _LONGEST_UPTIME_S = 1e10
+_REGION = re.compile("[a-z0-9_-]{0,32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Row:
     """The monotonic clock at the moment `ts_s`."""
     boot: str
     """The boot that this monotonic clock belongs to."""
+    region: str = ""
+    """The part of the picture that it is about; empty for the whole."""
 
     @property
     def bytes(self) -> int:
@@ -50,23 +54,24 @@ class Row:
             and math.isfinite(self.score)
             and abs(self.monotonic_s) <= _LONGEST_UPTIME_S
             and all(_is_utf8(text) for text in (self.from_label, self.to_label, self.boot))
+            and _REGION.fullmatch(self.region) is not None
         )
 
     def values(self) -> tuple[object, ...]:
         """What is written, in the order of COLUMNS."""
-        return (*_plain(self), _checksum(self))
+        return (*_plain(self), _checksum(self), self.region)
 
 
 def decode(values: Sequence[Any]) -> Row | None:
     """Return the row of what was read, in the order of COLUMNS, texts as bytes; None where it is damaged.
 
-    A row of an older release has no checksum.
+    A row of an older release has no checksum, and no region.
     """
     try:
-        seq, ts_s, synced, from_label, to_label, score, monotonic_s, boot, crc = values
-        row = Row(
-            seq, ts_s, bool(synced), from_label.decode(), to_label.decode(), score, monotonic_s, boot.decode()
-        )
+        seq, ts_s, synced, from_label, to_label, score, monotonic_s, boot, crc, region = values
+        texts = (text.decode() for text in (from_label, to_label, boot, region or b""))
+        old, new, boot, region = texts
+        row = Row(seq, ts_s, bool(synced), old, new, score, monotonic_s, boot, region)
         is_typed = isinstance(seq, int) and all(
             isinstance(each, float) for each in (ts_s, score, monotonic_s)
         )
@@ -90,7 +95,8 @@ def _plain(row: Row) -> tuple[object, ...]:
 
 
 def _checksum(row: Row) -> int:
-    return zlib.crc32(repr(_plain(row)).encode())
+    """That of a row without a region is as it was before there were any, which an older release can check."""
+    return zlib.crc32(repr(_plain(row)).encode() + row.region.encode())
 
 
 def _is_utf8(text: str) -> bool:

@@ -15,7 +15,7 @@ from edge_agent.mqtt.events.row import Row, decode
 _LEAF = 0x0D
 _HEADER_BYTES = 100  # of the file, on its first page
 _USUAL_PAGE_BYTES = 4096
-_LEAST_COLUMNS = 8  # a row of an older release has no checksum
+_LEAST_COLUMNS, _COLUMNS = 8, 10  # a row of an older release has no checksum, and no region
 _REALS = (1, 5, 6)
 _INTEGERS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 
@@ -77,7 +77,7 @@ def _cell(page: bytes, position: int) -> list[object] | None:
     for index in _REALS:  # SQLite stores 2.0 as 2
         if isinstance(value := values[index], int):
             values[index] = float(value)
-    return values if len(values) > _LEAST_COLUMNS else [*values, None]
+    return [*values, *[None] * (_COLUMNS - len(values))]
 
 
 def _value(body: bytes, position: int, kind: int) -> tuple[object, int]:

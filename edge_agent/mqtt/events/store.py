@@ -26,17 +26,20 @@ _SIZE = f"{OVERHEAD_BYTES} + coalesce(length(cast(from_label AS blob)) + length(
 _CREATE = (
     "CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, ts_s REAL NOT NULL, synced INTEGER NOT NULL,"
     " from_label TEXT NOT NULL, to_label TEXT NOT NULL, score REAL NOT NULL, monotonic_s REAL NOT NULL,"
-    " boot TEXT NOT NULL, crc INTEGER)"
+    " boot TEXT NOT NULL, crc INTEGER, region TEXT NOT NULL DEFAULT '')"
 )
-_INSERT = f"INSERT OR IGNORE INTO events ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ADDED_COLUMNS = (("crc", "INTEGER"), ("region", "TEXT NOT NULL DEFAULT ''"))
+"""What a file of an older release may lack."""
+_INSERT = f"INSERT OR IGNORE INTO events ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _SELECT_AFTER = f"SELECT {COLUMNS} FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
 _NEWEST = f"SELECT coalesce(max(seq), 0) FROM events WHERE seq < {LARGEST_SEQ // 2}"
 _DELETE = f"DELETE FROM events WHERE seq = ? RETURNING {_SIZE}"
 _MEASURE = f"SELECT count(*), coalesce(sum({_SIZE}), 0) FROM events"
 _WILD = f"SELECT seq FROM events WHERE seq < 0 OR seq > {LARGEST_SEQ}"
+_DAMAGED_COLUMNS = COLUMNS.removesuffix(", region")  # as an older release has made that table
 _PUT_ASIDE = (
-    f"CREATE TABLE IF NOT EXISTS damaged ({COLUMNS})",
-    f"INSERT INTO damaged SELECT {COLUMNS} FROM events WHERE seq = ?",
+    f"CREATE TABLE IF NOT EXISTS damaged ({_DAMAGED_COLUMNS})",
+    f"INSERT INTO damaged SELECT {_DAMAGED_COLUMNS} FROM events WHERE seq = ?",
     f"DELETE FROM damaged WHERE rowid <= (SELECT max(rowid) FROM damaged) - {_MOST_PUT_ASIDE}",
 )
 _LOG = logging.getLogger(__name__)
@@ -264,9 +267,10 @@ class SqliteStore:
             database.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'OFF'}")
             database.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
             database.execute(_CREATE)
-            columns = [column[1] for column in database.execute("PRAGMA table_info(events)")]
-            if b"crc" not in columns:  # written by an older release
-                database.execute("ALTER TABLE events ADD COLUMN crc INTEGER")
+            present = [column[1] for column in database.execute("PRAGMA table_info(events)")]
+            for name, kind in _ADDED_COLUMNS:
+                if name.encode() not in present:
+                    database.execute(f"ALTER TABLE events ADD COLUMN {name} {kind}")
             check_structure(database)
             self._rows, self._bytes = database.execute(_MEASURE).fetchone()
             if wild := [seq for (seq,) in database.execute(_WILD)]:

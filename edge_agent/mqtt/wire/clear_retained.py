@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from edge_agent.config.schema import MqttConfig
 from edge_agent.errors import BrokerError
 from edge_agent.mqtt.contract.message import Incoming, Message
+from edge_agent.mqtt.wire.brokers import Brokers
 from edge_agent.mqtt.wire.connection import Ack, Connection
 from edge_agent.mqtt.wire.credentials import client_id
-from edge_agent.mqtt.wire.dialer import Dialer
 from edge_agent.mqtt.wire.status import BrokerConnectionError
 from edge_agent.system.clock import Clock
 
@@ -34,14 +34,14 @@ def clear_retained(
     holds what is too large to be received, only `topics` are removed.
     Raises BrokerError when there is no connection, or the broker refuses a removal or does not answer.
     """
-    dialer = Dialer(
+    brokers = Brokers(
         config,
         f"{client_id(config, device_id)}-clear",
         clock,
         environment=environment,
         answer_timeout_s=timeout_s,
     )
-    connection = dialer.dial()
+    connection = brokers.dial_any()
     try:
         for topic in topics:
             _remove(connection, topic, clock, timeout_s)

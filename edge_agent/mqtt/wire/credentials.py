@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import codecs
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent.config.address import host_with_port
+from edge_agent.config.address import broker_place, host_with_port
 from edge_agent.config.schema import MqttConfig, TlsConfig
 from edge_agent.mqtt.wire.status import BrokerConnectionError, Trouble, reason
 from edge_agent.system.text import printable
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
     import ssl
 
 _LONGEST_PASSWORD_BYTES = 65535  # what MQTT can carry
+
+
+def each_broker(config: MqttConfig) -> tuple[MqttConfig, ...]:
+    """Return the settings of each broker, as if it were the only one, in the order of `mqtt.hosts`."""
+    if not config.hosts:
+        return (config,)
+    places = (broker_place(text) for text in config.hosts)
+    return tuple(
+        dataclasses.replace(config, hosts=(), host=host, port=port or config.port) for host, port in places
+    )
 
 
 def port(config: MqttConfig) -> int:

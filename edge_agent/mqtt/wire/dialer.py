@@ -60,6 +60,7 @@ class Dialer:
         except BrokerConnectionError as error:
             if self.learn(error.trouble):
                 return self.dial(wake, cancelled)
+            self._lookup.turn()
             self._hang_ups = self._hang_ups + 1 if error.trouble is Trouble.CLOSED else 0
             if self._hang_ups < _HANG_UPS or self._speaks == "5" or cancelled():
                 raise

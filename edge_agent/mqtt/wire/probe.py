@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edge_agent.config.schema import MqttConfig
-from edge_agent.mqtt.wire.credentials import address, client_id
+from edge_agent.mqtt.wire.credentials import address, client_id, each_broker
 from edge_agent.mqtt.wire.dialer import Dialer
 from edge_agent.mqtt.wire.status import REMEDIES, BrokerConnectionError, Trouble
 from edge_agent.system.clock import Clock
@@ -37,11 +37,19 @@ def probe(
     *,
     environment: Mapping[str, str] = os.environ,
     answer_timeout_s: float = 5.0,
-) -> BrokerProbe:
-    """Connect as the agent would, and disconnect.
+) -> tuple[BrokerProbe, ...]:
+    """Connect to each broker as the agent would, and disconnect; returns the results in their order.
 
     The client id ends in `-probe`: with the agent's own, the broker would disconnect a running agent.
     """
+    return tuple(
+        _probe(each, device_id, clock, environment, answer_timeout_s) for each in each_broker(config)
+    )
+
+
+def _probe(
+    config: MqttConfig, device_id: str, clock: Clock, environment: Mapping[str, str], answer_timeout_s: float
+) -> BrokerProbe:
     dialer = Dialer(
         config,
         f"{client_id(config, device_id)}-probe",

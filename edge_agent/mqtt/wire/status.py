@@ -35,7 +35,7 @@ class Trouble(enum.StrEnum):
 
 
 REMEDIES = {
-    Trouble.DNS: "check mqtt.host and this machine's DNS",
+    Trouble.DNS: "check mqtt.host (or mqtt.hosts) and this machine's DNS",
     Trouble.REFUSED: "check that the broker runs, and mqtt.port",
     Trouble.UNREACHABLE: "check the network, mqtt.host and any firewall",
     Trouble.SILENT: "check that the broker is not stuck, and that mqtt.port is the broker's",
@@ -82,6 +82,8 @@ class BrokerStatus:
     """The connection at one moment; the counts run since the start."""
 
     connected: bool = False
+    broker: str = ""
+    """Host and port of the broker while connected, else empty."""
     protocol: str = ""
     """`5` or `3.1.1` while connected, else empty."""
     trouble: Trouble | None = None
@@ -114,6 +116,7 @@ class BrokerStatus:
         """Return the same for topic `health`."""
         return MqttHealth(
             connected=self.connected,
+            broker=self.broker,
             protocol=self.protocol,
             published=self.published,
             dropped=self.dropped,

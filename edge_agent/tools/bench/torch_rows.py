@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.inference import EngineInfo
+from edge_agent.inference import NO_FEATURE, EngineInfo
 from edge_agent.model.sidecar import Sidecar, read_sidecar
 from edge_agent.tools.measure.task import Task
 
@@ -41,6 +41,11 @@ class TorchCall:
         with torch.no_grad():
             logits = self._forward(picture)
         return logits.float().numpy().reshape(-1)
+
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """None: it is there to be timed."""
+        return NO_FEATURE
 
     def close(self) -> None:
         del self._forward

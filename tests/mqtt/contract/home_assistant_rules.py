@@ -118,6 +118,26 @@ _OWN = {
         "retain",
     },
     "button": {"command_topic", "command_template", "payload_press", "device_class", "retain"},
+    "select": {
+        "command_topic",
+        "command_template",
+        "state_topic",
+        "value_template",
+        "options",
+        "optimistic",
+        "retain",
+    },
+    "text": {
+        "command_topic",
+        "command_template",
+        "state_topic",
+        "value_template",
+        "min",
+        "max",
+        "mode",
+        "pattern",
+        "retain",
+    },
     "image": {"image_topic", "url_topic", "url_template", "content_type", "image_encoding"},
 }
 _REQUIRED = {
@@ -127,6 +147,8 @@ _REQUIRED = {
     "event": {"state_topic", "event_types"},
     "number": {"command_topic"},
     "button": {"command_topic"},
+    "select": {"command_topic", "options"},
+    "text": {"command_topic"},
     "image": set[str](),
 }
 _UNITS = {
@@ -204,6 +226,11 @@ def _check_component(component: dict[str, Any]) -> str | None:
         assert component["min"] < component["max"]
         assert component["step"] >= 0.001
         assert component["mode"] in ("auto", "box", "slider")
+    if platform == "select":
+        assert len(component["options"]) == len(set(component["options"])) > 0
+    if platform == "text":
+        assert 0 <= component["min"] <= component["max"] <= _LONGEST_STATE
+        assert component["mode"] in ("text", "password")
     if platform == "event":
         assert component["event_types"]
     return unique_id
@@ -243,8 +270,8 @@ def render(component: dict[str, Any], payload: bytes, template: str = "value_tem
     return environment().from_string(component[template]).render(value=text, value_json=json.loads(text))
 
 
-def command_of(component: dict[str, Any], value: float) -> bytes:
-    """What a number sends for a value."""
+def command_of(component: dict[str, Any], value: float | str) -> bytes:
+    """What a number, a select or a text sends for a value."""
     return environment().from_string(component["command_template"]).render(value=value).encode()
 
 

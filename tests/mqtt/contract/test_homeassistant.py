@@ -93,6 +93,16 @@ def test_the_labels_are_its_options_where_they_are_known() -> None:
     assert "options" not in checked(discovery())["components"]["label"]
 
 
+@pytest.mark.parametrize("control", [True, False])
+def test_a_label_that_was_taught_is_an_option_too_since_others_would_be_refused(control: bool) -> None:
+    parts = checked(
+        discovery(allow=("cat",), control=control, watched=("gate", "bin"), lessons={"gate": ("open", "cat")})
+    )["components"]
+    assert parts["label_gate"]["options"] == ["cat", "open", "unknown"]
+    assert parts["label_bin"]["options"] == ["cat", "unknown"]
+    assert is_removal(parts["teach_gate"]) != control
+
+
 def test_the_board_is_shown_and_known_by_its_hardware_address() -> None:
     board = Identity("Raspberry Pi 5 Model B Rev 1.0", "d8:3a:dd:01:02:03")
     device = checked(discovery(board=board))["device"]
@@ -101,6 +111,58 @@ def test_the_board_is_shown_and_known_by_its_hardware_address() -> None:
     unknown = checked(discovery())["device"]
     assert unknown["model"]
     assert "connections" not in unknown
+
+
+def is_removal(component: dict[str, Any]) -> bool:
+    return set(component) == {"platform"}
+
+
+def test_each_region_has_entities_of_its_own_on_its_own_topics() -> None:
+    parts = checked(discovery(watched=("gate", "door"), event_image=True))["components"]
+    for region in ("gate", "door"):
+        topics = TOPICS.of(region)
+        assert parts[f"label_{region}"]["state_topic"] == topics.state
+        assert parts[f"score_{region}"]["state_topic"] == topics.state
+        assert parts[f"label_changed_{region}"]["state_topic"] == topics.event
+        assert parts[f"event_image_{region}"]["image_topic"] == topics.event_image
+        assert parts[f"label_{region}"]["name"] == f"Label ({region})"
+    assert "label" not in parts
+
+
+def test_what_is_watched_no_more_is_removed() -> None:
+    parts = checked(discovery(watched=("gate",), gone=("", "door"), lessons={"gate": ("open",)}))[
+        "components"
+    ]
+    gone = [key for key in parts if key.endswith("_door") or key in ("label", "score", "teach", "teach_new")]
+    assert len(gone) == 11
+    assert all(is_removal(parts[key]) for key in gone)
+
+
+def test_a_frame_is_named_by_choosing_a_label_or_typing_a_new_one() -> None:
+    labels = ("open", 'half "open"', "närmare \\ {{ x }}")
+    parts = checked(discovery(lessons={"": labels}))["components"]
+    assert parts["teach"]["options"] == list(labels)
+    for key in ("teach", "teach_new"):
+        assert parts[key]["command_topic"] == TOPICS.request("teach/add")
+        for label in labels:
+            assert json.loads(ha.command_of(parts[key], label)) == {"label": label}
+    assert (parts["teach_undo"]["command_topic"], parts["teach_undo"]["payload_press"]) == (
+        TOPICS.request("teach/undo"),
+        "{}",
+    )
+
+
+def test_a_lesson_in_home_assistant_names_its_region() -> None:
+    parts = checked(discovery(watched=("gate",), lessons={"gate": ("open",)}))["components"]
+    assert json.loads(ha.command_of(parts["teach_gate"], "open")) == {"label": "open", "region": "gate"}
+    assert json.loads(parts["teach_undo_gate"]["payload_press"]) == {"region": "gate"}
+
+
+def test_nothing_can_be_chosen_before_the_first_lesson_nor_taught_where_no_lesson_is_taken() -> None:
+    first = checked(discovery(lessons={"": ()}))["components"]
+    assert (is_removal(first["teach"]), is_removal(first["teach_new"])) == (True, False)
+    never = checked(discovery())["components"]
+    assert all(is_removal(never[key]) for key in ("teach", "teach_new", "teach_undo"))
 
 
 class TestOnRealPayloads:

@@ -24,6 +24,8 @@ from edge_agent.mqtt.contract.payloads import (
     EventImageInfo,
     EvidenceInfo,
     FrameRef,
+    HeadInfo,
+    HeadRef,
     Health,
     Info,
     LabelChanged,
@@ -37,6 +39,7 @@ from edge_agent.mqtt.contract.payloads import (
     RawPrediction,
     StageLatency,
     State,
+    TeachHealth,
     encode,
     timestamp,
     utc,
@@ -66,6 +69,13 @@ _top = st.lists(st.builds(Score, st.text(), _counts, _scores), max_size=3).map(t
 _frames = st.builds(FrameRef, _counts, _spans)
 _latencies = st.builds(StageLatency, _spans, _spans, _spans)
 _models = st.builds(ModelRef, st.text(), _hashes, st.text(), st.text())
+_regions = st.from_regex("[a-z0-9_-]{0,32}", fullmatch=True)
+_heads = st.builds(
+    HeadRef,
+    st.sampled_from(["means", "regression"]),
+    st.integers(1, 64),
+    st.sampled_from(["", "never seen", "unsure", "none"]),
+)
 _states = st.builds(
     State,
     _counts,
@@ -78,12 +88,18 @@ _states = st.builds(
     _frames,
     _models,
     _latencies,
+    _regions,
+    st.none() | _heads,
 )
-_events = st.builds(LabelChanged, _counts, _moments, st.booleans(), st.text(), st.text(), _scores)
-_pictures = st.builds(EventImageInfo, _counts, _moments, st.booleans(), st.text(), _scores)
-_predictions = st.builds(RawPrediction, _moments, st.booleans(), _top, _frames, _latencies)
+_events = st.builds(
+    LabelChanged, _counts, _moments, st.booleans(), st.text(), st.text(), _scores, region=_regions
+)
+_pictures = st.builds(EventImageInfo, _counts, _moments, st.booleans(), st.text(), _scores, _regions)
+_predictions = st.builds(RawPrediction, _moments, st.booleans(), _top, _frames, _latencies, _regions)
 _healths = st.builds(
     Health,
+    teaching=st.none() | st.builds(TeachHealth, _counts, _counts, _counts),
+    schedule=st.sampled_from(["", "open", "closed"]),
     ts=_moments,
     ts_synced=st.booleans(),
     uptime_s=_spans,
@@ -132,7 +148,9 @@ _healths = st.builds(
     skipped=_counts,
     latency_ms=st.builds(LatencyHealth, _maybe_spans, _maybe_spans),
     flaps=_counts,
+    interval_s=_spans,
     skipped_percent=st.floats(0, 100),
+    unknown_percent=st.none() | st.floats(0, 100),
 )
 _infos = st.builds(
     Info,
@@ -155,6 +173,21 @@ _infos = st.builds(
     ),
     config=st.just(Config()),
     config_error=st.text(),
+    heads=st.lists(
+        st.builds(
+            HeadInfo,
+            _regions,
+            st.dictionaries(st.text(), st.integers(1, 500), max_size=3),
+            st.sampled_from(["", "means", "regression"]),
+            st.none() | _scores,
+            st.none() | _scores,
+            st.none() | _scores,
+            st.integers(0, 500),
+            st.lists(st.text(), max_size=2).map(tuple),
+            st.text(),
+        ),
+        max_size=2,
+    ).map(tuple),
     restart_reason=st.text(),
     broker_lacks=st.lists(st.builds(BrokerLack, st.sampled_from(get_args(Lack)), st.text()), max_size=2).map(
         tuple

@@ -115,6 +115,8 @@ NOT_NULL_GONE = "UPDATE sqlite_master SET sql = replace(sql, ' NOT NULL', '') WH
         "to_label = 'another'",
         "boot = CAST(X'C328' AS TEXT)",
         "crc = 1",
+        "region = 'door'",
+        "region = '../request/restart'",
         "seq = -5",
         "seq = 9223372036854775807",
     ],
@@ -150,6 +152,7 @@ def test_thousands_of_damaged_rows_do_not_stop_the_rest(old: Path) -> None:
 
 def test_rows_of_an_older_release_have_no_checksum_and_are_delivered(old: Path) -> None:
     change(old, "ALTER TABLE events DROP COLUMN crc")
+    change(old, "ALTER TABLE events DROP COLUMN region")
     check_all_but(old, set())
 
 

@@ -121,6 +121,15 @@ def test_events_wait_in_order_until_they_are_removed(bench: Bench) -> None:
     assert len(bench.outbox) == 2
 
 
+def test_an_event_keeps_its_region_in_memory_and_on_disk(bench: Bench) -> None:
+    bench.outbox.put(changed(1, region="gate"))
+    bench.outbox.put(changed(2))
+    for _ in range(2):
+        assert [bench.outbox.after(seq) for seq in (0, 1)] == [changed(1, region="gate"), changed(2)]
+        bench.wait(SPILL_AFTER_S + 1)
+        bench.cut_power()
+
+
 def test_while_the_broker_answers_the_disk_is_not_touched(bench: Bench) -> None:
     for seq in range(1, 200):
         fill(bench, seq)

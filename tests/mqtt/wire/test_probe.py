@@ -16,7 +16,8 @@ from tests.mqtt.samples import broker_config
 
 
 def look(port: int, **changes: object) -> BrokerProbe:
-    return probe(broker_config(port, **changes), "porch", SystemClock(), environment={})
+    (found,) = probe(broker_config(port, **changes), "porch", SystemClock(), environment={})
+    return found
 
 
 def test_a_broker_that_accepts_the_agent(broker: Mosquitto) -> None:

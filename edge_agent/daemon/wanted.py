@@ -1,0 +1,190 @@
+"""Follows the wanted state of the device's groups: takes what is signed and newer, says what it refuses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from edge_agent.config.live import LiveConfig
+from edge_agent.config.render import shown
+from edge_agent.config.tree import leaves
+from edge_agent.errors import ConfigError
+from edge_agent.mqtt.contract.payloads import GroupInfo, Refusal
+from edge_agent.mqtt.contract.wanted import Target, Wanted, WantedError, read_wanted
+from edge_agent.mqtt.requests import Reloaded
+from edge_agent.system.clock import Clock
+from edge_agent.system.files import write_atomic
+from edge_agent.system.json_reader import JsonError, parse, read
+from edge_agent.system.log import say
+from edge_agent.system.text import printable
+
+_FUTURE_MS = 24 * 3600 * 1000
+_LONGEST_REASON = 300
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Followed:
+    """What became of a group's latest document that was signed and not replayed."""
+
+    sequence: int
+    digest: str
+    revision: str
+    is_trial: bool
+    settings: Mapping[str, object]
+    """What that group gives this device, as far as it was taken."""
+    refused: tuple[Refusal, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """What has to outlast the process."""
+
+    groups: Mapping[str, _Followed] = field(default_factory=dict)
+    before: Mapping[str, object] = field(default_factory=dict)
+    """What settings had before a group gave them another value."""
+
+
+@dataclass(slots=True)
+class WantedState:
+    """Used by the main thread. `patch` writes settings, all or none, and raises ConfigError."""
+
+    live: LiveConfig
+    patch: Callable[[Mapping[str, object]], Reloaded]
+    changed: Callable[[], None]
+    """Called when `info` has changed."""
+    file: Path
+    """Keeps what was taken, above all the sequence numbers: an older document is refused for good."""
+    clock: Clock
+    _memory: _Memory = field(init=False)
+    _rejected: dict[str, str] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._memory = _load(self.file)
+
+    def receive(self, group: str, message: bytes) -> None:
+        """Follow a message, or say why not. One that was removed, or comes again, changes nothing."""
+        settings = self.live.config.fleet
+        former = self._memory.groups.get(group)
+        digest = hashlib.sha256(message).hexdigest()
+        if group not in settings.groups or not message or (former and former.digest == digest):
+            return
+        try:
+            wanted = read_wanted(message, settings.public_key, group)
+            self._refuse_replayed(wanted, former)
+        except WantedError as error:
+            self._reject(group, printable(str(error), _LONGEST_REASON))
+            return
+        self._rejected.pop(group, None)
+        self._follow(wanted, digest, former)
+        self.changed()
+
+    def info(self) -> tuple[GroupInfo, ...]:
+        """What was taken and what was refused, for each of the device's groups."""
+        return tuple(self._describe(group) for group in self.live.config.fleet.groups)
+
+    def _refuse_replayed(self, wanted: Wanted, former: _Followed | None) -> None:
+        if former is not None and wanted.sequence <= former.sequence:
+            raise WantedError("it is older than what was taken: somebody has sent it again")
+        if self.clock.synced() and wanted.sequence > self.clock.time_s() * 1000 + _FUTURE_MS:
+            raise WantedError("it was signed in the future: check the clocks")
+
+    def _reject(self, group: str, reason: str) -> None:
+        if self._rejected.get(group) != reason:
+            self._rejected[group] = reason
+            say(_LOG, logging.WARNING, f"wanted state refused: {reason}", group=group)
+            self.changed()
+
+    def _follow(self, wanted: Wanted, digest: str, former: _Followed | None) -> None:
+        """Have what the documents of all groups give; a part that is refused stays as it was."""
+        device_id = self.live.config.device_id
+        target = wanted.of(device_id)
+        followed = _Followed(
+            wanted.sequence,
+            digest,
+            wanted.revision,
+            target is wanted.trial,
+            target.settings,
+            _unknown(target),
+        )
+        try:
+            memory = self._apply(
+                replace(self._memory, groups={**self._memory.groups, wanted.group: followed})
+            )
+        except ConfigError as error:
+            refusal = Refusal("settings", printable(str(error), _LONGEST_REASON))
+            kept = former.settings if former else {}
+            followed = replace(followed, settings=kept, refused=(*followed.refused, refusal))
+            memory = replace(self._memory, groups={**self._memory.groups, wanted.group: followed})
+        self._memory = memory
+        self._save()
+        for refusal in followed.refused:
+            say(_LOG, logging.WARNING, f"{refusal.what} refused: {refusal.why}", group=wanted.group)
+        say(_LOG, logging.INFO, "wanted state followed", group=wanted.group, revision=wanted.revision)
+
+    def _apply(self, memory: _Memory) -> _Memory:
+        """Write what differs, and remember what it was. Raises ConfigError, and then nothing has changed."""
+        given = dict(_given(memory, self.live.config.fleet.groups))
+        formerly = dict(_given(self._memory, self.live.config.fleet.groups))
+        present = {leaf.key: shown(leaf) for leaf in leaves(self.live.config)}
+        restored = {
+            key: value
+            for key, value in memory.before.items()
+            if key not in given and present[key] == formerly.get(key)  # else its owner has changed it since
+        }
+        differing = {
+            key: value
+            for key, value in (restored | given).items()
+            if key not in present or present[key] != value
+        }
+        if differing:
+            self.patch(differing)
+        before = {key: memory.before.get(key, present[key]) for key in given}
+        return replace(memory, before=before)
+
+    def _describe(self, group: str) -> GroupInfo:
+        followed = self._memory.groups.get(group)
+        rejected = self._rejected.get(group)
+        rejections = (Refusal("message", rejected),) if rejected else ()
+        if followed is None:
+            return GroupInfo(group, "", 0, False, (), rejections)
+        return GroupInfo(
+            group,
+            followed.revision,
+            followed.sequence,
+            followed.is_trial,
+            tuple(sorted(followed.settings)),
+            followed.refused + rejections,
+        )
+
+    def _save(self) -> None:
+        try:
+            write_atomic(self.file, json.dumps(asdict(self._memory)), 0o600)
+        except OSError as error:
+            say(_LOG, logging.ERROR, "wanted state could not be kept", error=str(error.strerror))
+
+
+def _given(memory: _Memory, groups: tuple[str, ...]) -> Iterator[tuple[str, object]]:
+    """The settings that the groups give; of two that give the same one, the later in the list counts."""
+    for group in groups:
+        if (followed := memory.groups.get(group)) is not None:
+            yield from followed.settings.items()
+
+
+def _unknown(target: Target) -> tuple[Refusal, ...]:
+    return tuple(Refusal(printable(part, 64), "this agent does not know it") for part in target.unknown)
+
+
+def _load(file: Path) -> _Memory:
+    """What was kept; nothing where there is no file that can be read."""
+    try:
+        return read(_Memory, parse(file.read_bytes()))
+    except FileNotFoundError:
+        return _Memory()
+    except (OSError, JsonError) as error:
+        say(_LOG, logging.WARNING, "what was kept of wanted state cannot be read", error=str(error))
+        return _Memory()

@@ -1,0 +1,159 @@
+"""Wanted state: what its owner wants of a group of devices, signed, on one retained topic.
+
+The message is a line with the signature in base64, then a JSON document:
+
+    {"schema": 1, "group": "porches", "sequence": 1748779200000, "revision": "calmer",
+     "wanted": {"settings": {"stabilizer.window": 5}},
+     "trial": {"devices": ["porch"], "settings": {"stabilizer.window": 9}}}
+
+`wanted` is for every device of the group, `trial` in its place for those that it names. A device has what the
+latest document gives it and nothing else: what a former one gave, and this one does not, is as it was before.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from edge_agent.errors import EdgeAgentError
+from edge_agent.system.json_reader import JsonError, Rule, between, matching, parse, read
+
+MAX_BYTES = 192 * 1024
+"""The largest message: an agent receives no packet above 256 kB."""
+
+KEY_BYTES = 32
+_SIGNATURE_BYTES = 64
+_CONTEXT = b"edge-agent wanted 1\n"  # so that no other text that the key has signed passes for one of these
+_NAME = matching(r"[a-zA-Z0-9_.-]{1,64}", "1 to 64 letters, digits, _, . and -")
+_KNOWN_PARTS = frozenset({"settings", "devices"})
+
+
+class WantedError(EdgeAgentError):
+    """A message of wanted state is not what the owner has signed, or says nothing that can be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a device is to have."""
+
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """Values of JSON by the settings' dotted names."""
+    unknown: tuple[str, ...] = ()
+    """Parts that this version does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One document."""
+
+    group: str
+    sequence: int
+    """When it was signed, in milliseconds since 1970; grows from one document of a group to the next."""
+    revision: str
+    """What its owner calls it."""
+    everyone: Target
+    trial: Target | None = None
+    devices: frozenset[str] = frozenset()
+    """Those that get `trial`."""
+
+    def of(self, device_id: str) -> Target:
+        """What that device is to have."""
+        return self.trial if self.trial is not None and device_id in self.devices else self.everyone
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    settings: Mapping[str, object] = field(default_factory=dict)
+    devices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    schema: Annotated[int, Rule(lambda version: version == 1, "expected 1: a newer agent may know it")]
+    group: Annotated[str, _NAME]
+    sequence: Annotated[int, between(1, 2**53)]
+    revision: Annotated[str, _NAME]
+    wanted: _Part
+    trial: _Part | None = None
+
+
+def document(wanted: Wanted) -> bytes:
+    """Return the JSON of a document, which is to be signed; the same for equal documents."""
+    body: dict[str, Any] = {
+        "schema": 1,
+        "group": wanted.group,
+        "sequence": wanted.sequence,
+        "revision": wanted.revision,
+        "wanted": {"settings": dict(wanted.everyone.settings)},
+    }
+    if wanted.trial is not None:
+        body["trial"] = {"devices": sorted(wanted.devices), "settings": dict(wanted.trial.settings)}
+    return json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def signed(wanted: Wanted, sign: Callable[[bytes], bytes]) -> bytes:
+    """Return the message; `sign` returns the Ed25519 signature of a text.
+
+    Raises WantedError where it would be larger than a device takes.
+    """
+    body = document(wanted)
+    message = base64.b64encode(sign(_CONTEXT + body)) + b"\n" + body
+    if len(message) > MAX_BYTES:
+        raise WantedError(f"{len(message)} bytes are more than a device takes ({MAX_BYTES})")
+    return message
+
+
+def read_wanted(message: bytes, public_key: str, group: str) -> Wanted:
+    """Return the document of a message for `group` whose signature is that of `public_key` (base64).
+
+    Raises WantedError, which quotes nothing of a message that is not signed.
+    """
+    if len(message) > MAX_BYTES:
+        raise WantedError(f"it is larger than {MAX_BYTES} bytes")
+    signature, _, body = message.partition(b"\n")
+    _verify(_decoded(signature, _SIGNATURE_BYTES, "it is not signed"), body, public_key)
+    try:
+        raw: Any = parse(body)
+        found = read(_Document, raw)
+    except JsonError as error:
+        raise WantedError(f"it cannot be read: {error}") from None
+    if found.group != group:
+        raise WantedError(f"it is for the group {found.group}")
+    trial = None if found.trial is None else _target(found.trial, raw["trial"])
+    devices = frozenset(found.trial.devices if found.trial else ())
+    return Wanted(group, found.sequence, found.revision, _target(found.wanted, raw["wanted"]), trial, devices)
+
+
+def _target(part: _Part, raw: Mapping[str, object]) -> Target:
+    return Target(part.settings, tuple(sorted(raw.keys() - _KNOWN_PARTS)))
+
+
+def _verify(signature: bytes, body: bytes, public_key: str) -> None:
+    """Raise WantedError unless the signature is the key's. The library is loaded where there is one."""
+    try:
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    except ImportError:
+        raise WantedError(
+            "signatures cannot be checked: install python3-cryptography (`sudo apt install`)"
+        ) from None
+    key = _decoded(public_key.encode(), KEY_BYTES, "fleet.public_key is no Ed25519 key in base64")
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, _CONTEXT + body)
+    except (InvalidSignature, ValueError):
+        raise WantedError("its signature is not that of fleet.public_key") from None
+
+
+def _decoded(text: bytes, size: int, complaint: str) -> bytes:
+    try:
+        found = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        found = b""
+    # Its last character has bits that are not used: each text but one of a signature is refused.
+    if len(found) != size or base64.b64encode(found) != text:
+        raise WantedError(complaint)
+    return found

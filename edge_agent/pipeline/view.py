@@ -1,0 +1,182 @@
+"""What is watched: the whole picture or a region of it, with the votes, the label and the head of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.frame import WHOLE, Box, Frame
+from edge_agent.inference import Prediction, Score
+from edge_agent.mqtt.contract.payloads import HeadRef
+from edge_agent.pipeline.answers import Moment
+from edge_agent.pipeline.few_pixels import FewPixels
+from edge_agent.pipeline.last_label import LastLabel
+from edge_agent.pipeline.motion import MotionGate
+from edge_agent.pipeline.part import box_of, cut, place_in
+from edge_agent.pipeline.rules import Rules
+from edge_agent.pipeline.stabilizer import LabelChange, PublishGate, Stabilizer, Stable
+
+if TYPE_CHECKING:
+    from edge_agent.teach import head as teach
+    from edge_agent.teach.ask import Asking
+
+_TOP = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """The latest frame of a view that was classified, for who wants to name it."""
+
+    frame: Frame
+    """Its pixels are those of the view alone."""
+    feature: NDArray[np.float32]
+    """Shape (features,), empty where the network has none."""
+    answer: teach.Answer | None
+    """What the head said of it; None without a head."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What follows from a classified frame."""
+
+    prediction: Prediction
+    """With the labels of the head, where there is one."""
+    stable: Stable
+    head: HeadRef | None
+    change: LabelChange | None
+    """The change to announce: from what subscribers know."""
+    is_due: bool
+    """Whether to publish the state."""
+
+
+class View:
+    """Follows one part of the picture. Used by the inference thread; others may read `seen`, `shown`."""
+
+    def __init__(self, name: str, rules: Rules, last_label: LastLabel) -> None:
+        """`name` is that of a region of `rules`, empty for the whole picture."""
+        self.name = name
+        self.seen: Seen | None = None
+        self.asking: Asking | None = None
+        """Keeps frames that are worth a question, while there is a head."""
+        self._box = _box(rules, name)
+        self._source_type = rules.source_type
+        self._few_pixels = FewPixels(name) if name else None
+        self._last_label = last_label
+        self._stabilizer = Stabilizer(rules.stabilizer, rules.thresholds)
+        self._gate = PublishGate(rules.publish.state, rules.publish.heartbeat_s)
+        self._motion = MotionGate(rules.motion)
+        self._head: teach.Head | None = None
+        self._stable: Stable | None = None
+
+    @property
+    def flaps(self) -> int:
+        """Label changes that were taken back at once."""
+        return self._stabilizer.flaps
+
+    @property
+    def shown(self) -> str:
+        """The latest label with its score; empty before the first frame."""
+        stable = self._stable
+        return f"{stable.label} {stable.score:.0%}" if stable else ""
+
+    def adopt(self, rules: Rules) -> None:
+        """Follow other rules, keeping the votes and the label so far."""
+        self._box = _box(rules, self.name)
+        self._source_type = rules.source_type
+        self._stabilizer.adopt(rules.stabilizer, rules.thresholds)
+        self._gate = PublishGate(rules.publish.state, rules.publish.heartbeat_s)
+        self._motion.adopt(rules.motion)
+
+    def use_head(self, head: teach.Head | None) -> None:
+        """Answer by this head from the next frame on; None: by the network's own labels."""
+        self._head = head
+
+    def close(self) -> None:
+        """Keep the label over a restart."""
+        self._last_label.close()
+
+    def look_again(self) -> None:
+        """Have the next frame classified although nothing may have moved in it."""
+        self._motion.reset()
+
+    def part(self, frame: Frame) -> Frame | None:
+        """The view's part of a frame; its pixels are those of the frame, not copied.
+
+        None where the frame does not show it: a camera that shows another part of its picture takes some
+        frames to follow.
+        """
+        place = place_in(frame.window, self._box)
+        if place is None or place == WHOLE:
+            return None if place is None else frame
+        return replace(frame, pixels=cut(frame.pixels, place), window=self._box)
+
+    def may_rest(self, part: Frame, now_s: float) -> bool:
+        """Whether the last answer stands: nothing moves, no vote is open, and no heartbeat is due.
+
+        Call it with every frame's part, in order.
+        """
+        return (
+            self._motion.is_still(part.pixels, part.captured_s)  # which has to see every frame
+            and self._stabilizer.settled
+            and not self._gate.heartbeat_is_due(now_s)
+        )
+
+    def judge(self, part: Frame, prediction: Prediction, moment: Moment) -> Judged:
+        """Take in what the network says of the view's part of a frame, at that moment."""
+        now_s = moment.monotonic_s
+        if self._few_pixels is not None:
+            self._few_pixels.look(part.pixels, self._source_type)
+        answer, votes = None, prediction.top
+        ref: HeadRef | None = None
+        if self._head is not None:
+            answer = self._head.answer(prediction.feature)
+            top = scores(self._head.labels, answer.probabilities)
+            prediction = replace(prediction, top=top)
+            votes = () if answer.why else top
+            ref = HeadRef(self._head.taught.method, len(self._head.labels), answer.why)
+            self._ask(part, prediction.feature, answer, moment)
+        stable = self._stabilizer.update(votes, now_s)
+        self._stable = stable
+        self.seen = Seen(part, prediction.feature, answer)
+        change = self._last_label.change(stable) if self._stabilizer.is_decided else None
+        is_due = self._gate.is_due(now_s, changed=stable.change is not None)
+        return Judged(prediction, stable, ref, change, is_due)
+
+    def _ask(self, part: Frame, feature: NDArray[np.float32], answer: teach.Answer, moment: Moment) -> None:
+        """Keep the frame for its owner to name, where much would be learnt from that."""
+        reason = self.asking.reason_for(answer, moment.monotonic_s) if self.asking else None
+        if self.asking is None or reason is None:
+            return
+        from edge_agent.pipeline.shots import shot_of
+
+        taken_s = moment.time_s - (moment.monotonic_s - part.captured_s)
+        shot = shot_of(part.pixels, feature, taken_s)
+        self.asking.put(
+            reason,
+            answer,
+            shot.feature,
+            moment.monotonic_s,
+            time_s=shot.time_s,
+            brightness=shot.brightness,
+            thumbnail=shot.thumbnail,
+        )
+
+
+def scores(labels: Sequence[str], probabilities: NDArray[np.floating]) -> tuple[Score, ...]:
+    """The most probable labels of a head, best first; equals in the order of the labels."""
+    best = np.argsort(-probabilities, kind="stable")[:_TOP]
+    return tuple(Score(labels[i], int(i), float(probabilities[i])) for i in best)
+
+
+def _box(rules: Rules, name: str) -> Box:
+    return box_of(rules.regions[name]) if name else WHOLE
+
+
+def cost_fits(spent_s: float, cost_s: float, period_s: float | None) -> bool:
+    """Whether another classification, of `cost_s`, is done before the next frame comes."""
+    return spent_s + cost_s <= (math.inf if period_s is None else period_s)

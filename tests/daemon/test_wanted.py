@@ -1,0 +1,169 @@
+"""A device follows what is wanted of its groups, and nothing that is not signed, or was sent before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from edge_agent.config.loader import load
+from edge_agent.daemon.wanted import WantedState
+from edge_agent.mqtt.contract.payloads import GroupInfo, Refusal
+from edge_agent.mqtt.contract.wanted import Target, Wanted, signed
+from edge_agent.tools.fleet.key import public_key
+from tests.daemon.assembled import Assembled
+
+KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
+FLEET = {"groups": ["yard", "porches"], "public_key": public_key(KEY)}
+Send = Callable[..., None]
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Assembled]:
+    made = Assembled(
+        tmp_path, {"device_id": "porch", "source": {"type": "picamera2", "fps": 2}, "fleet": FLEET}
+    )
+    yield made
+    made.close()
+
+
+def following(agent: Assembled, file: Path) -> WantedState:
+    state = WantedState(agent.live, agent.reloader.patch, agent.report.publish_info, file, agent.clock)
+    agent.report.groups = state.info
+    return state
+
+
+@pytest.fixture
+def wanted(agent: Assembled, tmp_path: Path) -> WantedState:
+    return following(agent, tmp_path / "wanted.json")
+
+
+@pytest.fixture
+def send(wanted: WantedState) -> Send:
+    return sender(wanted)
+
+
+def sender(wanted: WantedState) -> Send:
+    def send(sequence: int, settings: dict[str, Any], group: str = "porches", **more: Any) -> None:
+        document = Wanted(group, sequence, f"r{sequence}", Target(settings), **more)
+        wanted.receive(group, signed(document, KEY.sign))
+
+    return send
+
+
+def info(agent: Assembled, group: str = "porches") -> GroupInfo:
+    return next(each for each in agent.link.infos[-1].groups if each.group == group)
+
+
+def test_what_is_wanted_is_written_and_said_in_info(agent: Assembled, send: Send) -> None:
+    send(1, {"stabilizer.window": 5, "labels.allow": ["cat"]})
+    assert agent.live.config.stabilizer.window == 5
+    assert load(agent.file).labels.allow == ("cat",)
+    assert info(agent) == GroupInfo("porches", "r1", 1, False, ("labels.allow", "stabilizer.window"))
+
+
+def test_what_is_not_wanted_any_more_is_as_it_was(agent: Assembled, send: Send) -> None:
+    send(1, {"stabilizer.window": 5, "source.warmup_s": 3})
+    send(2, {"source.warmup_s": 4})
+    assert (agent.live.config.stabilizer.window, agent.live.config.source.warmup_s) == (3, 4)
+    send(3, {})
+    assert agent.live.config.source.warmup_s == 0
+
+
+def test_a_device_in_the_trial_has_the_trial_s_state_and_is_taken_back_with_its_end(
+    agent: Assembled, send: Send
+) -> None:
+    send(1, {"stabilizer.window": 5})
+    send(2, {"stabilizer.window": 5}, trial=Target({"stabilizer.window": 9}), devices=frozenset({"porch"}))
+    assert (agent.live.config.stabilizer.window, info(agent).trial) == (9, True)
+    send(3, {"stabilizer.window": 5})
+    assert (agent.live.config.stabilizer.window, info(agent).trial) == (5, False)
+
+
+def test_a_trial_on_others_changes_nothing(agent: Assembled, send: Send) -> None:
+    send(1, {}, trial=Target({"stabilizer.window": 9}), devices=frozenset({"gate"}))
+    assert agent.live.config.stabilizer.window == 3
+
+
+def test_what_the_owner_has_changed_since_is_not_taken_back(agent: Assembled, send: Send) -> None:
+    send(1, {"stabilizer.window": 5})
+    agent.edit({"stabilizer": {"window": 7}})
+    agent.reloader.reload()
+    send(2, {})
+    assert agent.live.config.stabilizer.window == 7
+
+
+def test_the_later_group_in_the_list_counts(agent: Assembled, send: Send) -> None:
+    send(1, {"stabilizer.window": 5}, group="porches")
+    send(1, {"stabilizer.window": 4, "source.warmup_s": 2}, group="yard")
+    assert (agent.live.config.stabilizer.window, agent.live.config.source.warmup_s) == (5, 2)
+
+
+def test_state_that_cannot_be_taken_is_refused_with_why_and_the_former_stays(
+    agent: Assembled, send: Send
+) -> None:
+    send(1, {"stabilizer.window": 5})
+    send(2, {"stabilizer.window": 9, "mqtt.host": "elsewhere"})
+    assert (agent.live.config.stabilizer.window, agent.live.config.mqtt.host) == (5, "localhost")
+    said = info(agent)
+    assert (said.revision, said.settings) == ("r2", ("stabilizer.window",))
+    assert said.refused == (Refusal("settings", "mqtt.host can be changed in the device's own file only"),)
+    send(3, {"stabilizer.window": 9})
+    assert (agent.live.config.stabilizer.window, info(agent).refused) == (9, ())
+
+
+def test_the_owner_s_word_on_who_may_do_what_cannot_be_changed(agent: Assembled, send: Send) -> None:
+    send(1, {"control.allow_patch": True})
+    assert not agent.live.config.control.allow_patch
+    assert info(agent).refused
+
+
+@pytest.mark.parametrize("sequence", [4, 5])
+def test_an_older_document_is_refused_also_after_a_restart(
+    agent: Assembled, send: Send, tmp_path: Path, sequence: int
+) -> None:
+    send(5, {"stabilizer.window": 5})
+    sender(following(agent, tmp_path / "wanted.json"))(sequence, {"stabilizer.window": 9})
+    assert agent.live.config.stabilizer.window == 5
+    assert [each.what for each in info(agent).refused] == ["message"]
+    assert info(agent).sequence == 5
+
+
+def test_the_same_message_changes_nothing_when_it_comes_again(agent: Assembled, send: Send) -> None:
+    send(5, {"stabilizer.window": 5})
+    infos = len(agent.link.infos)
+    send(5, {"stabilizer.window": 5})
+    assert len(agent.link.infos) == infos
+    assert info(agent).refused == ()
+
+
+def test_a_document_of_the_far_future_is_refused_where_the_clock_is_set(agent: Assembled, send: Send) -> None:
+    send(int(agent.clock.time_s() * 1000) + 2 * 24 * 3600 * 1000, {"stabilizer.window": 5})
+    assert agent.live.config.stabilizer.window == 3
+    assert "future" in info(agent).refused[0].why
+
+
+def test_what_is_not_signed_is_refused_and_said_once(agent: Assembled, wanted: WantedState) -> None:
+    infos = len(agent.link.infos)
+    for noise in (b"{}", b"x", b"{}"):
+        wanted.receive("porches", noise)
+    assert info(agent) == GroupInfo("porches", "", 0, False, (), (Refusal("message", "it is not signed"),))
+    assert len(agent.link.infos) == infos + 1
+
+
+def test_a_group_that_is_not_the_device_s_and_a_removed_message_are_nothing_to_it(
+    agent: Assembled, wanted: WantedState, send: Send
+) -> None:
+    send(1, {"stabilizer.window": 9}, group="gates")
+    wanted.receive("porches", b"")
+    assert agent.live.config.stabilizer.window == 3
+    assert agent.link.infos == []
+
+
+def test_a_damaged_memory_is_begun_anew(agent: Assembled, tmp_path: Path) -> None:
+    (tmp_path / "wanted.json").write_text("{")
+    sender(following(agent, tmp_path / "wanted.json"))(1, {"stabilizer.window": 5})
+    assert agent.live.config.stabilizer.window == 5

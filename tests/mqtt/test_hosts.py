@@ -1,0 +1,68 @@
+"""An agent with several brokers goes to the next when one is killed, and loses no event on the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from edge_agent.mqtt.publisher import Publisher, Timing
+from edge_agent.tools.demo.subscriber import Subscriber
+from tests.mqtt import samples
+from tests.mqtt.brokers import HOST, Mosquitto, collect, wait_until
+from tests.mqtt.helpers import publishing
+from tests.mqtt.samples import TOPICS, broker_config
+
+MakeBroker = Callable[..., Mosquitto]
+WITHIN_S = 30.0
+FIRST = Timing(jitter=lambda: 0.0)
+
+
+def is_at(publisher: Publisher, broker: Mosquitto) -> Callable[[], bool]:
+    return lambda: publisher.status.broker == f"{HOST}:{broker.port}"
+
+
+def test_it_goes_to_the_next_and_back_as_brokers_are_killed(make_broker: MakeBroker) -> None:
+    one, two = make_broker(), make_broker()
+    config = broker_config(0, hosts=(f"{HOST}:{one.port}", f"{HOST}:{two.port}"))
+    with publishing(config, timing=FIRST) as publisher:
+        assert is_at(publisher, one)()
+        one.kill()
+        wait_until(is_at(publisher, two), WITHIN_S)
+        one.start()
+        two.kill()
+        wait_until(is_at(publisher, one), WITHIN_S)
+        assert publisher.status.reconnects == 2
+        assert publisher.status.health().broker == f"{HOST}:{one.port}"
+
+
+def test_state_info_and_events_come_to_the_next_broker(make_broker: MakeBroker) -> None:
+    one, two = make_broker(), make_broker()
+    config = broker_config(0, hosts=(f"{HOST}:{one.port}", f"{HOST}:{two.port}"))
+    with publishing(config, timing=FIRST) as publisher, Subscriber(HOST, two.port, "#") as subscriber:
+        publisher.publish_info(samples.info())
+        publisher.publish_state(samples.state())
+        wait_until(lambda: publisher.status.published >= 3)
+        one.kill()
+        wait_until(lambda: not publisher.status.connected)
+        for seq in range(10, 15):
+            publisher.publish_event(samples.changed(seq))
+        seen = collect(subscriber, lambda m: m.topic == TOPICS.event and json.loads(m.payload)["seq"] == 14)
+    assert [json.loads(m.payload)["seq"] for m in seen if m.topic == TOPICS.event] == list(range(10, 15))
+    assert {TOPICS.info, TOPICS.state, TOPICS.availability} <= {m.topic for m in seen}
+
+
+def test_a_broker_that_hangs_is_left_as_well(make_broker: MakeBroker) -> None:
+    one, two = make_broker(), make_broker()
+    config = broker_config(0, hosts=(f"{HOST}:{one.port}", f"{HOST}:{two.port}"), protocol="5")
+    one.send(19)  # SIGSTOP: it accepts connections, and says nothing
+    with publishing(config, wait=False, timing=Timing(jitter=lambda: 0.0, answer_timeout_s=1)) as publisher:
+        wait_until(is_at(publisher, two), WITHIN_S)
+
+
+def test_many_agents_begin_at_different_brokers(make_broker: MakeBroker) -> None:
+    one, two = make_broker(), make_broker()
+    config = broker_config(0, hosts=(f"{HOST}:{one.port}", f"{HOST}:{two.port}"))
+    with publishing(config, timing=Timing(jitter=lambda: 0.4)) as first:
+        assert is_at(first, one)()
+    with publishing(config, timing=Timing(jitter=lambda: 0.6)) as second:
+        assert is_at(second, two)()

@@ -1,0 +1,98 @@
+"""Several brokers: they are tried in turn, and what is learned of one is not believed of another."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+import pytest
+
+from edge_agent.config.schema import MqttConfig
+from edge_agent.mqtt.wire.brokers import Brokers
+from edge_agent.mqtt.wire.credentials import address, each_broker
+from edge_agent.mqtt.wire.status import BrokerConnectionError, Trouble
+from edge_agent.system.clock import SystemClock
+from edge_agent.system.lookup import Lookup
+from edge_agent.tools.demo.broker import embedded_broker
+from tests.mqtt.brokers import HOST, Mosquitto, free_port
+from tests.mqtt.samples import broker_config
+
+
+def brokers(*ports: int, first: float = 0.0, lookup: Lookup | None = None, **changes: object) -> Brokers:
+    config = broker_config(0, hosts=tuple(f"{HOST}:{port}" for port in ports), **changes)
+    return Brokers(
+        config, "agent", SystemClock(), environment={}, answer_timeout_s=2, first=first, lookup=lookup
+    )
+
+
+def port_of(dialled: Brokers) -> int:
+    connection = dialled.dial()
+    connection.close(goodbye=True)
+    return int(connection.address.rpartition(":")[2])
+
+
+def test_each_broker_has_the_settings_of_all_and_its_own_port() -> None:
+    config = MqttConfig(hosts=("one", "two:1884", "[::1]:1885", "::2"), port=1888, username="me")
+    assert [address(each) for each in each_broker(config)] == [
+        "one:1888", "two:1884", "[::1]:1885", "[::2]:1888",
+    ]  # fmt: skip
+    assert {each.username for each in each_broker(config)} == {"me"}
+
+
+def test_without_a_list_there_is_the_one_broker() -> None:
+    assert [address(each) for each in each_broker(MqttConfig(host="home"))] == ["home:1883"]
+
+
+def test_they_are_tried_in_turn_and_then_again_from_the_first(make_broker: Callable[..., Mosquitto]) -> None:
+    one, two, three = (make_broker().port for _ in range(3))
+    tried = brokers(one, two, three)
+    found = []
+    for _ in range(4):
+        found.append(port_of(tried))
+        tried.next()
+    assert found == [one, two, three, one]
+
+
+@pytest.mark.parametrize(("first", "index"), [(0.0, 0), (0.34, 1), (0.999, 2)])
+def test_each_of_them_can_be_the_first(
+    make_broker: Callable[..., Mosquitto], first: float, index: int
+) -> None:
+    ports = [make_broker().port for _ in range(3)]
+    assert port_of(brokers(*ports, first=first)) == ports[index]
+
+
+def test_any_is_found_where_one_answers(broker: Mosquitto) -> None:
+    connection = brokers(free_port(), broker.port, free_port()).dial_any()
+    assert connection.address == f"{HOST}:{broker.port}"
+    connection.close(goodbye=True)
+
+
+def test_where_none_answers_the_last_one_s_trouble_is_said() -> None:
+    last = free_port()
+    with pytest.raises(BrokerConnectionError, match=f":{last}") as raised:
+        brokers(free_port(), last).dial_any()
+    assert raised.value.trouble is Trouble.REFUSED
+
+
+def test_each_is_spoken_to_in_its_own_version(broker: Mosquitto) -> None:
+    with embedded_broker() as old:
+        tried = brokers(old, broker.port)
+        versions = []
+        for _ in range(4):
+            connection = tried.dial()
+            versions.append(connection.protocol)
+            connection.close(goodbye=True)
+            tried.next()
+    assert versions == ["3.1.1", "5", "3.1.1", "5"]
+
+
+def test_an_address_that_accepts_and_says_nothing_does_not_stand_before_the_others_of_its_name(
+    broker: Mosquitto,
+) -> None:
+    with socket.create_server((HOST, 0)) as silent:
+        places = [silent.getsockname(), (HOST, broker.port)]
+        lookup = Lookup(lambda *_, **__: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", it) for it in places])
+        tried = brokers(1883, lookup=lookup, protocol="5")
+        with pytest.raises(BrokerConnectionError):
+            tried.dial()
+        tried.dial().close(goodbye=True)

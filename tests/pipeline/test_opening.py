@@ -1,0 +1,71 @@
+"""The schedule: hours of the local day, over midnight too, and light with hysteresis."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from edge_agent.config.schema import ScheduleConfig
+from edge_agent.pipeline.opening import Opening
+
+MINUTES = st.integers(0, 1439)
+
+
+def at(clock: str) -> float:
+    hour, minute = clock.split(":")
+    return (int(hour) * 60 + int(minute)) * 60.0
+
+
+def is_open(config: ScheduleConfig, clock: str) -> bool:
+    return Opening(config, time.gmtime).is_open(grey(128), at(clock))
+
+
+def grey(brightness: int) -> NDArray[np.uint8]:
+    return np.full((240, 320, 3), brightness, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("hours", "opens", "closes"),
+    [
+        (("07:00-22:30",), ("07:00", "12:00", "22:29"), ("06:59", "22:30", "00:00")),
+        (("22:00-06:00",), ("22:00", "00:00", "05:59"), ("06:00", "21:59")),
+        (("08:00-09:00", "17:00-24:00"), ("08:30", "23:59"), ("09:00", "16:59", "00:00")),
+        (("00:00-24:00",), ("00:00", "23:59"), ()),
+        ((), ("00:00", "12:00"), ()),
+    ],
+)
+def test_hours_begin_with_their_first_minute_and_end_before_their_last(
+    hours: tuple[str, ...], opens: tuple[str, ...], closes: tuple[str, ...]
+) -> None:
+    config = ScheduleConfig(hours=hours)
+    assert all(is_open(config, clock) for clock in opens)
+    assert not any(is_open(config, clock) for clock in closes)
+
+
+@given(MINUTES, MINUTES, MINUTES)
+def test_hours_over_midnight_are_those_that_are_closed_by_day(begin: int, end: int, now: int) -> None:
+    def span(one: int, other: int) -> ScheduleConfig:
+        return ScheduleConfig(hours=(f"{one // 60:02}:{one % 60:02}-{other // 60:02}:{other % 60:02}",))
+
+    if begin != end:
+        clock = f"{now // 60}:{now % 60}"
+        assert is_open(span(begin, end), clock) is not is_open(span(end, begin), clock)
+
+
+@pytest.mark.parametrize("light", ["day", "night"])
+def test_a_picture_on_the_edge_of_night_does_not_flap(light: str) -> None:
+    opening = Opening(ScheduleConfig(light=light, night_below=40))  # type: ignore[arg-type]
+    seen = [opening.is_open(grey(brightness), 0.0) for brightness in (100, 41, 39, 41, 43, 44, 41)]
+    is_night = [False, False, True, True, True, False, False]
+    assert seen == [each is (light == "night") for each in is_night]
+
+
+def test_only_where_there_is_a_schedule_is_there_one_to_speak_of() -> None:
+    assert not Opening(ScheduleConfig()).is_scheduled
+    assert Opening(ScheduleConfig(hours=("07:00-08:00",))).is_scheduled
+    assert Opening(ScheduleConfig(light="day")).is_scheduled
