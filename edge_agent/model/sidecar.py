@@ -26,8 +26,8 @@ from edge_agent.system.json_reader import (
 
 SIDECAR_NAME = "model.json"
 SIDECAR_FORMAT = 3
-"""Format 1 knows neither `activation` nor `squash` nor `grey`, and format 2 no `temperature`: a program that reads
-no further would answer wrongly."""
+"""Format 1 knows neither `activation` nor `squash` nor `grey`, format 2 no `temperature`: a program that
+knows less than is there would answer wrongly."""
 
 EngineName = Literal["native", "xnnpack", "torchscript"]
 FileRole = Literal["torchscript-fp16", "torchscript-fp32", "xnnpack-fp16", "xnnpack-fp32"]
@@ -60,6 +60,13 @@ Text = Annotated[
     ),
 ]
 Sha256 = Annotated[str, matching("[0-9a-f]{64}", "64 hexadecimal digits")]
+Temperature = Annotated[
+    float,
+    Rule(
+        lambda number: 1 / MOST_TEMPERATURE <= number <= MOST_TEMPERATURE,
+        f"expected a number from {1 / MOST_TEMPERATURE:g} to {MOST_TEMPERATURE:g}",
+    ),
+]
 # A plain name, so that a sidecar cannot point outside its directory.
 FileName = Annotated[str, matching(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", "a plain file name")]
 Rgb = Annotated[
@@ -125,14 +132,8 @@ class Sidecar:
     sha256: Sha256
     not_lowered: Annotated[str, Rule(is_clean, "expected a text without control characters")] = ""
     activation: Annotated[Activation, Rule(bool, "expected softmax or sigmoid")] = "softmax"
-    temperature: Annotated[
-        float,
-        Rule(
-            lambda number: 1 / MOST_TEMPERATURE <= number <= MOST_TEMPERATURE,
-            f"expected a number from {1 / MOST_TEMPERATURE} to {MOST_TEMPERATURE}",
-        ),
-    ] = 1.0
-    """What logits are divided by before they become probabilities, so that these say how often they are right."""
+    temperature: Temperature = 1.0
+    """What logits are divided by before they become probabilities, for these to say how often they hold."""
 
 
 @dataclass(frozen=True, slots=True)
