@@ -14,7 +14,7 @@ from edge_agent.sources.picture_files import pictures_below
 from edge_agent.system.text import printable
 from edge_agent.teach.examples import check_label
 
-TABLE_NAME = "labels.csv"
+TABLE_NAME = "pictures.csv"
 MOST_PICTURES = 200_000
 _LARGEST_TABLE_BYTES = 64 << 20
 _TIME_IN_NAME = re.compile(
@@ -37,7 +37,7 @@ class Item:
 def read_dataset(root: Path) -> tuple[Item, ...]:
     """Return the pictures of a set, in the order of their labels and names.
 
-    Where there is a `labels.csv` with the columns `path` and `label`, and perhaps `time` (ISO 8601), it
+    Where there is a `pictures.csv` with the columns `path` and `label`, and perhaps `time` (ISO 8601), it
     decides; otherwise each folder in `root` is a label, and holds its pictures at any depth. Raises
     ModelError, which names the line or the folder at fault.
     """

@@ -32,7 +32,7 @@ def test_a_folder_for_each_label_is_a_set(tmp_path: Path) -> None:
 
 
 def test_a_table_decides_where_there_is_one(tmp_path: Path) -> None:
-    (tmp_path / "labels.csv").write_text("path,label,time\na/b.jpg,cat,2026-01-01T00:00:00Z\nc.jpg,dog,\n")
+    (tmp_path / "pictures.csv").write_text("path,label,time\na/b.jpg,cat,2026-01-01T00:00:00Z\nc.jpg,dog,\n")
     one, other = read_dataset(tmp_path)
     assert (one.name, one.label, one.time_s) == ("a/b.jpg", "cat", 1767225600.0)
     assert (other.path, other.time_s) == (tmp_path / "c.jpg", None)
@@ -51,7 +51,7 @@ def test_a_table_decides_where_there_is_one(tmp_path: Path) -> None:
     ],
 )
 def test_a_table_with_a_fault_is_refused_with_its_line(tmp_path: Path, table: str, problem: str) -> None:
-    (tmp_path / "labels.csv").write_text(table)
+    (tmp_path / "pictures.csv").write_text(table)
     with pytest.raises(ModelError, match=problem):
         read_dataset(tmp_path)
 
@@ -59,7 +59,7 @@ def test_a_table_with_a_fault_is_refused_with_its_line(tmp_path: Path, table: st
 @given(st.binary(max_size=200))
 def test_no_table_breaks_the_reader(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     root = tmp_path_factory.mktemp("set")
-    (root / "labels.csv").write_bytes(b"path,label,time\n" + content)
+    (root / "pictures.csv").write_bytes(b"path,label,time\n" + content)
     items: tuple[Item, ...] = ()
     with contextlib.suppress(ModelError):
         items = read_dataset(root)
