@@ -96,6 +96,16 @@ class View:
         """Answer by this head from the next frame on; None: by the network's own labels."""
         self._head = head
 
+    def opinion(self, feature: NDArray[np.float32]) -> tuple[tuple[Score, ...], str] | None:
+        """What the head says of another picture, and why it is unknown, if it is; None without a head.
+
+        `feature` is what the network made of it. Call it on the inference thread.
+        """
+        if self._head is None:
+            return None
+        answer = self._head.answer(feature)
+        return scores(self._head.labels, answer.probabilities), answer.why or ""
+
     def close(self) -> None:
         """Keep the label over a restart."""
         self._last_label.close()
