@@ -63,6 +63,13 @@ class Node:
             )
             time.sleep(0.1)
 
+    def settle(self, timeout_s: float) -> None:
+        """Give the node time to catch up. NATS 2.9 can call one unhealthy for a consumer of a node that was
+        killed, although it serves everybody: that fails nothing."""
+        deadline_s = time.monotonic() + timeout_s
+        while not self._is_healthy() and time.monotonic() < deadline_s:
+            time.sleep(0.1)
+
     def _is_healthy(self) -> bool:
         try:
             with urllib.request.urlopen(f"http://{HOST}:{self.http_port}/healthz", timeout=2) as answer:

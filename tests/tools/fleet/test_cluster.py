@@ -151,7 +151,7 @@ def test_no_event_is_lost_repeated_or_out_of_order_while_nodes_and_watchers_are_
                 time.sleep(5)
                 watcher.start()
                 node.start()
-                node.wait_healthy(120)
+                node.settle(20)
                 time.sleep(3)
         sent, back_s = ledgers(tmp_path / "devices")
         count = sum(map(len, sent.values()))
