@@ -19,10 +19,13 @@ import pytest
 
 from edge_agent.memory.procfs import read_memory
 from edge_agent.tools.demo.bundled import PICTURES_DIR
+from edge_agent.tools.demo.subscriber import Subscriber
 from tests.attack.tally import Tally
-from tests.daemon.helpers import NAMES
+from tests.daemon.conftest import StartDaemon
+from tests.daemon.helpers import NAMES, receive
+from tests.daemon.process import Daemon
 from tests.web.browser.conftest import Served
-from tests.web.helpers import HOST, Client
+from tests.web.helpers import HOST, Client, free_port
 
 pytestmark = pytest.mark.web
 
@@ -193,6 +196,29 @@ def test_five_viewers_cost_hardly_a_frame(served: Served) -> None:
     alone, seen = sorted(measured, key=lambda pair: pair[1] - pair[0])[1]
     print(f"{alone:.1%} of a core alone, {seen:.1%} with five viewers")
     assert seen - alone < 0.06
+
+
+def test_the_page_takes_little_memory(start: StartDaemon, subscriber: Subscriber) -> None:
+    without = start(source={"fps": 4}, publish={"event_image": True})
+    alone_mb = steady_mb(without, subscriber)
+    without.kill()
+    port = free_port()
+    web = {"enabled": True, "listen": f"{HOST}:{port}"}
+    daemon = start(web=web, source={"fps": 4}, publish={"event_image": True})
+    served = Served(daemon, Client(port))
+    open_mb = steady_mb(daemon, subscriber)
+    cpu_share(served, 5, 10.0)
+    seen_mb = read_memory(daemon.pid).rss_mb
+    print(f"{alone_mb:.1f} MB without the page, {open_mb:.1f} with it, {seen_mb:.1f} with five viewers")
+    assert open_mb - alone_mb < 6
+    assert seen_mb - alone_mb < 10
+
+
+def steady_mb(daemon: Daemon, subscriber: Subscriber) -> float:
+    """The agent's memory once it has started, and has been trimmed."""
+    for _ in range(30):
+        receive(subscriber, "state")
+    return read_memory(daemon.pid).rss_mb
 
 
 def cpu_share(served: Served, viewers: int, seconds: float = 6.0) -> float:
