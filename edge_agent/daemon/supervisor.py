@@ -91,7 +91,8 @@ class Supervisor:
         if was_saved or is_asked:
             self.reloader.reload_saved()
         self.link.carry_out_requests()
-        self.teaching.work(now_s)
+        if self.teaching.work(now_s):
+            self.guard.trim()  # what fitting took for a moment
         self.report.follow_teaching()
         self.report.follow_broker()
         if self._cooling_due.is_due(now_s):

@@ -71,17 +71,22 @@ class Teaching:
             self._use_head(region, None)
         self._say()
 
-    def work(self, now_s: float) -> None:
-        """Do a slice of what is to be done, and look now and then what a command has taught."""
+    def work(self, now_s: float) -> bool:
+        """Do a slice of what is to be done, and look now and then what a command has taught.
+
+        Returns whether something was finished, whose memory can be given back.
+        """
         busy = next((pupil for pupil in self._pupils.values() if pupil.is_busy), None)
         if busy is not None:
             if busy.work():
                 self._say()
+                return True
         elif self._look_due.is_due(now_s):
             self._find()
             changed = [pupil for pupil in self._pupils.values() if pupil.follow_disk()]
             if changed:
                 self._say()
+        return False
 
     @property
     def wait_s(self) -> float | None:
