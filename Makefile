@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .NOTPARALLEL: # first what Debian brings, then the gigabytes
-.PHONY: demo test kernels wheels native-test debian-demo debian-test lock fault-test attack-test soak-test decode-test skeletons skeletons-test oldest-test arm-test arm-count board-test clean ha-test web-test web-pictures
+.PHONY: demo test kernels wheels native-test debian-demo debian-test lock fault-test fleet-test attack-test soak-test decode-test skeletons skeletons-test oldest-test arm-test arm-count board-test clean ha-test web-test web-pictures
 
 demo: $(VENV)/.demo kernels
 	$(BIN)/edge-agent demo
@@ -30,6 +30,10 @@ wheels: $(VENV)/.dev
 # The broker killed a hundred times, the agent and the store of examples killed at random: minutes.
 fault-test: $(VENV)/.dev
 	$(BIN)/pytest -m fault tests/mqtt tests/teach
+
+# Three nodes of NATS killed in turn under simulated devices: minutes; FLEET_DEVICES and FLEET_KILLS say how many.
+fleet-test: $(VENV)/.dev
+	$(BIN)/pytest -s -m fleet tests/tools/fleet
 
 # Damage, hostile brokers and floods by the thousand: minutes.
 attack-test: $(VENV)/.dev

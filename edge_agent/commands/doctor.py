@@ -84,7 +84,7 @@ def _setup(config: Config, clock: Clock, environment: Mapping[str, str]) -> Iter
     if finding.verdict == "ok":
         yield setup_checks.engine(read_sidecar(config.model.path), config, environment)
     try:
-        yield setup_checks.camera(make_source(config.source))
+        yield from setup_checks.camera(make_source(config.source), config)
     except ConfigError as error:
         yield fail("camera", config.source.type, str(error))
     yield setup_checks.broker(config, clock, environment)

@@ -548,6 +548,7 @@ class WebConfig:
         "When a token is asked for. auto: of requests that did not come over loopback, or by a name of"
         " web.hosts. always: of all; have this behind a reverse proxy.",
     )
+    allow_teach: bool = setting(False, "Let whoever may see the page teach labels with it.", apply=Apply.LIVE)
     allow_edit: bool = setting(
         False,
         "Let whoever may see the page change this file with it, but for this section.",

@@ -17,6 +17,7 @@ from edge_agent.config.setting import Apply
 from edge_agent.config.watch import ConfigWatcher, Signature, open_inotify
 from edge_agent.daemon.cooling import Cooling
 from edge_agent.daemon.degrade import Degradation, possible_steps
+from edge_agent.daemon.errands import Errands
 from edge_agent.daemon.page import OwnersPage
 from edge_agent.daemon.reload import Reloader
 from edge_agent.daemon.remote import RemoteCommands
@@ -162,7 +163,7 @@ def run_agent(
         )
         wanted = WantedState(live, reloader.patch, report.publish_info, state_dir / _WANTED_FILE, clock)
         report.groups = wanted.info
-        threads = Threads(loop, capture, wake.ring)
+        threads, errands = Threads(loop, capture, wake.ring), Errands(wake.ring)
         stack.callback(threads.stop)
         supervisor = Supervisor(
             clock,
@@ -181,11 +182,25 @@ def run_agent(
             reloader,
             restart,
             teaching,
+            errands,
             broker_wait_s(config.source),
         )
         stack.callback(page.close)
         if config.web.enabled:
-            page.open(config_file, live, link, loop, capture, guard, cooling, room, clock, state_dir)
+            page.open(
+                config_file,
+                live,
+                link,
+                loop,
+                capture,
+                guard,
+                cooling,
+                room,
+                clock,
+                teaching,
+                errands,
+                state_dir,
+            )
         report.publish_info()
         commands = RemoteCommands(
             live, loop, capture, watcher, reloader, restart, report.health_due, teaching

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from edge_agent.config.live import LiveConfig
 from edge_agent.daemon.cooling import Cooling
+from edge_agent.daemon.errands import Errands
+from edge_agent.daemon.teaching import Teaching
 from edge_agent.memory.guard import MemoryGuard
 from edge_agent.memory.room import Room
 from edge_agent.mqtt.link import BrokerLink
@@ -39,6 +41,8 @@ class OwnersPage:
         cooling: Cooling,
         room: Room,
         clock: Clock,
+        teaching: Teaching,
+        errands: Errands,
         state_dir: Path,
     ) -> None:
         """Serve the page. Where that is not possible the log says why: the agent's work does not need it."""
@@ -49,7 +53,9 @@ class OwnersPage:
             say(_LOG, logging.ERROR, f"web.enabled is true, but the Python package {error.name} is missing")
             return
         config = live.config.web
-        agent = WebAgent(config_file, live, link, loop, capture, guard, cooling, room, clock)
+        agent = WebAgent(
+            config_file, live, link, loop, capture, guard, cooling, room, clock, teaching, errands
+        )
         try:
             self._server = open_site(config, agent, state_dir, clock)
         except OSError as error:

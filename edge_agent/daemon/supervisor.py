@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from edge_agent.config.schema import SourceConfig
 from edge_agent.config.watch import ConfigWatcher
 from edge_agent.daemon.cooling import SAMPLE_S, Cooling
+from edge_agent.daemon.errands import Errands
 from edge_agent.daemon.reload import Reloader
 from edge_agent.daemon.report import Report
 from edge_agent.daemon.restart import MemoryRestarts, PendingRestart
@@ -56,6 +57,7 @@ class Supervisor:
     reloader: Reloader
     restart: PendingRestart
     teaching: Teaching
+    errands: Errands
     broker_wait_s: float
     """The threads start once the broker is connected, at the latest after this time."""
     _cooling_due: Every = field(init=False, default_factory=lambda: Every(SAMPLE_S))
@@ -91,6 +93,7 @@ class Supervisor:
         if was_saved or is_asked:
             self.reloader.reload_saved()
         self.link.carry_out_requests()
+        self.errands.work()
         if self.teaching.work(now_s):
             self.guard.trim()  # what fitting took for a moment
         self.report.follow_teaching()

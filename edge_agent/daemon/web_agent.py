@@ -7,6 +7,7 @@ import math
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,19 +16,23 @@ from PIL import Image
 from edge_agent.config.live import LiveConfig
 from edge_agent.config.schema import Config
 from edge_agent.daemon.cooling import Cooling
+from edge_agent.daemon.errands import Errands
 from edge_agent.daemon.report import camera_health
+from edge_agent.daemon.teaching import Teaching
 from edge_agent.errors import EngineError
-from edge_agent.frame import Frame
+from edge_agent.frame import WHOLE, Box, Frame
 from edge_agent.inference import Prediction
 from edge_agent.memory.guard import MemoryGuard
 from edge_agent.memory.procfs import read_memory
 from edge_agent.memory.room import Room
 from edge_agent.mqtt.contract.payloads import EventImageInfo, Health, Info, LabelChanged, State, utc
 from edge_agent.mqtt.link import BrokerLink
+from edge_agent.mqtt.requests import LessonRequest
 from edge_agent.pipeline.capture_loop import CaptureLoop
 from edge_agent.pipeline.frame_stats import SteadyRate
 from edge_agent.pipeline.inference_loop import InferenceLoop
 from edge_agent.pipeline.jpeg import encode_jpeg
+from edge_agent.pipeline.part import box_of, place_in
 from edge_agent.system.clock import Clock
 from edge_agent.web.agent_view import BusyError, Picture
 from edge_agent.web.event_ring import Event, EventRing
@@ -60,6 +65,8 @@ class WebAgent:
         cooling: Cooling,
         room: Room,
         clock: Clock,
+        teaching: Teaching,
+        errands: Errands,
     ) -> None:
         self.config_file = config_file
         self.events = EventRing(_MOST_WAITING)
@@ -72,6 +79,8 @@ class WebAgent:
         self._cooling = cooling
         self._room = room
         self._clock = clock
+        self._teaching = teaching
+        self._errands = errands
         self._started_s = clock.monotonic_s()
         self._pending: list[Event] = []
         self._states: dict[str, State] = {}
@@ -124,6 +133,18 @@ class WebAgent:
         states, watched = self._states.copy(), self._live.config.watched
         return tuple(states[region] for region in watched if region in states)
 
+    def window(self) -> Box:
+        """Which part of the whole picture the newest frame shows."""
+        frame = self._loop.last_frame
+        return frame.window if frame else WHOLE
+
+    def regions(self) -> dict[str, Box]:
+        """Where the regions are in the newest frame."""
+        window = self.window()
+        boxes = ((name, box_of(region)) for name, region in self._live.config.regions.items())
+        places = {name: place_in(window, box) for name, box in boxes}
+        return {name: place for name, place in places.items() if place is not None}
+
     def info(self) -> Info | None:
         """What runs here."""
         return self._info
@@ -166,6 +187,16 @@ class WebAgent:
         task = _Classification(self._loop, Frame(0, self._clock.monotonic_s(), 0.0, pixels))
         self._loop.between_frames(task.run)
         return task.result(_CLASSIFY_S)
+
+    def teach(self, lesson: LessonRequest) -> dict[str, Any]:
+        """Have the main thread teach."""
+        return self._errands.ask(lambda: self._teaching.carry_out(lesson))
+
+    def question_picture(self, region: str, number: int) -> bytes:
+        """The picture of a frame that waits for its name."""
+        view = self._loop.view(region)
+        waiting = view.asking.waiting if view is not None and view.asking is not None else ()
+        return next((each.thumbnail for each in waiting if each.number == number), b"")
 
     def _measured(self, published: Health, now_s: float) -> Health:
         use = read_memory()

@@ -169,9 +169,8 @@ class BrokerLink:
 
     @property
     def _discovery(self) -> Discovery:
-        lessons = self._lessons if self._config.control.enabled else {}
         return Discovery.from_config(
-            self._config, self._topics, self._board, gone=tuple(sorted(self._gone)), lessons=lessons
+            self._config, self._topics, self._board, gone=tuple(sorted(self._gone)), lessons=self._lessons
         )
 
     def _on_birth(self, message: Incoming) -> None:

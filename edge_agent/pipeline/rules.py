@@ -30,6 +30,8 @@ class Rules:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     period_s: float | None = None
     """From frame to frame; None: as many as can be classified."""
+    source_type: str = ""
+    """Where frames come from, for advice."""
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
@@ -48,4 +50,5 @@ class Rules:
             config.labels.thresholds,
             config.schedule,
             1 / fps if fps > 0 else None,
+            config.source.type,
         )

@@ -14,6 +14,7 @@ from edge_agent.frame import WHOLE, Box, Frame
 from edge_agent.inference import Prediction, Score
 from edge_agent.mqtt.contract.payloads import HeadRef
 from edge_agent.pipeline.answers import Moment
+from edge_agent.pipeline.few_pixels import FewPixels
 from edge_agent.pipeline.last_label import LastLabel
 from edge_agent.pipeline.motion import MotionGate
 from edge_agent.pipeline.part import box_of, cut, place_in
@@ -63,6 +64,8 @@ class View:
         self.asking: Asking | None = None
         """Keeps frames that are worth a question, while there is a head."""
         self._box = _box(rules, name)
+        self._source_type = rules.source_type
+        self._few_pixels = FewPixels(name) if name else None
         self._last_label = last_label
         self._stabilizer = Stabilizer(rules.stabilizer, rules.thresholds)
         self._gate = PublishGate(rules.publish.state, rules.publish.heartbeat_s)
@@ -84,6 +87,7 @@ class View:
     def adopt(self, rules: Rules) -> None:
         """Follow other rules, keeping the votes and the label so far."""
         self._box = _box(rules, self.name)
+        self._source_type = rules.source_type
         self._stabilizer.adopt(rules.stabilizer, rules.thresholds)
         self._gate = PublishGate(rules.publish.state, rules.publish.heartbeat_s)
         self._motion.adopt(rules.motion)
@@ -125,6 +129,8 @@ class View:
     def judge(self, part: Frame, prediction: Prediction, moment: Moment) -> Judged:
         """Take in what the network says of the view's part of a frame, at that moment."""
         now_s = moment.monotonic_s
+        if self._few_pixels is not None:
+            self._few_pixels.look(part.pixels, self._source_type)
         answer, votes = None, prediction.top
         ref: HeadRef | None = None
         if self._head is not None:

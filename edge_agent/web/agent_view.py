@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.config.schema import Config
 from edge_agent.errors import EdgeAgentError
+from edge_agent.frame import Box
 from edge_agent.inference import Prediction
 from edge_agent.mqtt.contract.payloads import Health, Info, State
+from edge_agent.mqtt.requests import LessonRequest
 from edge_agent.web.event_ring import EventRing
 from edge_agent.web.history import History
 
@@ -50,6 +52,14 @@ class AgentView(Protocol):
         """The present answer of each view, whole picture or region; empty before the first frame."""
         ...
 
+    def window(self) -> Box:
+        """Which part of the whole picture the newest frame shows."""
+        ...
+
+    def regions(self) -> dict[str, Box]:
+        """Where the regions are in the newest frame, of which a camera may show a part; by their names."""
+        ...
+
     def health(self) -> Health | None:
         """How the agent is just now; None before it has said so for the first time."""
         ...
@@ -78,4 +88,12 @@ class AgentView(Protocol):
 
         It runs between two frames. Raises BusyError, and EngineError when the engine fails.
         """
+        ...
+
+    def teach(self, lesson: LessonRequest) -> dict[str, Any]:
+        """Teach, or say what was taught, in JSON's own types. Raises EdgeAgentError."""
+        ...
+
+    def question_picture(self, region: str, number: int) -> bytes:
+        """The small JPEG of a frame that waits for its name; empty where there is none."""
         ...

@@ -60,9 +60,10 @@ class Api:
         return json_response(plain(found))
 
     def _states(self, _: Request, __: Mapping[str, str]) -> Response:
-        regions = self._agent.config().regions
-        boxes = {name: list(region.box) for name, region in regions.items()}
-        return json_response({"states": [plain(state) for state in self._agent.states()], "regions": boxes})
+        boxes = {name: list(box) for name, box in self._agent.regions().items()}
+        states = [plain(state) for state in self._agent.states()]
+        window = list(self._agent.window())
+        return json_response({"states": states, "regions": boxes, "window": window})
 
     def _health(self, _: Request, __: Mapping[str, str]) -> Response:
         return json_response(plain(_there(self._agent.health())))

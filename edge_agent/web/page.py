@@ -29,6 +29,8 @@ _FILES = {
     "charts.js": _SCRIPT,
     "try.js": _SCRIPT,
     "settings.js": _SCRIPT,
+    "regions.js": _SCRIPT,
+    "teach.js": _SCRIPT,
 }
 """The files that are served, and nothing else of their folder."""
 
@@ -60,6 +62,7 @@ class Page:
                 "device": escape(config.device_id),
                 "version": escape(__version__),
                 "editable": "true" if config.web.allow_edit else "false",
+                "teachable": "true" if config.web.allow_teach and config.teach.enabled else "false",
                 "hidden": "" if self._access.has_session(request.head) else " hidden",
                 "now": now_html(self._agent.states()),
                 "board": board_html(self._agent.health(), self._agent.info()),

@@ -17,6 +17,7 @@ from edge_agent.web.application import Application
 from edge_agent.web.connections import PageServer
 from edge_agent.web.page import Page
 from edge_agent.web.settings import Settings
+from edge_agent.web.teach import Teach
 from edge_agent.web.token_file import TokenFile
 
 _LOG = logging.getLogger(__name__)
@@ -40,7 +41,12 @@ def site(config: WebConfig, agent: AgentView, state_dir: Path, clock: Clock) -> 
     rules = AccessRules(listen_address(config.listen), own_names(config.hosts), config.token)
     access = Access(rules, TokenFile(state_dir), clock)
     return Application(
-        (*Api(agent).routes(), *Settings(agent).routes(), *Page(agent, access).routes()),
+        (
+            *Api(agent).routes(),
+            *Settings(agent).routes(),
+            *Teach(agent).routes(),
+            *Page(agent, access).routes(),
+        ),
         access,
         room_bytes=agent.room_bytes,
         on_close=agent.events.close,

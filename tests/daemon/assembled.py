@@ -21,6 +21,7 @@ from edge_agent.config.schema import Config, SourceConfig
 from edge_agent.config.watch import ConfigWatcher
 from edge_agent.daemon.cooling import Cooling
 from edge_agent.daemon.degrade import Degradation, possible_steps
+from edge_agent.daemon.errands import Errands
 from edge_agent.daemon.reload import Reloader
 from edge_agent.daemon.report import Report
 from edge_agent.daemon.restart import PendingRestart
@@ -294,6 +295,7 @@ class Assembled:
             self.reloader,
             self.restart,
             self.teaching,
+            Errands(self.wake.ring),
             5.0,
         )
 

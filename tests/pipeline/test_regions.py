@@ -214,6 +214,21 @@ def test_a_frame_that_does_not_show_a_region_says_nothing_of_it(model: LoadedMod
     assert (bench.loop.classified, bench.loop.skipped) == (2, 0)
 
 
+def test_a_region_of_few_pixels_is_warned_of_once_for_each_size(
+    model: LoadedModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    regions = {"gate": RegionConfig((0.0, 0.0, 0.1, 1.0)), "door": LEFT}
+    bench = Bench(model, tmp_path, replace(RULES, regions=regions, source_type="v4l2"))
+    bench.show(*[side_by_side(CAT, DOG)] * 9)
+    assert caplog.messages == [], "a camera that crops needs some frames to show a region larger"
+    bench.show(*[side_by_side(CAT, DOG)] * 20)
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith("region gate has 64 x 320 pixels: ")
+    assert "source.v4l2.width and height" in caplog.messages[0]
+    bench.show(*[side_by_side(CAT, DOG)[::2, ::2]] * 20)
+    assert [message.split(":")[0] for message in caplog.messages[1:]] == ["region gate has 32 x 160 pixels"]
+
+
 def test_a_picture_of_an_event_shows_its_region_alone(model: LoadedModel, tmp_path: Path) -> None:
     bench = Bench(model, tmp_path, replace(RULES, publish=PublishConfig(event_image=True)))
     bench.show(*[side_by_side(CAT, DOG)] * 3)

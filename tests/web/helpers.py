@@ -16,8 +16,12 @@ from numpy.typing import NDArray
 
 from edge_agent.config.address import ListenAddress
 from edge_agent.config.schema import Config, WebConfig
+from edge_agent.errors import TeachError
+from edge_agent.frame import WHOLE, Box
 from edge_agent.inference import Prediction
 from edge_agent.mqtt.contract.payloads import Health, Info, State
+from edge_agent.mqtt.requests import LessonRequest
+from edge_agent.pipeline.part import box_of
 from edge_agent.system.clock import Clock, SystemClock
 from edge_agent.web.agent_view import BusyError, Picture
 from edge_agent.web.connections import Limits, PageServer
@@ -44,6 +48,7 @@ class FakeAgent:
     room: int = 64 * _MB
     is_busy: bool = False
     seen: list[tuple[int, ...]] = field(default_factory=list)
+    taught: list[LessonRequest] = field(default_factory=list)
     events: EventRing = field(default_factory=lambda: EventRing(2))
     history: History = field(default_factory=History)
 
@@ -52,6 +57,12 @@ class FakeAgent:
 
     def states(self) -> tuple[State, ...]:
         return self.present
+
+    def window(self) -> Box:
+        return WHOLE
+
+    def regions(self) -> dict[str, Box]:
+        return {name: box_of(region) for name, region in self.settings.regions.items()}
 
     def health(self) -> Health | None:
         return self.how
@@ -73,6 +84,15 @@ class FakeAgent:
             raise BusyError("the agent is not classifying just now")
         self.seen.append(pixels.shape)
         return Prediction(samples.TOP, 3.0, 80.0)
+
+    def teach(self, lesson: LessonRequest) -> dict[str, Any]:
+        self.taught.append(lesson)
+        if lesson.label == "refused":
+            raise TeachError("there is no such label")
+        return {"labels": {"open": 1}, "problem": ""}
+
+    def question_picture(self, region: str, number: int) -> bytes:
+        return b"small" if (region, number) == ("", 3) else b""
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,8 @@ def hold_to_document(answer: Answer, path: str, method: str = "get") -> None:
         jsonschema.validate(answer.json, schema)
 
 
-READ = [path for path in DOCUMENT["paths"] if not path.endswith(("classify", "settings", "preview"))]
+_NOT_READ = ("/api/v1/classify", "/api/v1/settings", "/api/v1/teach", "/api/v1/question")
+READ = [path for path in DOCUMENT["paths"] if not path.startswith(_NOT_READ)]
 
 
 @pytest.mark.parametrize("path", READ)

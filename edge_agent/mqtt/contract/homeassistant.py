@@ -109,7 +109,7 @@ class Discovery:
         """`control`: requests are answered; `image`: pictures are published, `event_image`: those of events;
         `allow`: the only labels, empty for any; `watched` are the regions, or one empty name for the whole
         picture, `gone` those that an earlier message may have named; `lessons` are the labels of those that
-        can be taught."""
+        can be taught, by requests too where they are answered."""
         self._config = config
         self._topics = topics
         self._control = control
@@ -225,7 +225,8 @@ class Discovery:
 
     def _results(self, region: str) -> Iterator[Component]:
         topics = self._topics.of(region)
-        options = tuple(dict.fromkeys(label[:_LONGEST_STATE] for label in (*self._allow, UNKNOWN)))
+        labels = (*self._allow, *self._lessons.get(region, ()), UNKNOWN)  # others would be refused
+        options = tuple(dict.fromkeys(label[:_LONGEST_STATE] for label in labels))
         yield Component(
             key=_key("label", region),
             platform="sensor",
@@ -295,9 +296,9 @@ class Discovery:
             command_topic=self._topics.request("teach/undo"),
             payload_press=dump({"region": region} if region else {}).decode(),
         )
-        yield known, bool(labels)
-        yield new, region in self._lessons
-        yield undo, bool(labels)
+        yield known, self._control and bool(labels)
+        yield new, self._control and region in self._lessons
+        yield undo, self._control and bool(labels)
 
     def _diagnostics(self) -> Iterator[Component]:
         health = self._topics.health

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from edge_agent.config.schema import Config
 from edge_agent.errors import ArtifactError, BudgetError, EdgeAgentError
+from edge_agent.frame import Frame
 from edge_agent.inference.choice import choose_here
 from edge_agent.model.sidecar import Artifact, FileRole, open_role, read_sidecar
 from edge_agent.mqtt.wire.probe import probe
+from edge_agent.pipeline.capture_loop import CapturePolicy
+from edge_agent.pipeline.few_pixels import has_few, remedy, size_of
+from edge_agent.pipeline.part import box_of, cut, place_in
 from edge_agent.sources import Source
 from edge_agent.system.clock import Clock
 from edge_agent.tools.doctor.check import Check, fail, ok, warn
@@ -43,19 +47,33 @@ def engine(artifact: Artifact, config: Config, environment: Mapping[str, str]) -
     return ok("engine", f"{found}: {choice.reason}")
 
 
-def camera(source: Source) -> Check:
-    """Whether the source delivers a frame. Opens it, reads one, and closes it."""
+def camera(source: Source, config: Config) -> tuple[Check, ...]:
+    """Whether the source delivers a frame, and which regions are too small in it.
+
+    Opens the source, reads one frame, and closes it.
+    """
+    policy = CapturePolicy.from_config(config)
+    policy.aim(source)
     try:
         source.open()
         frame = source.read()
     except EdgeAgentError as error:
-        return fail("camera", source.description, f"{error}; a running agent may be using it")
+        return (fail("camera", source.description, f"{error}; a running agent may be using it"),)
     finally:
         source.close()
     if frame is None:
-        return fail("camera", source.description, "it has no frame: the folder or the file is empty")
+        return (fail("camera", source.description, "it has no frame: the folder or the file is empty"),)
     height, width = frame.pixels.shape[:2]
-    return ok("camera", f"{source.description}: {width}x{height} in {frame.capture_ms:.0f} ms")
+    found = ok("camera", f"{source.description}: {width}x{height} in {frame.capture_ms:.0f} ms")
+    return found, *_small_regions(policy.turned(frame), config)
+
+
+def _small_regions(frame: Frame, config: Config) -> Iterator[Check]:
+    """Those that have too few pixels in a frame, which is turned."""
+    for name, region in config.regions.items():
+        place = place_in(frame.window, box_of(region))
+        if place is not None and has_few(pixels := cut(frame.pixels, place)):
+            yield warn(f"region {name}", size_of(pixels), remedy(name, config.source.type))
 
 
 def broker(config: Config, clock: Clock, environment: Mapping[str, str]) -> Check:

@@ -31,4 +31,11 @@ repeat(3000, showBoard, quietly);
 repeat(60000, showModel, quietly);
 if (document.body.dataset.editable === "true") {
   import("./settings.js").then((settings) => settings.offerSettings());
+  import("./regions.js").then((regions) => regions.offerRegions());
+}
+if (document.body.dataset.teachable === "true") {
+  import("./teach.js").then((teach) => {
+    teach.offerTeaching();
+    repeat(4000, teach.showTeaching, quietly);
+  });
 }

@@ -93,6 +93,16 @@ def test_the_labels_are_its_options_where_they_are_known() -> None:
     assert "options" not in checked(discovery())["components"]["label"]
 
 
+@pytest.mark.parametrize("control", [True, False])
+def test_a_label_that_was_taught_is_an_option_too_since_others_would_be_refused(control: bool) -> None:
+    parts = checked(
+        discovery(allow=("cat",), control=control, watched=("gate", "bin"), lessons={"gate": ("open", "cat")})
+    )["components"]
+    assert parts["label_gate"]["options"] == ["cat", "open", "unknown"]
+    assert parts["label_bin"]["options"] == ["cat", "unknown"]
+    assert is_removal(parts["teach_gate"]) != control
+
+
 def test_the_board_is_shown_and_known_by_its_hardware_address() -> None:
     board = Identity("Raspberry Pi 5 Model B Rev 1.0", "d8:3a:dd:01:02:03")
     device = checked(discovery(board=board))["device"]

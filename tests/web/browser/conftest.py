@@ -37,7 +37,7 @@ def served(start: StartDaemon, subscriber: Subscriber) -> Served:
     """Two pictures a second, all of them changes of the label."""
     port = free_port()
     daemon = start(
-        web={"enabled": True, "listen": f"{HOST}:{port}", "allow_edit": True},
+        web={"enabled": True, "listen": f"{HOST}:{port}", "allow_edit": True, "allow_teach": True},
         source={"fps": 1},
         publish={"event_image": True},
     )

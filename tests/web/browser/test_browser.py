@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from edge_agent.tools.demo.bundled import PICTURES_DIR
 from edge_agent.tools.demo.subscriber import Subscriber
+from tests.daemon.conftest import StartDaemon
 from tests.daemon.helpers import NAMES, RIGHT, receive
 from tests.mqtt.brokers import Mosquitto
 from tests.web.browser.browser import Browser, browser
 from tests.web.browser.conftest import Served
+from tests.web.helpers import HOST, free_port
 
 pytestmark = pytest.mark.web
 
@@ -164,3 +167,59 @@ def test_a_regions_box_is_drawn_and_its_label_shown(
     window.until("document.querySelectorAll('#boxes rect').length === 2")
     window.until("document.querySelectorAll('#answers .label').length === 2")
     assert window.text("#answers .region") == "gate"
+
+
+def test_two_states_are_taught_by_clicks_and_seen_to_change(
+    start: StartDaemon, subscriber: Subscriber, window: Browser, tmp_path: Path
+) -> None:
+    scenes = {name: tmp_path / "scenes" / name for name in ("cat", "dog")}
+    for name, folder in scenes.items():
+        folder.mkdir(parents=True)
+        shutil.copy(PICTURES_DIR / f"{name}.jpg", folder)
+    port = free_port()
+    web = {"enabled": True, "listen": f"{HOST}:{port}", "allow_teach": True}
+    daemon = start(web=web, source={"fps": 5, "folder": {"path": str(scenes["cat"])}})
+    receive(subscriber, "state")
+    window.open(f"http://{HOST}:{port}/")
+    window.until("!document.getElementById('teach').hidden")
+    window.type("#teach-label", "in")
+    window.click("#teach-form button[type=submit]")
+    window.until(f"{LABEL} === 'in'")
+    daemon.edit(source={"folder": {"path": str(scenes["dog"])}})
+    window.until(f"{LABEL} !== 'in'")
+    window.type("#teach-label", "out")
+    window.click("#teach-form button[type=submit]")
+    window.until(f"{LABEL} === 'out'")
+    daemon.edit(source={"folder": {"path": str(scenes["cat"])}})
+    window.until(f"{LABEL} === 'in'")
+    window.until("document.querySelectorAll('#teach-labels button').length === 2")
+    window.click("#teach-report")
+    window.until("document.getElementById('report').textContent.includes('out: 1')")
+    window.click("#teach-undo")
+    window.until("document.getElementById('teach-message').textContent.includes('undone')")
+    window.until("document.querySelectorAll('#teach-labels button').length === 1")
+
+
+def test_a_region_is_drawn_on_the_frame(served: Served, window: Browser, subscriber: Subscriber) -> None:
+    served.daemon.edit(regions={"bin": {"box": [0.7, 0.7, 0.3, 0.3], "priority": 2}})
+    receive(subscriber, "region/bin/state")
+    window.open(served.url)
+    window.until(f"{STATUS} === 'live'")
+    window.until("!document.getElementById('region-form').hidden")
+    window.click("#region-draw")
+    window.run("document.getElementById('frame').scrollIntoView()")
+    place = window.run(
+        "const box = document.getElementById('frame').getBoundingClientRect();"
+        "return [box.left, box.top, box.width, box.height]"
+    )
+    left, top, width, height = place
+    for kind, x, y in (("mousePressed", 0.1, 0.2), ("mouseMoved", 0.4, 0.5), ("mouseReleased", 0.6, 0.7)):
+        at = {"x": left + x * width, "y": top + y * height, "button": "left", "buttons": 1, "clickCount": 1}
+        window.command("Input.dispatchMouseEvent", {"type": kind, **at})
+    window.type("#region-name", "gate")
+    window.click("#region-form button[type=submit]")
+    assert receive(subscriber, "region/gate/state")
+    window.until("document.querySelectorAll('#boxes rect').length === 2")
+    assert "priority: 2" in served.daemon.config.read_text()
+    box = served.client.ask("/api/v1/states").json["regions"]["gate"]
+    assert all(abs(found - drawn) < 0.02 for found, drawn in zip(box, (0.1, 0.2, 0.5, 0.5), strict=True))

@@ -1,0 +1,100 @@
+"""Judges a wave of devices by their own health, before and after, and by the wave before. Does no I/O."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edge_agent.tools.fleet.devices import Device
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """From when on a wave is worse."""
+
+    unknown_points: float = 10.0
+    """So much may the median share of unknown frames rise, in points of a hundred."""
+    gone_percent: float = 5.0
+    """Of a wave, so many devices may be gone afterwards: some always are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A device before and after, `waited_s` seconds apart; `now_s` is in seconds since 1970."""
+
+    before: Device
+    after: Device
+    waited_s: float
+    now_s: float
+
+    @property
+    def is_there(self) -> bool:
+        return self.after.is_there(self.now_s)
+
+    @property
+    def has_restarted(self) -> bool:
+        """Whether the agent has started since; by its own uptime, less what health may be late."""
+        uptime_s, age_s = self.after.uptime_s, self.after.age_s(self.now_s)
+        return uptime_s is not None and age_s is not None and uptime_s + age_s < self.waited_s
+
+
+def has_taken(device: Device, group: str, revision: str) -> bool:
+    """Whether the device says that it has followed that revision."""
+    return (group, revision) in device.groups
+
+
+def objections(
+    seen: Sequence[Seen], group: str, revision: str, limits: Limits, former_unknown: float | None
+) -> list[str]:
+    """Why this wave is worse; empty where it is not. `former_unknown` is `unknown_of` of the wave before."""
+    there = [each for each in seen if each.is_there]
+    found = [f"{each.after.name} refuses: {each.after.refused}" for each in there if each.after.refused]
+    found += [
+        f"{each.after.name} has not taken it"
+        for each in there
+        if not each.after.refused and not has_taken(each.after, group, revision)
+    ]
+    gone = [each.after.name for each in seen if not each.is_there]
+    if len(gone) > len(seen) * limits.gone_percent / 100:
+        found.append(f"gone: {', '.join(gone[:10])}")
+    found += [f"{each.after.name} has restarted" for each in there if each.has_restarted]
+    found += [
+        f"{each.after.name}: camera {each.after.camera}"
+        for each in there
+        if each.before.camera == "running" and each.after.camera != "running"
+    ]
+    found += [
+        f"{each.after.name}: memory above its budget"
+        for each in there
+        if each.after.memory_state == "hard" and each.before.memory_state != "hard"
+    ]
+    found += _unknown_objection(seen, limits, former_unknown)
+    return found
+
+
+def unknown_of(devices: Sequence[Device]) -> float | None:
+    """The median share of unknown frames, 0 to 100; None where no device has said it."""
+    shares = [device.unknown_percent for device in devices if device.unknown_percent is not None]
+    return statistics.median(shares) if shares else None
+
+
+def _unknown_objection(seen: Sequence[Seen], limits: Limits, former: float | None) -> list[str]:
+    before = unknown_of([each.before for each in seen])
+    after = unknown_of([each.after for each in seen if each.is_there])
+    known = [share for share in (before, former) if share is not None]
+    if after is None or not known or after <= max(known) + limits.unknown_points:
+        return []
+    return [f"unknown rose from {max(known):.0f} to {after:.0f} %"]
+
+
+def waves(names: Sequence[str], shares: Sequence[float]) -> list[list[str]]:
+    """Split devices, in their order: one, then up to each of `shares` (0 to 1) of all, then the rest."""
+    ends = [1, *(round(share * len(names)) for share in shares), len(names)]
+    made: list[list[str]] = []
+    begin = 0
+    for end in ends:
+        if end > begin:
+            made.append(list(names[begin:end]))
+            begin = end
+    return made

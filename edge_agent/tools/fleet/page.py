@@ -1,0 +1,163 @@
+"""The fleet as a page with filter and sort, as JSON, and as metrics for Prometheus."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from edge_agent.tools.fleet.devices import Device
+
+MOST_ROWS = 500
+"""So many devices are on one page; the filter finds the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the table."""
+
+    key: str
+    title: str
+    value: Callable[[Device, float], str | float | None]
+    """What is sorted by; takes the device and the time in seconds since 1970."""
+    digits: int = 0
+
+
+COLUMNS = (
+    Column("device", "device", lambda device, _: device.name),
+    Column("there", "there", lambda device, now_s: "yes" if device.is_there(now_s) else "no"),
+    Column("age", "health, s ago", lambda device, now_s: device.age_s(now_s)),
+    Column("label", "label", lambda device, _: device.label),
+    Column("unknown", "unknown, %", lambda device, _: device.unknown_percent, 1),
+    Column("memory", "memory, MB", lambda device, _: device.memory_mb),
+    Column("temperature", "temperature, C", lambda device, _: device.temperature_c, 1),
+    Column("camera", "camera", lambda device, _: device.camera),
+    Column("version", "version", lambda device, _: device.version),
+    Column("model", "model", lambda device, _: device.model),
+    Column("groups", "groups", lambda device, _: ", ".join(f"{group} {has}" for group, has in device.groups)),
+    Column("refused", "refused", lambda device, _: device.refused),
+)
+_BY_KEY = {column.key: column for column in COLUMNS}
+
+_STYLE = (
+    "body{font:14px sans-serif;margin:1em}table{border-collapse:collapse}td,th{padding:.2em .6em;"
+    "border-bottom:1px solid #ccc;text-align:left}tr.gone{color:#a00}"
+)
+
+
+def chosen(devices: Iterable[Device], words: str, sort: str, now_s: float) -> list[Device]:
+    """The devices that have all of `words` in their row, sorted by a column's key; `-key` is downwards."""
+    wanted = words.lower().split()
+    found = [device for device in devices if all(word in _row_text(device, now_s) for word in wanted)]
+    column = _BY_KEY.get(sort.removeprefix("-"), COLUMNS[0])
+    found.sort(key=lambda device: device.name)
+    found.sort(key=lambda device: _sort_key(column.value(device, now_s)), reverse=sort.startswith("-"))
+    return found
+
+
+def page(devices: Iterable[Device], words: str, sort: str, now_s: float) -> str:
+    """The page, which needs no script."""
+    rows = chosen(devices, words, sort, now_s)
+    there = sum(device.is_there(now_s) for device in rows)
+    heads = "".join(_head(column, words, sort) for column in COLUMNS)
+    body = "".join(_row(device, now_s) for device in rows[:MOST_ROWS])
+    more = f", the first {MOST_ROWS} shown" if len(rows) > MOST_ROWS else ""
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="30">'
+        f"<title>edge-agent fleet</title><style>{_STYLE}</style>"
+        f'<form><input name="q" value="{html.escape(words)}" placeholder="filter">'
+        f'<input type="hidden" name="sort" value="{html.escape(sort)}"><button>filter</button></form>'
+        f"<p>{there} of {len(rows)} devices are there{more}.</p>"
+        f"<table><tr>{heads}</tr>{body}</table></html>"
+    )
+
+
+def devices_json(devices: Iterable[Device], words: str, sort: str, now_s: float) -> str:
+    """The same rows as JSON, all of them."""
+    rows = [
+        {column.key: column.value(device, now_s) for column in COLUMNS}
+        for device in chosen(devices, words, sort, now_s)
+    ]
+    return json.dumps({"schema": 1, "devices": rows})
+
+
+def metrics(devices: Sequence[Device], counts: Mapping[str, int], now_s: float) -> str:
+    """Prometheus's text format. What a device has not said has no sample."""
+    gauges: tuple[tuple[str, str, Callable[[Device], float | None]], ...] = (
+        ("health_age_s", "Seconds since the latest health.", lambda device: device.age_s(now_s)),
+        ("up", "1 where the health is recent.", lambda device: float(device.is_there(now_s))),
+        ("unknown_percent", "Share of frames with the label unknown.", lambda device: device.unknown_percent),
+        ("memory_rss_mb", "Resident memory.", lambda device: device.memory_mb),
+        ("temperature_c", "Temperature of the board.", lambda device: device.temperature_c),
+        ("uptime_s", "Seconds since the agent's start.", lambda device: device.uptime_s),
+        ("queued_events", "Events that wait for a broker.", lambda device: _float(device.queued_events)),
+        (
+            "refuses",
+            "1 where something of its groups' state is refused.",
+            lambda device: float(bool(device.refused)),
+        ),
+    )
+    lines: list[str] = []
+    for name, text, value in gauges:
+        lines += _family(name, "gauge", text)
+        lines += [
+            f"edge_agent_fleet_{name}{_labels(device=device.name)} {found:g}"
+            for device in devices
+            if (found := value(device)) is not None
+        ]
+    lines += _family("info", "gauge", "Version and model.")
+    lines += [
+        f"edge_agent_fleet_info{_labels(device=each.name, version=each.version, model=each.model)} 1"
+        for each in devices
+    ]
+    for name, count in counts.items():
+        lines += _family(f"{name}_total", "counter", f"{name.capitalize()} that this instance has handled.")
+        lines.append(f"edge_agent_fleet_{name}_total {count}")
+    return "\n".join(lines) + "\n"
+
+
+def _family(name: str, kind: str, text: str) -> Iterator[str]:
+    yield f"# HELP edge_agent_fleet_{name} {text}"
+    yield f"# TYPE edge_agent_fleet_{name} {kind}"
+
+
+def _labels(**labels: str) -> str:
+    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", " ")
+
+
+def _float(value: int | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _row_text(device: Device, now_s: float) -> str:
+    return " ".join(str(column.value(device, now_s)) for column in COLUMNS).lower()
+
+
+def _sort_key(value: str | float | None) -> tuple[int, float, str]:
+    if value is None:
+        return (0, 0.0, "")
+    return (2, 0.0, value) if isinstance(value, str) else (1, value, "")
+
+
+def _head(column: Column, words: str, sort: str) -> str:
+    target = f"-{column.key}" if sort == column.key else column.key
+    return f'<th><a href="?q={quote(words)}&amp;sort={quote(target)}">{html.escape(column.title)}</a></th>'
+
+
+def _row(device: Device, now_s: float) -> str:
+    cells = "".join(f"<td>{html.escape(_shown(column, device, now_s))}</td>" for column in COLUMNS)
+    gone = "" if device.is_there(now_s) else ' class="gone"'
+    return f"<tr{gone}>{cells}</tr>"
+
+
+def _shown(column: Column, device: Device, now_s: float) -> str:
+    value = column.value(device, now_s)
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else f"{value:.{column.digits}f}"

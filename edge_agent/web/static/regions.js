@@ -1,0 +1,86 @@
+// A region is drawn on the frame with mouse, pen or finger, or typed as numbers; saved, it is watched on its own.
+import { askJson, make, sendJson } from "./api.js";
+
+const frame = document.getElementById("frame");
+const form = document.getElementById("region-form");
+const name = document.getElementById("region-name");
+const numbers = document.getElementById("region-box");
+const message = document.getElementById("region-message");
+const draw = document.getElementById("region-draw");
+let begun = null;
+let shownPart = [0, 0, 1, 1];
+
+/** Show the form, and listen to it. */
+export function offerRegions() {
+  form.hidden = document.getElementById("regions").hidden = false;
+  draw.addEventListener("click", async () => {
+    shownPart = (await askJson("api/v1/states")).window; // a camera may show its regions alone
+    setDrawing(!isDrawing());
+  });
+  frame.parentElement.addEventListener("pointerdown", begin);
+  frame.parentElement.addEventListener("pointermove", follow);
+  frame.parentElement.addEventListener("pointerup", end);
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    save().catch((error) => tell(error.details?.problems?.[0]?.message ?? error.message, "problem"));
+  });
+}
+
+const isDrawing = () => draw.getAttribute("aria-pressed") === "true";
+
+function setDrawing(is) {
+  draw.setAttribute("aria-pressed", String(is));
+  frame.parentElement.classList.toggle("drawing", is);
+  if (is) tell("Drag over the frame.");
+}
+
+function at(event) {
+  const { left, top, width, height } = frame.getBoundingClientRect();
+  const share = (value) => Math.min(1, Math.max(0, value));
+  return [share((event.clientX - left) / width), share((event.clientY - top) / height)];
+}
+
+function begin(event) {
+  if (!isDrawing()) return;
+  event.preventDefault();
+  frame.parentElement.setPointerCapture(event.pointerId);
+  begun = at(event);
+}
+
+function follow(event) {
+  if (begun === null) return;
+  const [x, y] = at(event);
+  const [left, top, width, height] = shownPart;
+  const box = [
+    left + Math.min(x, begun[0]) * width,
+    top + Math.min(y, begun[1]) * height,
+    Math.abs(x - begun[0]) * width,
+    Math.abs(y - begun[1]) * height,
+  ];
+  numbers.value = box.map((value) => value.toFixed(3)).join(", ");
+}
+
+function end(event) {
+  follow(event);
+  begun = null;
+  if (isDrawing()) {
+    setDrawing(false);
+    tell("Name it, and save it.");
+    name.focus();
+  }
+}
+
+async function save() {
+  const box = numbers.value.split(",").map((text) => Number(text));
+  const { config } = await askJson("api/v1/config");
+  const { tag } = await askJson("api/v1/settings");
+  const regions = { ...config.regions, [name.value.trim()]: { box } };
+  await sendJson("api/v1/settings", { tag, settings: { regions } });
+  name.value = numbers.value = "";
+  tell("Saved: it is watched in a moment.");
+}
+
+function tell(text, kind = "") {
+  message.className = kind;
+  message.replaceChildren(make("span", {}, text));
+}

@@ -1,0 +1,187 @@
+"""A change goes to a group in waves, against a real broker; one that makes a wave worse is taken back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from edge_agent.errors import UsageError
+from edge_agent.mqtt.contract.message import Incoming, Message
+from edge_agent.mqtt.contract.payloads import GroupInfo, encode, utc
+from edge_agent.mqtt.contract.topics import Topics, wanted_topic
+from edge_agent.mqtt.contract.wanted import Wanted, read_wanted
+from edge_agent.mqtt.wire.connection import Connection
+from edge_agent.system.clock import SystemClock
+from edge_agent.tools.fleet.field import Field
+from edge_agent.tools.fleet.judge import Limits, waves
+from edge_agent.tools.fleet.key import public_key
+from edge_agent.tools.fleet.push import Ledger, Pace, Push, read_settings
+from tests.mqtt import samples
+from tests.mqtt.brokers import Mosquitto, wait_until
+from tests.mqtt.samples import broker_config
+
+GROUP = "porches"
+KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
+QUICK = Pace(shares=(0.5,), gather_s=1, take_s=10, watch_s=1)
+NAMES = tuple(f"cam{number}" for number in range(6))
+
+
+class Devices:
+    """Six devices at a broker, which follow their group; more frames are unknown with a high threshold."""
+
+    def __init__(self, port: int) -> None:
+        self.settings: dict[str, dict[str, Any]] = {name: {} for name in NAMES}
+        self.documents: list[Wanted] = []
+        self._ended = threading.Event()
+        self._connection = Connection(broker_config(port), "devices", "5", environment={})
+        self._connection.open(SystemClock())
+        self._connection.subscribe(wanted_topic("edge_agent", GROUP), retained=True)
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Devices:
+        self._say("")
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._connection.close(goodbye=True)
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            for item in self._connection.step(0.2):
+                if isinstance(item, Incoming):
+                    wanted = read_wanted(item.payload, public_key(KEY), GROUP)
+                    self.documents.append(wanted)
+                    for name in NAMES:
+                        self.settings[name] = dict(wanted.of(name).settings)
+                    self._say(wanted.revision)
+
+    def _say(self, revision: str) -> None:
+        for name in NAMES:
+            topics = Topics("edge_agent", name)
+            group = GroupInfo(GROUP, revision, len(self.documents), False, tuple(self.settings[name]))
+            info = dataclasses.replace(samples.info(), groups=(group,))
+            unknown = 80.0 if self.settings[name].get("stabilizer.threshold", 0) > 0.9 else 5.0
+            health = dataclasses.replace(samples.health(), ts=utc(time.time()), unknown_percent=unknown)
+            self._connection.send(Message(topics.info, encode(info), retain=True))
+            self._connection.send(Message(topics.health, encode(health), retain=True))
+
+
+@pytest.fixture
+def devices(broker: Mosquitto) -> Iterator[Devices]:
+    with Devices(broker.port) as running:
+        yield running
+
+
+@pytest.fixture
+def push(broker: Mosquitto, devices: Devices, tmp_path: Path) -> Iterator[Push]:
+    assert devices
+    clock = SystemClock()
+    field = Field(broker_config(broker.port), clock, time.sleep, {})
+    ledger = Ledger(tmp_path, GROUP, clock)
+    yield Push(field, ledger, "edge_agent", GROUP, KEY.sign, clock, lambda _: None, QUICK, Limits())
+    field.close()
+
+
+def carry_out(push: Push, revision: str, settings: dict[str, object]) -> bool:
+    push.begin(push.plan(revision, settings))
+    return push.go_on()
+
+
+def audit(tmp_path: Path) -> list[str]:
+    return [json.loads(line)["what"] for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
+
+
+def test_a_good_change_reaches_all_in_waves_and_is_what_is_wanted_from_then_on(
+    push: Push, devices: Devices, tmp_path: Path
+) -> None:
+    assert carry_out(push, "calm", {"stabilizer.window": 5})
+    wait_until(lambda: len(devices.documents) == 4)
+    assert [len(document.devices) for document in devices.documents] == [1, 3, 6, 0]
+    assert all(settings == {"stabilizer.window": 5} for settings in devices.settings.values())
+    assert push.ledger.load().settings == {"stabilizer.window": 5}
+    assert audit(tmp_path) == ["begun", "wave", "good", "wave", "good", "wave", "good", "done"]
+    sequences = [document.sequence for document in devices.documents]
+    assert sequences == sorted(set(sequences))
+
+
+def test_a_bad_change_is_stopped_at_the_first_device_and_taken_back(
+    push: Push, devices: Devices, tmp_path: Path
+) -> None:
+    assert carry_out(push, "calm", {"stabilizer.window": 5})
+    wait_until(lambda: len(devices.documents) == 4)
+    devices.documents.clear()
+    assert not carry_out(push, "strict", {"stabilizer.threshold": 0.95})
+    wait_until(lambda: len(devices.documents) == 2)
+    assert [len(document.devices) for document in devices.documents] == [1, 0]
+    assert all(settings == {"stabilizer.window": 5} for settings in devices.settings.values())
+    assert audit(tmp_path)[-1] == "taken back"
+    assert push.ledger.load().running is None
+
+
+def test_a_push_that_was_interrupted_goes_on_with_the_wave_that_it_was_in(
+    push: Push, devices: Devices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push.begin(push.plan("calm", {"stabilizer.window": 5}))
+    with monkeypatch.context() as patch:
+        patch.setattr(Push, "_next", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            push.go_on()
+    with pytest.raises(UsageError, match="calm has not ended"):
+        push.begin(push.plan("other", {}))
+    assert push.go_on()
+    assert all(settings == {"stabilizer.window": 5} for settings in devices.settings.values())
+    assert audit(tmp_path).count("done") == 1
+
+
+def test_a_push_under_way_can_be_taken_back_by_hand(push: Push, devices: Devices) -> None:
+    push.begin(push.plan("calm", {"stabilizer.window": 5}))
+    push.take_back(["the owner said so"])
+    assert push.ledger.load().running is None
+    with pytest.raises(UsageError, match="no push"):
+        push.take_back([])
+    assert not any(devices.settings.values())
+
+
+def test_a_group_without_a_device_is_said(broker: Mosquitto, push: Push) -> None:
+    assert broker
+    push.group = "yards"
+    with pytest.raises(UsageError, match="no device of the group yards"):
+        push.plan("calm", {})
+
+
+def test_a_ledger_that_is_damaged_is_not_begun_anew(tmp_path: Path) -> None:
+    (tmp_path / f"{GROUP}.json").write_text("{")
+    with pytest.raises(UsageError, match="cannot be read"):
+        Ledger(tmp_path, GROUP, SystemClock()).load()
+
+
+def test_settings_are_read_as_json_and_else_as_text() -> None:
+    assert read_settings(["a.b=5", "c=true", 'd=["x"]', "e=debug"]) == {
+        "a.b": 5,
+        "c": True,
+        "d": ["x"],
+        "e": "debug",
+    }
+    with pytest.raises(UsageError, match="KEY=VALUE"):
+        read_settings(["a"])
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(1, [1]), (2, [1, 1]), (10, [1, 9]), (100, [1, 9, 90]), (1000, [1, 99, 900])]
+)
+def test_waves_are_one_then_a_tenth_then_all(count: int, sizes: list[int]) -> None:
+    names = [str(number) for number in range(count)]
+    made = waves(names, (0.1,))
+    assert [len(wave) for wave in made] == sizes
+    assert [name for wave in made for name in wave] == names
