@@ -1,8 +1,8 @@
 """Look after many devices: one view of them, and changes to groups of them in waves.
 
   edge-agent fleet watch --server nats://nats1.example --server nats://nats2.example
-  edge-agent fleet key fleet.pem
-  edge-agent fleet push --config broker.yaml --key fleet.pem --group porches --name calmer stabilizer.window=5
+  edge-agent fleet key owner.pem
+  edge-agent fleet push --config broker.yaml --key owner.pem --group porches --name calmer stabilizer.window=5
   edge-agent fleet merge --output all.head porch.head gate.head
 
 `edge-agent fleet ACTION --help` describes each action. They need the extra `fleet`, and never run on a board.
@@ -20,7 +20,7 @@ from edge_agent.errors import EXIT_FAILURE, EXIT_OK, UsageError
 _KEY = """Make the key pair of a fleet. The private key signs what devices are to have: keep it, and a copy of
 it, where nobody else can read it. The public one, which is printed, is the devices' `fleet.public_key`.
 
-  edge-agent fleet key fleet.pem
+  edge-agent fleet key owner.pem
 """
 
 
@@ -38,10 +38,10 @@ judged by its devices' own health: whether they refuse the change, are gone, hav
 camera, or know less than before, and than the wave before. A wave that is worse ends the push: every device
 gets back what it had, and the exit code is 1. Devices take nothing that --key has not signed.
 
-  edge-agent fleet push --config broker.yaml --key fleet.pem --group porches --name calmer stabilizer.window=5
-  edge-agent fleet push --config broker.yaml --key fleet.pem --group porches --dry-run --name x source.fps=0.5
-  edge-agent fleet push --config broker.yaml --key fleet.pem --group porches --resume
-  edge-agent fleet push --config broker.yaml --key fleet.pem --group porches --take-back
+  edge-agent fleet push --config broker.yaml --key owner.pem --group porches --name calmer stabilizer.window=5
+  edge-agent fleet push --config broker.yaml --key owner.pem --group porches --dry-run --name x source.fps=0.5
+  edge-agent fleet push --config broker.yaml --key owner.pem --group porches --resume
+  edge-agent fleet push --config broker.yaml --key owner.pem --group porches --take-back
 
 --config is a file like an agent's; what counts in it is its section mqtt. What is wanted of each group, and
 how far a push has come, is kept in --state: keep that folder, and send all pushes from it. audit.jsonl in it

@@ -16,12 +16,14 @@ from edge_agent.config.address import (
     listen_address,
     rtsp_address,
 )
-from edge_agent.config.schema import Config
+from edge_agent.config.schema import Config, RegionConfig
 
 UNKNOWN = "unknown"
 WHOLE_FRAME = "frame"
 """What the whole picture is called among the regions; no region may be."""
 MOST_REGIONS = 16
+MOST_CORNERS = 32
+_LEAST_SIDE = 0.001
 _ROUNDING = 1e-6
 _LONGEST_FILE_BYTES = 1 << 20
 
@@ -178,7 +180,7 @@ def groups_have_a_key(config: Config) -> Iterator[Violation]:
 
 
 def regions_are_boxes(config: Config) -> Iterator[Violation]:
-    """Each region is a box with an area, within the picture; there are not too many, and none is reserved."""
+    """Each region has an area within the picture; there are not too many, and no name is reserved."""
     if len(config.regions) > MOST_REGIONS:
         yield Violation(("regions",), f"are {len(config.regions)}; {MOST_REGIONS} at most can be watched")
     for name, region in config.regions.items():
@@ -186,16 +188,8 @@ def regions_are_boxes(config: Config) -> Iterator[Violation]:
         if name == WHOLE_FRAME:
             hint = "give it another name"
             yield Violation((key, "regions"), f"is the name of the whole picture ({hint})", "", "is reserved")
-        if len(region.box) != 4:
-            problem = f"must be four numbers, [left, top, width, height], not {len(region.box)}"
-            yield Violation((f"{key}.box", key, "regions"), problem)
-            continue
-        left, top, width, height = region.box
-        if min(width, height) <= 0:
-            yield Violation((f"{key}.box", key, "regions"), "must have a width and a height above 0")
-        elif max(left + width, top + height) > 1 + _ROUNDING:
-            hint = "left + width and top + height are 1 at most"
-            yield Violation((f"{key}.box", key, "regions"), "reaches beyond the picture", hint)
+        for setting, problem, hint in (*_box_problems(region.box), *_polygon_problems(region)):
+            yield Violation((f"{key}.{setting}", key, "regions"), problem, hint)
 
 
 def page_address_is_usable(config: Config) -> Iterator[Violation]:
@@ -224,6 +218,30 @@ RULES: tuple[Rule, ...] = (
     page_address_is_usable,
     groups_have_a_key,
 )
+
+
+def _box_problems(box: tuple[float, ...]) -> Iterator[tuple[str, str, str]]:
+    if len(box) != 4:
+        yield "box", f"must be four numbers, [left, top, width, height], not {len(box)}", ""
+        return
+    left, top, width, height = box
+    if min(width, height) <= 0:
+        yield "box", "must have a width and a height above 0", ""
+    elif max(left + width, top + height) > 1 + _ROUNDING:
+        yield "box", "reaches beyond the picture", "left + width and top + height are 1 at most"
+
+
+def _polygon_problems(region: RegionConfig) -> Iterator[tuple[str, str, str]]:
+    polygon = region.polygon
+    if not polygon:
+        return
+    if region.box != RegionConfig().box:
+        yield "polygon", "is set, and so is box", "remove one of them: a polygon's box is the one around it"
+    if len(polygon) % 2 or not 3 <= len(polygon) // 2 <= MOST_CORNERS:
+        problem = f"must be the x and y of 3 to {MOST_CORNERS} corners, not {len(polygon)} numbers"
+        yield "polygon", problem, ""
+    elif min(max(side) - min(side) for side in (polygon[::2], polygon[1::2])) < _LEAST_SIDE:
+        yield "polygon", "must have a width and a height above 0", ""
 
 
 def _not_above(keys: tuple[str, str], lower: float, upper: float) -> Iterator[Violation]:

@@ -264,6 +264,13 @@ class RegionConfig:
         at_least=1,
         at_most=100,
     )
+    polygon: tuple[float, ...] = setting(
+        (),
+        "In place of a box, the corners of a polygon: [x1, y1, x2, y2, x3, y3, ...] as shares of the picture,"
+        " after turning. What lies outside is hidden.",
+        at_least=0,
+        at_most=1,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from edge_agent.pipeline.inference_loop import InferenceLoop
 from edge_agent.pipeline.jpeg import encode_jpeg
 from edge_agent.pipeline.part import box_of, place_in
 from edge_agent.system.clock import Clock
-from edge_agent.web.agent_view import BusyError, Picture
+from edge_agent.web.agent_view import BusyError, HeadAnswer, Picture, Recognised
 from edge_agent.web.event_ring import Event, EventRing
 from edge_agent.web.history import History
 
@@ -182,9 +183,11 @@ class WebAgent:
         """What the memory budget leaves."""
         return self._room()
 
-    def classify(self, pixels: NDArray[np.uint8]) -> Prediction:
+    def classify(self, pixels: NDArray[np.uint8]) -> Recognised:
         """Have a picture classified between two frames."""
-        task = _Classification(self._loop, Frame(0, self._clock.monotonic_s(), 0.0, pixels))
+        task = _Classification(
+            self._loop, self._live.config.watched, Frame(0, self._clock.monotonic_s(), 0.0, pixels)
+        )
         self._loop.between_frames(task.run)
         return task.result(_CLASSIFY_S)
 
@@ -228,11 +231,12 @@ class WebAgent:
 class _Classification:
     """One picture to classify on the inference thread, for a thread that waits for the answer."""
 
-    def __init__(self, loop: InferenceLoop, frame: Frame) -> None:
+    def __init__(self, loop: InferenceLoop, watched: tuple[str, ...], frame: Frame) -> None:
         self._loop = loop
+        self._watched = watched
         self._frame: Frame | None = frame
         self._done = threading.Event()
-        self._prediction: Prediction | None = None
+        self._found: Recognised | None = None
         self._error: EngineError | None = None
 
     def run(self) -> None:
@@ -241,22 +245,29 @@ class _Classification:
         if frame is None:
             return
         try:
-            self._prediction = self._loop.model.classifier.classify(frame)
+            prediction = self._loop.model.classifier.classify(frame)
+            self._found = Recognised(prediction, tuple(self._opinions(prediction)))
         except EngineError as error:
             self._error = error
         except Exception as error:
             self._error = EngineError(f"the picture could not be classified ({type(error).__name__})")
         self._done.set()
 
-    def result(self, timeout_s: float) -> Prediction:
+    def _opinions(self, prediction: Prediction) -> Iterator[HeadAnswer]:
+        for region in self._watched:
+            view = self._loop.view(region)
+            if view is not None and (opinion := view.opinion(prediction.feature)) is not None:
+                yield HeadAnswer(region, *opinion)
+
+    def result(self, timeout_s: float) -> Recognised:
         """Wait for the answer. Raises BusyError, EngineError."""
         self._done.wait(timeout_s)
         self._frame = None
         if self._error is not None:
             raise self._error
-        if self._prediction is None:
+        if self._found is None:
             raise BusyError("the agent is not classifying just now")
-        return self._prediction
+        return self._found
 
 
 def shrunk(pixels: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:

@@ -42,7 +42,7 @@ def size_of(pixels: NDArray[np.uint8]) -> str:
 def remedy(name: str, source_type: str) -> str:
     """What to do about it, for a region of that name and a kind of source."""
     larger = _LARGER_PICTURE.get(source_type, "a camera with more pixels")
-    return f"a network sees little in less than {LEAST_PX}: make regions.{name}.box larger, or take {larger}"
+    return f"a network sees little in less than {LEAST_PX}: make regions.{name} larger, or take {larger}"
 
 
 class FewPixels:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.frame import WHOLE, Box, Frame
+from edge_agent.frame import Frame
 from edge_agent.inference import Prediction, Score
 from edge_agent.mqtt.contract.payloads import HeadRef
 from edge_agent.pipeline.answers import Moment
 from edge_agent.pipeline.few_pixels import FewPixels
 from edge_agent.pipeline.last_label import LastLabel
 from edge_agent.pipeline.motion import MotionGate
-from edge_agent.pipeline.part import box_of, cut, place_in
+from edge_agent.pipeline.part import Part
 from edge_agent.pipeline.rules import Rules
 from edge_agent.pipeline.stabilizer import LabelChange, PublishGate, Stabilizer, Stable
 
@@ -63,7 +63,7 @@ class View:
         self.seen: Seen | None = None
         self.asking: Asking | None = None
         """Keeps frames that are worth a question, while there is a head."""
-        self._box = _box(rules, name)
+        self._part = _part(rules, name)
         self._source_type = rules.source_type
         self._few_pixels = FewPixels(name) if name else None
         self._last_label = last_label
@@ -86,7 +86,7 @@ class View:
 
     def adopt(self, rules: Rules) -> None:
         """Follow other rules, keeping the votes and the label so far."""
-        self._box = _box(rules, self.name)
+        self._part = _part(rules, self.name)
         self._source_type = rules.source_type
         self._stabilizer.adopt(rules.stabilizer, rules.thresholds)
         self._gate = PublishGate(rules.publish.state, rules.publish.heartbeat_s)
@@ -95,6 +95,16 @@ class View:
     def use_head(self, head: teach.Head | None) -> None:
         """Answer by this head from the next frame on; None: by the network's own labels."""
         self._head = head
+
+    def opinion(self, feature: NDArray[np.float32]) -> tuple[tuple[Score, ...], str] | None:
+        """What the head says of another picture, and why it is unknown, if it is; None without a head.
+
+        `feature` is what the network made of it. Call it on the inference thread.
+        """
+        if self._head is None:
+            return None
+        answer = self._head.answer(feature)
+        return scores(self._head.labels, answer.probabilities), answer.why or ""
 
     def close(self) -> None:
         """Keep the label over a restart."""
@@ -105,15 +115,8 @@ class View:
         self._motion.reset()
 
     def part(self, frame: Frame) -> Frame | None:
-        """The view's part of a frame; its pixels are those of the frame, not copied.
-
-        None where the frame does not show it: a camera that shows another part of its picture takes some
-        frames to follow.
-        """
-        place = place_in(frame.window, self._box)
-        if place is None or place == WHOLE:
-            return None if place is None else frame
-        return replace(frame, pixels=cut(frame.pixels, place), window=self._box)
+        """The view's part of a frame; None where the frame does not show it."""
+        return self._part.of(frame)
 
     def may_rest(self, part: Frame, now_s: float) -> bool:
         """Whether the last answer stands: nothing moves, no vote is open, and no heartbeat is due.
@@ -173,8 +176,8 @@ def scores(labels: Sequence[str], probabilities: NDArray[np.floating]) -> tuple[
     return tuple(Score(labels[i], int(i), float(probabilities[i])) for i in best)
 
 
-def _box(rules: Rules, name: str) -> Box:
-    return box_of(rules.regions[name]) if name else WHOLE
+def _part(rules: Rules, name: str) -> Part:
+    return Part(rules.regions[name] if name else None)
 
 
 def cost_fits(spent_s: float, cost_s: float, period_s: float | None) -> bool:

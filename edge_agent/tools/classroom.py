@@ -10,13 +10,13 @@ from typing import BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.config.schema import Config
+from edge_agent.config.schema import Config, RegionConfig
 from edge_agent.errors import TeachError, UsageError
-from edge_agent.frame import WHOLE, Box, Frame
+from edge_agent.frame import Frame
 from edge_agent.inference.choice import choose_here, load_engine
 from edge_agent.inference.classifier import Classifier
 from edge_agent.model.sidecar import read_sidecar
-from edge_agent.pipeline.part import box_of, cut
+from edge_agent.pipeline.part import Part
 from edge_agent.pipeline.shots import backbone_of, from_thumbnails, shot_of
 from edge_agent.pipeline.turn import UPRIGHT, Turn
 from edge_agent.sources.picture import Pixels, read_opened
@@ -40,7 +40,8 @@ class View:
     state: Path
     """The agent's state directory."""
     turn: Turn = UPRIGHT
-    box: Box = WHOLE
+    watched: RegionConfig | None = None
+    """None for the whole picture."""
 
     @property
     def name(self) -> str:
@@ -54,7 +55,7 @@ class View:
         """What the agent sees in this view, of a picture that shows so much."""
         if shown == "view":
             return pixels
-        return cut(self.turn(pixels) if shown == "camera" else pixels, self.box)
+        return Part(self.watched).cut_out(self.turn(pixels) if shown == "camera" else pixels)
 
 
 def view_of(config: Config, name: str, environment: Mapping[str, str], *, only_watched: bool) -> View:
@@ -69,9 +70,8 @@ def view_of(config: Config, name: str, environment: Mapping[str, str], *, only_w
     if only_watched and name not in watched:
         raise UsageError(f"--view {printable(name, 40)}: what is watched is {', '.join(watched)}")
     region = "" if name == WHOLE_FRAME else name
-    box = box_of(config.regions[region]) if region in config.regions else WHOLE
     state = paths.state_dir_of(config.model.path, environment)
-    view = View(region, state, Turn.from_config(config.source), box)
+    view = View(region, state, Turn.from_config(config.source), config.regions.get(region))
     directory_of(state, region)  # refuses what cannot be a name
     return view
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edge_agent.config.schema import Config
 from edge_agent.errors import EdgeAgentError
 from edge_agent.frame import Box
-from edge_agent.inference import Prediction
+from edge_agent.inference import Prediction, Score
 from edge_agent.mqtt.contract.payloads import Health, Info, State
 from edge_agent.mqtt.requests import LessonRequest
 from edge_agent.web.event_ring import EventRing
@@ -30,6 +30,26 @@ class Picture:
     frame_id: int
     """That of the frame it was made of."""
     jpeg: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HeadAnswer:
+    """What a taught head says of a picture."""
+
+    region: str
+    """That it was taught for; empty for the whole picture."""
+    top: tuple[Score, ...]
+    why_unknown: str
+    """Why the picture is unknown to it; empty where it is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """What was seen in a picture."""
+
+    prediction: Prediction
+    """By the network's own labels."""
+    heads: tuple[HeadAnswer, ...] = ()
 
 
 class AgentView(Protocol):
@@ -83,8 +103,8 @@ class AgentView(Protocol):
         """How much memory may be taken now."""
         ...
 
-    def classify(self, pixels: NDArray[np.uint8]) -> Prediction:
-        """What the network says of a picture, RGB, shape (height, width, 3), uint8, by its published labels.
+    def classify(self, pixels: NDArray[np.uint8]) -> Recognised:
+        """What is seen in a picture, RGB, shape (height, width, 3), uint8, by the published labels and heads.
 
         It runs between two frames. Raises BusyError, and EngineError when the engine fails.
         """

@@ -42,16 +42,18 @@ class Recogniser:
             raise BusyError("earlier pictures are still being looked at")
         try:
             pixels = decode_picture(request.body.read(request.length), _NAME, self._agent.room_bytes())
-            prediction = self._agent.classify(pixels)
+            found = self._agent.classify(pixels)
         except PictureError as error:
             is_large = error.trouble == "too large"
             raise RefusedError(507 if is_large else 422, "picture", str(error)) from None
         finally:
             self._one_at_a_time.release()
+        prediction = found.prediction
         height, width = pixels.shape[:2]
         return json_response(
             {
                 "top": plain(prediction.top),
+                "heads": [plain(head) for head in found.heads],
                 "picture": {"width": width, "height": height},
                 "latency_ms": {
                     "preprocess": round(prediction.preprocess_ms, 1),

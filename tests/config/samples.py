@@ -41,7 +41,10 @@ def values(leaf: Leaf) -> st.SearchStrategy[Any]:
 
 @st.composite
 def regions(draw: st.DrawFn) -> RegionConfig:
-    """Boxes within the picture."""
+    """Boxes and polygons within the picture."""
+    if draw(st.booleans()):
+        more = draw(st.lists(st.floats(0, 1), max_size=26).filter(lambda numbers: len(numbers) % 2 == 0))
+        return RegionConfig(polygon=(0.1, 0.1, 0.9, 0.2, 0.5, 0.9, *more))
     left, top = draw(st.floats(0, 0.9)), draw(st.floats(0, 0.9))
     width, height = draw(st.floats(0.01, 1 - left)), draw(st.floats(0.01, 1 - top))
     return RegionConfig((left, top, width, height), draw(st.integers(1, 100)))

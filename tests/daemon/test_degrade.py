@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -14,11 +15,11 @@ from edge_agent.config.schema import (
     V4l2Config,
     WebConfig,
 )
-from edge_agent.daemon.degrade import possible_steps, reduced, smaller
+from edge_agent.daemon.degrade import Degradation, possible_steps, reduced, smaller
 from edge_agent.inference import StreamingEngine
 from edge_agent.inference.loading import LoadedModel
 from edge_agent.memory.budget import DegradeStep
-from tests.daemon.assembled import SIDECAR, fake_model
+from tests.daemon.assembled import SIDECAR, Assembled, fake_model
 
 LARGE = SourceConfig(
     type="picamera2",
@@ -109,3 +110,14 @@ def test_a_configuration_is_reduced_by_the_steps_and_nothing_else() -> None:
     small = reduced(EVERYTHING, (DegradeStep.SMALL_FRAME,))
     assert small == replace(EVERYTHING, source=smaller(LARGE))
     assert reduced(without_images, (DegradeStep.NO_IMAGES,)) == without_images
+
+
+def test_the_page_is_closed_where_memory_is_short(tmp_path: Path) -> None:
+    agent = Assembled(tmp_path, {"source": {"type": "folder", "folder": {"path": str(tmp_path)}}})
+    closed: list[bool] = []
+    degradation = Degradation(
+        agent.loop, agent.capture, lambda: agent.config, agent.cameras.make, lambda: closed.append(True)
+    )
+    degradation.degrade(DegradeStep.NO_PAGE)
+    agent.close()
+    assert closed == [True]

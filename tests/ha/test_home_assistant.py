@@ -221,6 +221,91 @@ def test_its_controls_act_on_the_daemon(home_assistant: HomeAssistant, daemon: D
     assert daemon.wait() == EXIT_RESTART
 
 
+def scene(daemon: Daemon, picture: str) -> dict[str, Any]:
+    """The settings of a camera that sees one picture, again and again."""
+    folder = daemon.directory / picture
+    folder.mkdir(exist_ok=True)
+    (folder / picture).write_bytes((PICTURES_DIR / picture).read_bytes())
+    return {"folder": {"path": str(folder)}}
+
+
+def of_regions(home_assistant: HomeAssistant, platform: str, name: str) -> dict[str, str]:
+    """The states of the entities of that name, by the region that each is of; empty for the whole picture."""
+    begin = f"{platform}.yard_{name}"
+    return {
+        entity.removeprefix(begin).removeprefix("_"): str(state["state"])
+        for entity, state in home_assistant.states().items()
+        if entity.startswith(begin)
+    }
+
+
+def test_regions_appear_change_and_go_while_the_agent_runs(
+    home_assistant: HomeAssistant, daemon: Daemon
+) -> None:
+    def labels() -> dict[str, str]:
+        return of_regions(home_assistant, "sensor", "label")
+
+    def are(*regions: str) -> Callable[[], bool]:
+        return lambda: labels().keys() == set(regions) and set(labels().values()) <= {*ALLOWED, "unknown"}
+
+    home_assistant.wait(are(""))
+    daemon.edit(regions={"left": {"box": [0, 0, 0.5, 1]}, "right": {"box": [0.5, 0, 0.5, 1]}})
+    home_assistant.wait(are("left", "right"))
+    home_assistant.wait(lambda: of_regions(home_assistant, "sensor", "score").keys() == {"left", "right"})
+    whole = daemon.settings.copy()
+    whole["regions"] = {"left": {"box": [0, 0, 1, 1]}, "door": {"box": [0.2, 0.2, 0.6, 0.6]}}
+    daemon.write(whole)
+    home_assistant.wait(are("left", "door"))
+    changed = "event.yard_label_changed_left"
+    home_assistant.wait(lambda: "seq" in home_assistant.states()[changed]["attributes"])
+    del whole["regions"]
+    daemon.write(whole)
+    home_assistant.wait(are(""))
+    for named in (("sensor", "score"), ("event", "label_changed"), ("image", "picture_of_the_change")):
+        assert of_regions(home_assistant, *named).keys() == {""}
+    assert daemon.running
+
+
+def test_two_states_are_taught_by_its_entities_and_the_label_follows(
+    home_assistant: HomeAssistant, daemon: Daemon
+) -> None:
+    label, known = "sensor.yard_label_gate", "select.yard_this_is_gate"
+    new, undo = "text.yard_this_is_something_new_gate", "button.yard_undo_the_last_lesson_gate"
+
+    def options() -> list[str]:
+        return list(home_assistant.states().get(known, {"attributes": {}})["attributes"].get("options", []))
+
+    daemon.edit(
+        regions={"gate": {"box": [0.1, 0.1, 0.8, 0.8]}},
+        labels={"allow": []},
+        source=scene(daemon, "cat.jpg"),
+        stabilizer={"threshold": 0.3},
+    )
+    home_assistant.wait(lambda: home_assistant.state(label) not in ("", "unavailable"))
+    home_assistant.wait(lambda: home_assistant.state(new) not in ("", "unavailable"))
+    assert options() == []
+
+    home_assistant.call("text.set_value", entity_id=new, value="closed")
+    home_assistant.wait(sees(home_assistant, label, "closed"))
+    daemon.edit(source=scene(daemon, "dog.jpg"))
+    home_assistant.wait(lambda: home_assistant.state(label) != "closed")
+    home_assistant.call("text.set_value", entity_id=new, value="open")
+    home_assistant.wait(sees(home_assistant, label, "open"))
+    daemon.edit(source=scene(daemon, "cat.jpg"))
+    home_assistant.wait(sees(home_assistant, label, "closed"))
+    assert home_assistant.states()["event.yard_label_changed_gate"]["attributes"]["to"] == "closed"
+
+    home_assistant.wait(lambda: options() == ["closed", "open"])
+    daemon.edit(source=scene(daemon, "tripod.jpg"))
+    time.sleep(3)  # pictures of the other folder may still be on their way
+    home_assistant.call("select.select_option", entity_id=known, option="open")
+    home_assistant.wait(sees(home_assistant, label, "open"))
+    for _ in ("the tripod", "the dog"):
+        home_assistant.call("button.press", entity_id=undo)
+    home_assistant.wait(lambda: options() == ["closed"])
+    home_assistant.wait(lambda: home_assistant.state(label) in ("closed", "unknown"))
+
+
 def test_a_restart_of_the_agent_is_no_event(home_assistant: HomeAssistant, daemon: Daemon) -> None:
     """A still scene: one picture, again and again."""
     folder = daemon.directory / "scene"

@@ -23,7 +23,7 @@ from edge_agent.mqtt.contract.payloads import Health, Info, State
 from edge_agent.mqtt.requests import LessonRequest
 from edge_agent.pipeline.part import box_of
 from edge_agent.system.clock import Clock, SystemClock
-from edge_agent.web.agent_view import BusyError, Picture
+from edge_agent.web.agent_view import BusyError, HeadAnswer, Picture, Recognised
 from edge_agent.web.connections import Limits, PageServer
 from edge_agent.web.event_ring import EventRing
 from edge_agent.web.history import History
@@ -79,11 +79,13 @@ class FakeAgent:
     def room_bytes(self) -> int:
         return self.room
 
-    def classify(self, pixels: NDArray[np.uint8]) -> Prediction:
+    def classify(self, pixels: NDArray[np.uint8]) -> Recognised:
         if self.is_busy:
             raise BusyError("the agent is not classifying just now")
         self.seen.append(pixels.shape)
-        return Prediction(samples.TOP, 3.0, 80.0)
+        return Recognised(
+            Prediction(samples.TOP, 3.0, 80.0), (HeadAnswer("gate", samples.TOP[:1], "unsure"),)
+        )
 
     def teach(self, lesson: LessonRequest) -> dict[str, Any]:
         self.taught.append(lesson)

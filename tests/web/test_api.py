@@ -78,6 +78,7 @@ def test_a_picture_that_is_sent_is_classified(client: Client, agent: FakeAgent) 
     for kind in ("JPEG", "PNG", "WEBP", "BMP"):
         answer = client.ask("/api/v1/classify", "POST", jpeg(kind=kind))
         assert answer.json["top"][0] == {"label": "tabby", "index": 281, "score": 0.6124}
+        assert answer.json["heads"][0]["why_unknown"] == "unsure"
         hold_to_document(answer, "/api/v1/classify", "post")
     assert agent.seen == [(48, 64, 3)] * 4
 

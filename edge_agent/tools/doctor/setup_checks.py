@@ -13,7 +13,7 @@ from edge_agent.model.sidecar import Artifact, FileRole, open_role, read_sidecar
 from edge_agent.mqtt.wire.probe import probe
 from edge_agent.pipeline.capture_loop import CapturePolicy
 from edge_agent.pipeline.few_pixels import has_few, remedy, size_of
-from edge_agent.pipeline.part import box_of, cut, place_in
+from edge_agent.pipeline.part import Part
 from edge_agent.sources import Source
 from edge_agent.system.clock import Clock
 from edge_agent.tools.doctor.check import Check, fail, ok, warn
@@ -71,9 +71,9 @@ def camera(source: Source, config: Config) -> tuple[Check, ...]:
 def _small_regions(frame: Frame, config: Config) -> Iterator[Check]:
     """Those that have too few pixels in a frame, which is turned."""
     for name, region in config.regions.items():
-        place = place_in(frame.window, box_of(region))
-        if place is not None and has_few(pixels := cut(frame.pixels, place)):
-            yield warn(f"region {name}", size_of(pixels), remedy(name, config.source.type))
+        part = Part(region).of(frame)
+        if part is not None and has_few(part.pixels):
+            yield warn(f"region {name}", size_of(part.pixels), remedy(name, config.source.type))
 
 
 def broker(config: Config, clock: Clock, environment: Mapping[str, str]) -> Check:

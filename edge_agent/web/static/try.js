@@ -43,7 +43,11 @@ async function classify(file, item, place) {
     const body = await prepared(file, item.querySelector("canvas"));
     const answer = await patiently(body);
     const time = `${file.name}, ${answer.latency_ms.infer} ms`;
-    place.replaceChildren(make("p", { class: "hint" }, time), make("ol", { class: "top" }, ...bars(answer.top)));
+    const heads = answer.heads.flatMap((head) => [
+      make("p", { class: "hint" }, `Taught${head.region ? ` for ${head.region}` : ""}${head.why_unknown ? ", but unknown" : ""}:`),
+      make("ol", { class: "top" }, ...bars(head.top)),
+    ]);
+    place.replaceChildren(make("p", { class: "hint" }, time), make("ol", { class: "top" }, ...bars(answer.top)), ...heads);
   } catch (error) {
     place.replaceChildren(make("p", { class: "problem" }, `${file.name}: ${error.message}`));
   }

@@ -83,7 +83,7 @@ def test_a_region_with_too_few_pixels_is_named_with_its_size_and_what_to_do() ->
     camera, small = setup_checks.camera(make_source(config.source), config)
     assert camera.verdict == "ok"
     assert (small.name, small.verdict, small.found) == ("region gate", "warn", "224 x 45 pixels")
-    assert "regions.gate.box larger, or take pictures with more pixels" in small.advice
+    assert "regions.gate larger, or take pictures with more pixels" in small.advice
 
 
 def test_the_only_region_of_a_pi_camera_is_seen_as_the_camera_crops_it(

@@ -193,6 +193,12 @@ def test_two_states_are_taught_by_clicks_and_seen_to_change(
     daemon.edit(source={"folder": {"path": str(scenes["cat"])}})
     window.until(f"{LABEL} === 'in'")
     window.until("document.querySelectorAll('#teach-labels button').length === 2")
+    window.type("#files", str(PICTURES_DIR / "dog.jpg"))
+    window.until("document.querySelectorAll('#tried .top').length === 2")
+    assert (
+        window.run("return document.querySelectorAll('#tried .top')[1].querySelector('span').textContent")
+        == "out"
+    )
     window.click("#teach-report")
     window.until("document.getElementById('report').textContent.includes('out: 1')")
     window.click("#teach-undo")

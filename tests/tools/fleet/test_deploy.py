@@ -1,0 +1,246 @@
+"""What is in deploy/ works as it is shipped: three nodes with TLS and access lists, a site's mosquitto."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+import yaml
+
+from edge_agent.config.schema import MqttConfig, TlsConfig
+from edge_agent.mqtt.contract.message import Incoming, Message
+from edge_agent.mqtt.wire.connection import Ack, Connection, SubscriptionRefused
+from edge_agent.mqtt.wire.status import BrokerConnectionError, Trouble
+from edge_agent.system.clock import SystemClock
+from edge_agent.system.secret import Secret
+from edge_agent.tools.fleet.backbone import Backbone, Login, connect
+from tests.installed import program
+from tests.mqtt.brokers import Mosquitto, free_port, wait_until
+from tests.mqtt.wire.certificates import Authority
+
+DEPLOY = Path(__file__).parents[3] / "deploy"
+HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
+
+
+def environment(directory: Path, number: int) -> dict[str, str]:
+    """What systemd takes from node.env, with a certificate of this test's authority."""
+    host = HOSTS[number]
+    values = {
+        "NODE": f"nats{number + 1}",
+        "NODE_HOST": host,
+        "DATA": directory / f"data{number}",
+        "TLS_CERT": directory / f"node{number}.crt",
+        "TLS_KEY": directory / f"node{number}.key",
+        "TLS_CA": directory / "fleet.crt",
+    }
+    return os.environ | {name: f'"{value}"' for name, value in values.items()}
+
+
+def prepared(directory: Path) -> Path:
+    """The shipped files, with this test's addresses in routes.conf; returns the configuration."""
+    authority = Authority(directory, "fleet")
+    for number, host in enumerate(HOSTS):
+        authority.issue(f"node{number}", address=host)
+    shutil.copytree(DEPLOY / "nats", directory / "nats")
+    routes = directory / "nats" / "routes.conf"
+    text = routes.read_text()
+    for number, host in enumerate(HOSTS):
+        text = text.replace(f"nats{number + 1}.example", host)
+    routes.write_text(text)
+    return directory / "nats" / "nats-server.conf"
+
+
+@contextmanager
+def device(
+    user: str, directory: Path, host: str, port: int, client: str = "", **changes: object
+) -> Iterator[Connection]:
+    settings = {"password": Secret("change-me"), "protocol": "3.1.1"} | changes
+    tls = TlsConfig(enabled=True, ca_file=directory / "fleet.crt")
+    config = MqttConfig(host=host, port=port, username=user, tls=tls, **settings)  # type: ignore[arg-type]
+    connection = Connection(config, client or f"edge-agent-{user}", "3.1.1", environment={})
+    try:
+        connection.open(SystemClock(), answer_timeout_s=15)
+        yield connection
+    finally:
+        connection.close(goodbye=True)
+
+
+def heard(connection: Connection, seconds: float) -> list[object]:
+    """All that comes within that time."""
+    found: list[object] = []
+    end_s = time.monotonic() + seconds
+    while time.monotonic() < end_s:
+        found += connection.step(0.2)
+    return found
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_nats_understands_the_configuration(tmp_path: Path, number: int) -> None:
+    file = prepared(tmp_path)
+    checked = subprocess.run(
+        [program("nats-server"), "-t", "-c", file],
+        env=environment(tmp_path, number), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.fleet
+def test_three_nodes_let_each_device_do_its_own_and_the_watcher_read_all(tmp_path: Path) -> None:
+    file = prepared(tmp_path)
+    with ExitStack() as stack:
+        for number in range(3):
+            log = stack.enter_context((tmp_path / f"node{number}.log").open("wb"))
+            process = subprocess.Popen(
+                [program("nats-server"), "-c", file],
+                env=environment(tmp_path, number),
+                stdout=log,
+                stderr=log,
+            )
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+        asyncio.run(_prepare(tmp_path))
+        with (
+            device("porch", tmp_path, HOSTS[0], 8883) as porch,
+            device("push", tmp_path, HOSTS[2], 8883) as push,
+        ):
+            push.subscribe("edge_agent/+/health", retained=True)
+            porch.subscribe(
+                "edge_agent/porch/request/#", "edge_agent/group/all/wanted", "edge_agent/gate/health"
+            )
+            refused = [item.topic for item in heard(porch, 3) if isinstance(item, SubscriptionRefused)]
+            assert refused == ["edge_agent/gate/health"]
+            porch.send(Message("edge_agent/porch/health", b"{}", retain=True))
+            push.send(Message("edge_agent/group/all/wanted", b"signed", retain=True))
+            assert "edge_agent/group/all/wanted" in [
+                i.topic for i in heard(porch, 4) if isinstance(i, Incoming)
+            ]
+            assert "edge_agent/porch/health" in [i.topic for i in heard(push, 2) if isinstance(i, Incoming)]
+            porch.send(Message("edge_agent/gate/health", b"{}"))
+            porch.send(Message("edge_agent/group/all/wanted", b"forged", retain=True))
+            with suppress(BrokerConnectionError):
+                heard(porch, 2)  # NATS may acknowledge, or hang up: what counts is that nobody hears it
+            assert [item for item in heard(push, 2) if isinstance(item, Incoming)] == []
+        with device("porch", tmp_path, HOSTS[1], 8883) as elsewhere:
+            elsewhere.subscribe("edge_agent/group/all/wanted", retained=True)
+            kept = [item.payload for item in heard(elsewhere, 4) if isinstance(item, Incoming)]
+            assert kept == [b"signed"]
+        _check_bridge(tmp_path, stack)
+        with (
+            pytest.raises(BrokerConnectionError) as raised,
+            device("porch", tmp_path, HOSTS[0], 8883, password=Secret("x")),
+        ):
+            pass
+        assert raised.value.trouble is Trouble.CREDENTIALS
+
+
+def _check_bridge(directory: Path, stack: ExitStack) -> None:
+    """What a device says at its site is heard at the nodes, and what groups are to have comes back."""
+    port = free_port()
+    (directory / "site").mkdir()
+    stack.enter_context(Mosquitto(directory / "site" / "broker", _bridge(directory, port), port))
+    push = stack.enter_context(device("push", directory, HOSTS[1], 8883, "push-behind"))
+    gate = stack.enter_context(device("gate", directory / "site", "127.0.0.1", port))
+    push.subscribe("edge_agent/+/health")
+    gate.subscribe("edge_agent/group/all/wanted", retained=True)
+    heard(push, 3)
+    arrived: list[object] = []
+    end_s = time.monotonic() + 60
+    while b"behind" not in [item.payload for item in arrived if isinstance(item, Incoming)]:
+        assert time.monotonic() < end_s
+        gate.send(Message("edge_agent/gate/health", b"behind"))
+        arrived += heard(push, 1)
+        heard(gate, 0.5)
+    push.send(Message("edge_agent/group/all/wanted", b"newer", retain=True))
+    heard(push, 1)
+    assert b"newer" in [item.payload for item in heard(gate, 5) if isinstance(item, Incoming)]
+
+
+def _bridge(directory: Path, port: int) -> str:
+    """The shipped site with its bridge to the three nodes of this test."""
+    text = (DEPLOY / "mosquitto" / "bridge.conf").read_text()
+    for number, host in enumerate(HOSTS):
+        text = text.replace(f"nats{number + 1}.example", host)
+    text = text.replace("/etc/mosquitto/certs/ca.crt", str(directory / "fleet.crt"))
+    return site(directory / "site", port) + text
+
+
+async def _prepare(directory: Path) -> None:
+    """As the shipped `fleet watch` does, with the shipped user."""
+    servers = tuple(f"tls://{host}:4222" for host in HOSTS)
+    login = Login(servers, "watch", "change-me", str(directory / "fleet.crt"))
+    end_s = time.monotonic() + 60
+    while True:
+        try:
+            client = await connect(login, "test")
+            backbone = Backbone(client, "edge_agent", 3)
+            await backbone.prepare()
+            assert await backbone.keeps_for_nobody()
+            await client.close()
+            return
+        except Exception:
+            if time.monotonic() > end_s:
+                raise
+            await asyncio.sleep(1)
+
+
+def site(directory: Path, port: int) -> str:
+    """The shipped lines for mosquitto, with this test's files and port."""
+    Authority(directory, "fleet").issue("server")
+    passwords = directory / "passwords"
+    passwords.touch(0o644)
+    for user in ("porch", "gate", "push", "reader"):
+        subprocess.run([program("mosquitto_passwd"), "-b", passwords, user, "change-me"], check=True)
+    text = (DEPLOY / "mosquitto" / "site.conf").read_text()
+    for there, here in (
+        ("listener 8883", f"listener {port} 127.0.0.1"),
+        ("/etc/mosquitto/certs/", f"{directory}/"),
+        ("/etc/mosquitto/passwords", str(passwords)),
+        ("/etc/mosquitto/edge-agent.acl", str(DEPLOY / "mosquitto" / "edge-agent.acl")),
+        ("/var/lib/mosquitto/", f"{directory}/"),
+    ):
+        assert there in text
+        text = text.replace(there, here)
+    return text
+
+
+def test_a_site_s_mosquitto_lets_each_device_do_its_own(tmp_path: Path) -> None:
+    port = free_port()
+    with (
+        Mosquitto(tmp_path / "broker", site(tmp_path, port), port),
+        device("porch", tmp_path, "127.0.0.1", port) as porch,
+        device("reader", tmp_path, "127.0.0.1", port) as reader,
+    ):
+        reader.subscribe("edge_agent/#")
+        porch.subscribe("edge_agent/gate/#", "edge_agent/porch/request/#")
+        heard(porch, 1)
+        mids = [
+            porch.send(Message("edge_agent/gate/state", b"forged")),
+            porch.send(Message("edge_agent/group/all/wanted", b"forged", retain=True)),
+            porch.send(Message("edge_agent/porch/state", b"mine")),
+        ]
+        acks: list[object] = []
+        wait_until(lambda: acks.extend(porch.step(0.2)) or sum(isinstance(a, Ack) for a in acks) == len(mids))  # type: ignore[func-returns-value]
+        assert [item.payload for item in heard(reader, 2) if isinstance(item, Incoming)] == [b"mine"]
+
+
+def test_prometheus_s_files_name_metrics_that_there_are() -> None:
+    from edge_agent.tools.fleet.devices import Device
+    from edge_agent.tools.fleet.page import metrics
+
+    shown = metrics([Device("porch")], {}, 0)
+    rules = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yaml").read_text())["groups"][0]["rules"]
+    for rule in rules:
+        for name in re.findall(r"edge_agent_fleet_\w+", rule["expr"]):
+            assert f"# TYPE {name} " in shown, name
+    scraped = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yaml").read_text())
+    assert scraped["scrape_configs"][0]["static_configs"][0]["targets"] == ["127.0.0.1:8385"]
+    if tool := shutil.which("promtool"):
+        subprocess.run([tool, "check", "rules", DEPLOY / "prometheus" / "alerts.yaml"], check=True)
