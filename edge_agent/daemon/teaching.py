@@ -76,6 +76,8 @@ class Teaching:
 
         Returns whether something was finished, whose memory can be given back.
         """
+        if not self._loop.is_running:  # which looks at the pictures of examples
+            return False
         busy = next((pupil for pupil in self._pupils.values() if pupil.is_busy), None)
         if busy is not None:
             if busy.work():
@@ -91,6 +93,8 @@ class Teaching:
     @property
     def wait_s(self) -> float | None:
         """How long `work` can wait; None for ever."""
+        if not self._loop.is_running:
+            return None
         if any(pupil.is_busy for pupil in self._pupils.values()):
             return 0.0
         return self._look_due.left_s(self._clock.monotonic_s()) if self._can_teach else None

@@ -197,7 +197,7 @@ def test_another_model_learns_again_from_the_pictures_of_the_examples(
     )
     assert told["head"]["labels"] == 1
     assert "it was taught on another model" in daemon.log
-    assert "this one learns it by the pictures" in daemon.log
+    assert "learnt again examples=1 without_picture=0" in daemon.log
 
 
 def another_model(directory: Path) -> Path:
