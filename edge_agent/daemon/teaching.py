@@ -123,6 +123,15 @@ class Teaching:
             case "questions":
                 return {"questions": [_question(each) for each in self._questions(lesson.region)]}
 
+    def head_of(self, region: str) -> bytes:
+        """The file of a view's head, empty where there is none. Raises TeachError."""
+        return self._pupil(region).content()
+
+    def take_head(self, region: str, content: bytes) -> None:
+        """Let a view answer with a head that was made elsewhere, or none. Raises TeachError."""
+        self._pupil(region).take(content)
+        self._say()
+
     def heads(self) -> tuple[HeadInfo, ...]:
         """What is said of each head in `info`."""
         return tuple(self._head(region, pupil) for region, pupil in self._pupils.items() if pupil.counts)

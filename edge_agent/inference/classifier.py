@@ -26,13 +26,15 @@ class Classifier:
         labels: LabelMap,
         activation: Activation = "softmax",
         *,
+        temperature: float = 1.0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """`clock` returns seconds."""
+        """`temperature` divides the logits before they become probabilities; `clock` returns seconds."""
         self._preprocessor = preprocessor
         self._engine = engine
         self._labels = labels
         self._activation = activation
+        self._temperature = np.float32(temperature)
         self._clock = clock
 
     @classmethod
@@ -40,7 +42,13 @@ class Classifier:
         """Classify as the sidecar says; `labels` are those to publish, the sidecar's own by default."""
         sidecar = artifact.sidecar
         published = labels or LabelMap.compile(sidecar.labels)
-        return cls(Preprocessor(sidecar.preprocessing), engine, published, sidecar.activation)
+        return cls(
+            Preprocessor(sidecar.preprocessing),
+            engine,
+            published,
+            sidecar.activation,
+            temperature=sidecar.temperature,
+        )
 
     @property
     def engine(self) -> Engine:
@@ -63,7 +71,7 @@ class Classifier:
         inferred_s = self._clock()
         self._check(logits)
         return Prediction(
-            top=self._labels.top(probabilities(logits, self._activation), k),
+            top=self._labels.top(probabilities(logits / self._temperature, self._activation), k),
             preprocess_ms=(preprocessed_s - started_s) * 1000,
             infer_ms=(inferred_s - preprocessed_s) * 1000,
             feature=self._engine.features.copy(),

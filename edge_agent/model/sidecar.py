@@ -25,8 +25,9 @@ from edge_agent.system.json_reader import (
 )
 
 SIDECAR_NAME = "model.json"
-SIDECAR_FORMAT = 2
-"""Format 1 knows neither `activation` nor `squash` nor `grey`: a program that does would answer wrongly."""
+SIDECAR_FORMAT = 3
+"""Format 1 knows neither `activation` nor `squash` nor `grey`, format 2 no `temperature`: a program that
+knows less than is there would answer wrongly."""
 
 EngineName = Literal["native", "xnnpack", "torchscript"]
 FileRole = Literal["torchscript-fp16", "torchscript-fp32", "xnnpack-fp16", "xnnpack-fp32"]
@@ -37,6 +38,7 @@ _LARGEST_SIDECAR_BYTES = 8 << 20
 LARGEST_CROP = 4096
 LONGEST_TEXT = 500
 LONGEST_LABEL = 200
+MOST_TEMPERATURE = 100.0
 
 Activation = Literal["softmax", "sigmoid"]
 """How logits become probabilities: of classes that exclude each other, or of each class for itself."""
@@ -58,6 +60,13 @@ Text = Annotated[
     ),
 ]
 Sha256 = Annotated[str, matching("[0-9a-f]{64}", "64 hexadecimal digits")]
+Temperature = Annotated[
+    float,
+    Rule(
+        lambda number: 1 / MOST_TEMPERATURE <= number <= MOST_TEMPERATURE,
+        f"expected a number from {1 / MOST_TEMPERATURE:g} to {MOST_TEMPERATURE:g}",
+    ),
+]
 # A plain name, so that a sidecar cannot point outside its directory.
 FileName = Annotated[str, matching(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", "a plain file name")]
 Rgb = Annotated[
@@ -123,6 +132,8 @@ class Sidecar:
     sha256: Sha256
     not_lowered: Annotated[str, Rule(is_clean, "expected a text without control characters")] = ""
     activation: Annotated[Activation, Rule(bool, "expected softmax or sigmoid")] = "softmax"
+    temperature: Temperature = 1.0
+    """What logits are divided by before they become probabilities, for these to say how often they hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +224,9 @@ def write_sidecar(directory: Path, sidecar: Sidecar) -> None:
 def _format_of(sidecar: Sidecar) -> int:
     """The oldest format that says all of it, so that an older edge-agent reads what it can run."""
     seen = sidecar.preprocessing
-    return SIDECAR_FORMAT if seen.squash or seen.grey or sidecar.activation != "softmax" else 1
+    if sidecar.temperature != 1.0:
+        return SIDECAR_FORMAT
+    return 2 if seen.squash or seen.grey or sidecar.activation != "softmax" else 1
 
 
 def _no_such_role(artifact: Artifact, role: str) -> str:

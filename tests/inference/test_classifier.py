@@ -65,6 +65,12 @@ def test_as_many_labels_as_asked_for() -> None:
     assert len(subject.classify(GREY, 10).top) == 4
 
 
+def test_a_temperature_makes_probabilities_less_sure_and_changes_no_order() -> None:
+    engine = ScriptedEngine(np.array([0, np.log(4), np.log(16), 0], np.float32))
+    subject = Classifier(Preprocessor(HALF), engine, LabelMap.compile(LABELS), temperature=2.0)
+    assert [score.score for score in subject.classify(GREY).top] == pytest.approx([0.5, 0.25, 0.125])
+
+
 def test_each_step_is_timed() -> None:
     subject, _ = classifier(1, 2, 3, 4, ticks=iter([10.0, 10.25, 11.0]))
     prediction = subject.classify(GREY)

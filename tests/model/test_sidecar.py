@@ -225,7 +225,7 @@ def test_a_malformed_value_is_refused_with_its_key(
 def test_a_sidecar_of_a_newer_format_says_what_to_update(model: Path) -> None:
     (model / SIDECAR_NAME).write_text(json.dumps({"format": SIDECAR_FORMAT + 1, "unheard": "of"}))
     with pytest.raises(
-        ArtifactError, match="format is 3, and this edge-agent reads up to 2: update edge-agent"
+        ArtifactError, match="format is 4, and this edge-agent reads up to 3: update edge-agent"
     ):
         read_sidecar(model)
 
@@ -354,3 +354,6 @@ def test_a_model_that_an_older_program_answers_rightly_with_stays_readable_for_i
     assert document_of(model)["format"] == 1
     write_sidecar(model, replace(sidecar, activation="sigmoid"))
     assert document_of(model)["format"] == 2
+    write_sidecar(model, replace(sidecar, temperature=1.5))
+    assert document_of(model)["format"] == 3
+    assert read_sidecar(model).sidecar.temperature == 1.5
