@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import subprocess
 import time
@@ -76,6 +78,15 @@ class Node:
                 return bool(answer.status == 200)
         except OSError:
             return False
+
+    def cost(self) -> tuple[float, float]:
+        """Seconds of CPU that it has taken so far, and its resident memory in MB."""
+        assert self._process is not None
+        folder = Path(f"/proc/{self._process.pid}")
+        fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        ticks = int(fields[11]) + int(fields[12])
+        (rss_kb,) = re.findall(r"VmRSS:\s+(\d+)", (folder / "status").read_text())
+        return ticks / os.sysconf("SC_CLK_TCK"), int(rss_kb) / 1024
 
     def kill(self) -> None:
         """End it at once, as a power cut would."""
