@@ -63,7 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the action; returns its exit code."""
-    return int(args.act(args))
+    try:
+        return int(args.act(args))
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("nats", "cryptography"):
+            raise
+        raise UsageError(f"{error.name} is not installed: `pip install 'edge-agent[fleet]'`") from None
 
 
 def _action(actions: Any, name: str, summary: str, description: str) -> argparse.ArgumentParser:
