@@ -28,6 +28,8 @@ EdgeAgentError              1, where nothing else is said
   WantedError               in mqtt/contract/wanted.py
   TeachError
     HeadFileError           in teach/head_file.py
+  ErrandError               in daemon/errands.py
+  BusyError                 in web/agent_view.py
   DemoError                 in tools/demo/play.py
 """
 

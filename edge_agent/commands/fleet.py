@@ -33,7 +33,7 @@ EDGE_AGENT_EVENTS.
   edge-agent fleet watch --server tls://nats1.example --server tls://nats2.example --ca-file ca.pem \\
       --user watch --password-file watch.password
 """
-_PUSH = """Change settings of a group of devices in waves: one device, a tenth of them, all. Each wave is
+_PUSH = """Change settings or heads of a group of devices in waves: one device, a tenth, all. Each wave is
 judged by its devices' own health: whether they refuse the change, are gone, have restarted, have no
 camera, or know less than before, and than the wave before. A wave that is worse ends the push: every device
 gets back what it had, and the exit code is 1. Devices take nothing that --key has not signed.
@@ -63,7 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the action; returns its exit code."""
-    return int(args.act(args))
+    try:
+        return int(args.act(args))
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("nats", "cryptography"):
+            raise
+        raise UsageError(f"{error.name} is not installed: `pip install 'edge-agent[fleet]'`") from None
 
 
 def _action(actions: Any, name: str, summary: str, description: str) -> argparse.ArgumentParser:
@@ -127,6 +132,13 @@ def _add_push(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--group", required=True, help="one of the devices' fleet.groups")
     parser.add_argument("--name", help="what this change is called: letters, digits, _, . and -")
     parser.add_argument("--state", type=Path, default=Path("fleet"), metavar="DIR", help="default: ./fleet")
+    parser.add_argument(
+        "--head",
+        action="append",
+        default=[],
+        metavar="REGION=FILE",
+        help="a head; frame is the whole picture",
+    )
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
         "--dry-run", action="store_true", help="say which devices would be changed, and do nothing"
@@ -149,13 +161,12 @@ def _push(args: argparse.Namespace) -> int:
     from edge_agent.tools import to_stderr
     from edge_agent.tools.fleet.field import Field
     from edge_agent.tools.fleet.key import load_key
-    from edge_agent.tools.fleet.push import Ledger, Pace, Push, read_settings
+    from edge_agent.tools.fleet.push import Ledger, Pace, Push, read_heads, read_settings
 
-    settings = read_settings(args.settings)
-    if not (args.resume or args.take_back) and not (
-        settings and re.fullmatch(r"[\w.-]{1,64}", args.name or "", re.A)
-    ):
-        raise UsageError("give --name, of letters, digits, _, . and -, and at least one KEY=VALUE")
+    settings, heads = read_settings(args.settings), read_heads(args.head)
+    is_new = not (args.resume or args.take_back)
+    if is_new and not ((settings or heads) and re.fullmatch(r"[\w.-]{1,64}", args.name or "", re.A)):
+        raise UsageError("give --name, of letters, digits, _, . and -, and at least one KEY=VALUE or --head")
     key, config, clock = load_key(args.key), load(args.config).mqtt, SystemClock()
     args.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     pace = Pace(take_s=args.take_s, watch_s=args.watch_s)
@@ -166,7 +177,7 @@ def _push(args: argparse.Namespace) -> int:
             push.take_back(["asked for on the command line"])
             return EXIT_OK
         if not args.resume:
-            running = push.plan(args.name, settings)
+            running = push.plan(args.name, settings, heads)
             for number, names in enumerate(running.waves, 1):
                 to_stderr(f"wave {number}: {len(names)} devices: {', '.join(names[:10])}")
             if args.dry_run:

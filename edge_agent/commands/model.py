@@ -248,10 +248,12 @@ def _features(artifact: Artifact) -> tuple[int, str]:
         try:
             plan, _ = read_plan(artifact, precision)
         except ArtifactError:
-            return 0, "its plan is damaged"
+            return 0, "not known: its plan is damaged"
         features = plan.features
-        return (plan.tensors[features].elements if features is not None else 0), plan.why_not_taught
-    return 0, "it has no plan: only the torchscript engine may find its features"
+        if features is None:
+            return 0, f"no: {plan.why_not_taught}"
+        return plan.tensors[features].elements, ""
+    return 0, "not known: it has no plan, and only the torchscript engine may find its features"
 
 
 def _pack(args: argparse.Namespace) -> int:
@@ -302,7 +304,7 @@ def _print_info(artifact: Artifact) -> None:
         ]
         rows.append(("packed", ", ".join(packed) or "not yet: the first start or `model pack` does it"))
     features, why_not = _features(artifact)
-    rows.append(("can be taught", f"no: {why_not}" if why_not else f"yes, on {features} features"))
+    rows.append(("can be taught", f"yes, on {features} features" if features else why_not))
     if sidecar.not_lowered:
         rows.append(("no plan", sidecar.not_lowered))
     for label, value in rows:

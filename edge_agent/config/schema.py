@@ -522,8 +522,8 @@ class ControlConfig:
     )
     allow_patch: bool = setting(
         False,
-        "Let `config/patch` write settings that are applied at once into this file; those of `control` and"
-        " `fleet` excepted.",
+        "Let `config/patch` write settings that are applied at once into this file; those of `control`,"
+        " `fleet` and `web` excepted.",
         apply=Apply.LIVE,
     )
     max_per_minute: int = setting(

@@ -161,7 +161,9 @@ def run_agent(
             new_source,
             teaching,
         )
-        wanted = WantedState(live, reloader.patch, report.publish_info, state_dir / _WANTED_FILE, clock)
+        wanted = WantedState(
+            live, reloader.patch, teaching, report.publish_info, state_dir / _WANTED_FILE, clock
+        )
         report.groups = wanted.info
         threads, errands = Threads(loop, capture, wake.ring), Errands(wake.ring)
         stack.callback(threads.stop)

@@ -102,6 +102,20 @@ class Pupil:
         self.known_report = None
         self._stamp = self._look()
 
+    def take(self, content: bytes) -> None:
+        """Answer with a head that was made elsewhere; with none where it is empty. Raises TeachError."""
+        self._slices = None
+        self._adopt(self.lessons.take(content))
+        self.known_report = None
+        self._stamp = self._look()
+
+    def content(self) -> bytes:
+        """The head on disk; empty where there is none that can be read."""
+        try:
+            return self.lessons.head_path.read_bytes()
+        except OSError:
+            return b""
+
     def report(self) -> Report | None:
         """What the examples say of themselves; None where nothing was taught. Raises TeachError."""
         if self.known_report is None:

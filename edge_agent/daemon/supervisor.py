@@ -94,7 +94,8 @@ class Supervisor:
             self.reloader.reload_saved()
         self.link.carry_out_requests()
         self.errands.work()
-        self.teaching.work(now_s)
+        if self.teaching.work(now_s):
+            self.guard.trim()  # what fitting took for a moment
         self.report.follow_teaching()
         self.report.follow_broker()
         if self._cooling_due.is_due(now_s):

@@ -71,21 +71,30 @@ class Teaching:
             self._use_head(region, None)
         self._say()
 
-    def work(self, now_s: float) -> None:
-        """Do a slice of what is to be done, and look now and then what a command has taught."""
+    def work(self, now_s: float) -> bool:
+        """Do a slice of what is to be done, and look now and then what a command has taught.
+
+        Returns whether something was finished, whose memory can be given back.
+        """
+        if not self._loop.is_running:  # which looks at the pictures of examples
+            return False
         busy = next((pupil for pupil in self._pupils.values() if pupil.is_busy), None)
         if busy is not None:
             if busy.work():
                 self._say()
+                return True
         elif self._look_due.is_due(now_s):
             self._find()
             changed = [pupil for pupil in self._pupils.values() if pupil.follow_disk()]
             if changed:
                 self._say()
+        return False
 
     @property
     def wait_s(self) -> float | None:
         """How long `work` can wait; None for ever."""
+        if not self._loop.is_running:
+            return None
         if any(pupil.is_busy for pupil in self._pupils.values()):
             return 0.0
         return self._look_due.left_s(self._clock.monotonic_s()) if self._can_teach else None
@@ -113,6 +122,15 @@ class Teaching:
                 return self._report(pupil)
             case "questions":
                 return {"questions": [_question(each) for each in self._questions(lesson.region)]}
+
+    def head_of(self, region: str) -> bytes:
+        """The file of a view's head, empty where there is none. Raises TeachError."""
+        return self._pupil(region).content()
+
+    def take_head(self, region: str, content: bytes) -> None:
+        """Let a view answer with a head that was made elsewhere, or none. Raises TeachError."""
+        self._pupil(region).take(content)
+        self._say()
 
     def heads(self) -> tuple[HeadInfo, ...]:
         """What is said of each head in `info`."""

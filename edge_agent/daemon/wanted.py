@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 from edge_agent.config.live import LiveConfig
 from edge_agent.config.render import shown
+from edge_agent.config.rules import WHOLE_FRAME
 from edge_agent.config.tree import leaves
-from edge_agent.errors import ConfigError
+from edge_agent.errors import ConfigError, TeachError
 from edge_agent.mqtt.contract.payloads import GroupInfo, Refusal
 from edge_agent.mqtt.contract.wanted import Target, Wanted, WantedError, read_wanted
 from edge_agent.mqtt.requests import Reloaded
@@ -27,6 +30,18 @@ _LONGEST_REASON = 300
 _LOG = logging.getLogger(__name__)
 
 
+class Heads(Protocol):
+    """The heads of the views; a region without a name is the whole picture. All may raise TeachError."""
+
+    def head_of(self, region: str) -> bytes:
+        """The file of a head; empty where there is none."""
+        ...
+
+    def take_head(self, region: str, content: bytes) -> None:
+        """Answer with that head; with none where it is empty."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Followed:
     """What became of a group's latest document that was signed and not replayed."""
@@ -37,6 +52,8 @@ class _Followed:
     is_trial: bool
     settings: Mapping[str, object]
     """What that group gives this device, as far as it was taken."""
+    heads: Mapping[str, str] = field(default_factory=dict)
+    """Likewise, in base64."""
     refused: tuple[Refusal, ...] = ()
 
 
@@ -47,6 +64,8 @@ class _Memory:
     groups: Mapping[str, _Followed] = field(default_factory=dict)
     before: Mapping[str, object] = field(default_factory=dict)
     """What settings had before a group gave them another value."""
+    heads_before: Mapping[str, str] = field(default_factory=dict)
+    """Likewise the heads of regions, in base64; empty where there was none."""
 
 
 @dataclass(slots=True)
@@ -55,6 +74,7 @@ class WantedState:
 
     live: LiveConfig
     patch: Callable[[Mapping[str, object]], Reloaded]
+    heads: Heads
     changed: Callable[[], None]
     """Called when `info` has changed."""
     file: Path
@@ -109,7 +129,7 @@ class WantedState:
             wanted.revision,
             target is wanted.trial,
             target.settings,
-            _unknown(target),
+            refused=_unknown(target),
         )
         try:
             memory = self._apply(
@@ -121,6 +141,7 @@ class WantedState:
             followed = replace(followed, settings=kept, refused=(*followed.refused, refusal))
             memory = replace(self._memory, groups={**self._memory.groups, wanted.group: followed})
         self._memory = memory
+        followed = self._follow_heads(wanted.group, followed, former, target.heads)
         self._save()
         for refusal in followed.refused:
             say(_LOG, logging.WARNING, f"{refusal.what} refused: {refusal.why}", group=wanted.group)
@@ -146,18 +167,51 @@ class WantedState:
         before = {key: memory.before.get(key, present[key]) for key in given}
         return replace(memory, before=before)
 
+    def _follow_heads(
+        self, group: str, followed: _Followed, former: _Followed | None, heads: Mapping[str, str]
+    ) -> _Followed:
+        """Have the heads that are given now, and those from before where none is given any more."""
+        order = self.live.config.fleet.groups
+        formerly = _given_heads({**self._memory.groups, **({group: former} if former else {})}, order)
+        followed = replace(followed, heads=heads)
+        given = _given_heads({**self._memory.groups, group: followed}, order)
+        before = dict(self._memory.heads_before)
+        same = {name for name in given if former and formerly.get(name) == given[name]}
+        for name in sorted((given.keys() | before.keys()) - same):
+            try:
+                self._have_head(name, given, before)
+            except (TeachError, ValueError) as error:
+                refusal = Refusal(f"head {printable(name, 40)}", printable(str(error), _LONGEST_REASON))
+                left = {key: value for key, value in followed.heads.items() if key != name}
+                followed = replace(followed, heads=left, refused=(*followed.refused, refusal))
+        groups = {**self._memory.groups, group: followed}
+        self._memory = replace(self._memory, groups=groups, heads_before=before)
+        return followed
+
+    def _have_head(self, name: str, given: Mapping[str, str], before: dict[str, str]) -> None:
+        """Take a head, or the one from before. Raises TeachError, or ValueError for what is no base64."""
+        region = "" if name == WHOLE_FRAME else name
+        content = base64.b64decode(given.get(name, before.get(name, "")), validate=True)
+        present = base64.b64encode(self.heads.head_of(region)).decode()
+        self.heads.take_head(region, content)
+        if name in given:
+            before.setdefault(name, present)
+        else:
+            del before[name]
+
     def _describe(self, group: str) -> GroupInfo:
         followed = self._memory.groups.get(group)
         rejected = self._rejected.get(group)
         rejections = (Refusal("message", rejected),) if rejected else ()
         if followed is None:
-            return GroupInfo(group, "", 0, False, (), rejections)
+            return GroupInfo(group, "", 0, False, (), refused=rejections)
         return GroupInfo(
             group,
             followed.revision,
             followed.sequence,
             followed.is_trial,
             tuple(sorted(followed.settings)),
+            tuple(sorted(followed.heads)),
             followed.refused + rejections,
         )
 
@@ -173,6 +227,15 @@ def _given(memory: _Memory, groups: tuple[str, ...]) -> Iterator[tuple[str, obje
     for group in groups:
         if (followed := memory.groups.get(group)) is not None:
             yield from followed.settings.items()
+
+
+def _given_heads(groups: Mapping[str, _Followed], order: tuple[str, ...]) -> dict[str, str]:
+    """The heads that the groups give, by their regions."""
+    given: dict[str, str] = {}
+    for group in order:
+        if (followed := groups.get(group)) is not None:
+            given.update(followed.heads)
+    return given
 
 
 def _unknown(target: Target) -> tuple[Refusal, ...]:

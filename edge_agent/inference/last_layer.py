@@ -6,6 +6,8 @@ from typing import Any
 
 _INPUT_OF = {"aten::linear": 0, "aten::addmm": 1}
 """The argument that a fully connected layer reads."""
+_NOTHING = ("aten::dropout", "aten::dropout_")
+"""Outside of training."""
 _FLATTENS = ("aten::flatten", "aten::reshape", "aten::view", "aten::squeeze")
 
 
@@ -20,8 +22,9 @@ def last_layer_reads(graph: Any) -> Any | None:
     names = {value.debugName() if value else None for value in reads}
     if len(outputs) != 1 or len(names) != 1 or (read := reads[0]) is None:
         return None
-    before = read.node()
-    return _argument(before, 0) if before.kind() in _FLATTENS else read
+    for kinds in (_NOTHING, _FLATTENS):
+        read = _argument(read.node(), 0) if read.node().kind() in kinds else read
+    return read
 
 
 def _slices(node: Any) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -25,6 +26,7 @@ from edge_agent.model.sidecar import SIDECAR_NAME, Artifact, open_role, role_of
 if TYPE_CHECKING:
     import torch
 
+_LOG = logging.getLogger(__name__)
 _LARGEST_PROGRAM_BYTES = 32 << 20
 
 _Network = Callable[["torch.Tensor"], tuple["torch.Tensor", "torch.Tensor | None"]]
@@ -210,14 +212,17 @@ def _with_features(module: torch.jit.ScriptModule) -> _Network:
     """The module with a second output: what its last layer reads, or None where it has no such layer."""
     import torch
 
-    graph = module.inlined_graph  # a copy
-    read = last_layer_reads(graph)
-    if read is None:
-        return lambda picture: (module(picture), None)
-    graph.registerOutput(read)
-    graph.makeMultiOutputIntoTuple()
-    function = torch._C._create_function_from_graph("forward", graph)
-    return lambda picture: function(module, picture)
+    try:
+        graph = module.inlined_graph  # a copy
+        read = last_layer_reads(graph)
+        if read is not None:
+            graph.registerOutput(read)
+            graph.makeMultiOutputIntoTuple()
+            function = torch._C._create_function_from_graph("forward", graph)
+            return lambda picture: function(module, picture)
+    except (AttributeError, RuntimeError) as error:  # a torch whose graphs are handled in another way
+        _LOG.warning("this torch does not give what the last layer reads: %s", _last_line(error))
+    return lambda picture: (module(picture), None)
 
 
 def _read(path: Path) -> torch.jit.ScriptModule:

@@ -86,12 +86,18 @@ class InferenceLoop:
         self._stats = FrameStats()
         self._actions: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._stopping = threading.Event()
+        self._is_running = False
         self._last_frame: Frame | None = None
         self._last_image_s = -math.inf
         self._classified = 0
         self._skipped = 0
         self._failed_in_a_row = 0
         self._on_answer: Callable[[State], None] | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its thread has begun, and so does what is asked for between frames."""
+        return self._is_running
 
     @property
     def classified(self) -> int:
@@ -187,6 +193,7 @@ class InferenceLoop:
 
     def run(self) -> None:
         """Classify frame after frame. Raises EngineError when the engine keeps failing."""
+        self._is_running = True
         while not self._stopping.is_set():
             self._do_actions()
             frame = self._frames.take(_TAKE_TIMEOUT_S)

@@ -246,11 +246,10 @@ def _make_camera(number: int) -> Any:
 
 def _whole_picture(camera: Any) -> Rectangle | None:
     """The crop that shows the whole picture, in this mode of the sensor; None where none can be chosen."""
-    if "ScalerCrop" not in camera.camera_controls:
-        return None
-    _, _, usual = camera.camera_controls["ScalerCrop"]
-    left, top, width, height = (int(length) for length in usual)
-    return (left, top, width, height) if min(width, height) > 0 else None
+    _, _, usual = camera.camera_controls.get("ScalerCrop", (None, None, None))
+    if not isinstance(usual, tuple) or len(usual) != 4 or min(usual[2:]) <= 0:
+        return None  # a pipeline may know the control, and no limits of it
+    return usual
 
 
 def _explanation(error: BaseException) -> str:

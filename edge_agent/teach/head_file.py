@@ -171,6 +171,15 @@ def load(path: Path, backbone: Backbone | None = None) -> Taught:
     return taught
 
 
+def checked(content: bytes, backbone: Backbone) -> Taught:
+    """Read a head that is not a file yet, and must be of this backbone. Raises HeadFileError."""
+    if len(content) > MOST_BYTES:
+        raise HeadFileError(f"it is larger than {MOST_BYTES} bytes")
+    taught = from_bytes(content)
+    _check_backbone(taught.backbone, backbone)
+    return taught
+
+
 def retire(path: Path) -> None:
     """Take away the head at `path`, and keep it as the predecessor. Raises OSError."""
     try:

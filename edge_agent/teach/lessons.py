@@ -241,6 +241,21 @@ class Lessons:
             raise _unwritten(self.head_path, error) from error
         return self.head()
 
+    def take(self, content: bytes) -> Loaded:
+        """Answer with a head that was made elsewhere, the bytes of a head file; with none where it is empty.
+
+        Whatever was taught here, it answers until the next lesson; then the head is of the examples again.
+        """
+        try:
+            if content:
+                taught = head_file.checked(content, self.backbone)
+                self._write(lambda: head_file.save(self.head_path, replace(taught, fingerprint="")))
+            else:
+                self._write(lambda: head_file.retire(self.head_path))
+        except HeadFileError as error:
+            raise TeachError(f"the head cannot be used: {error}") from None
+        return self.head()
+
     def relearning(self, features_of: FeaturesOf) -> Generator[None, None, Relearnt]:
         """Teach the present network what another one was taught, by the thumbnails; fit afterwards.
 

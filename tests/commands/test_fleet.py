@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,3 +62,14 @@ def test_heads_of_cameras_are_added_up(tmp_path: Path, capsys: pytest.CaptureFix
     assert head_file.load(output).labels == ("a", "b", "c")
     assert main(["fleet", "merge", "--output", str(output), *files]) == EXIT_USAGE
     assert main(["fleet", "merge", "--output", str(tmp_path / "x"), str(tmp_path / "none")]) == EXIT_FAILURE
+
+
+def test_what_is_not_installed_is_named_with_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.startswith(("nats", "edge_agent.tools.fleet"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "nats", None)
+    assert main(["fleet", "watch", "--server", "nats://127.0.0.1:1"]) == EXIT_USAGE
+    assert "pip install 'edge-agent[fleet]'" in capsys.readouterr().err
+    assert main(["fleet", "watch", "--server", "nats://x", "--listen", "a:b"]) == EXIT_USAGE

@@ -16,6 +16,7 @@ from edge_agent.inference.choice import load_engine
 from edge_agent.model.sidecar import Artifact, files_sha256, read_sidecar, write_sidecar
 from edge_agent.tools.builder.verify import LogitAgreement, VerifyReport
 from tests.installed import needs_native, needs_torch
+from tests.model.plans import RandomPlan, save
 
 
 @pytest.fixture
@@ -59,8 +60,30 @@ def test_info_shows_what_the_model_is(lite0: Artifact, capsys: pytest.CaptureFix
         "1000: tench",
         lite0.sidecar.sha256,
         "torchscript-fp16.pt",
+        "can be taught     yes, on 1280 features",
     ):
         assert part in shown
+
+
+def test_info_says_why_a_network_cannot_be_taught(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    builder = RandomPlan((1, 8, 8, 3))
+    artifact = save(*builder.build(builder.conv2d(0, 2, (8, 8))), tmp_path)
+    write_sidecar(tmp_path, replace(artifact.sidecar, labels=("cat", "dog"), torch_version="2.9.1"))
+    assert main(["model", "info", str(tmp_path)]) == 0
+    assert "no: it ends in conv2d of 'conv0', not in a fully connected layer\n" in capsys.readouterr().out
+    assert main(["model", "info", "--json", str(tmp_path)]) == 0
+    assert json.loads(capsys.readouterr().out)["features"] == 0
+
+
+def test_info_says_what_is_not_known_without_a_plan(
+    lite0: Artifact, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {role: files for role, files in lite0.sidecar.files.items() if role.startswith("torchscript")}
+    for (file,) in files.values():
+        shutil.copy(lite0.directory / file.name, tmp_path)
+    write_sidecar(tmp_path, replace(lite0.sidecar, files=files, sha256=files_sha256(files)))
+    assert main(["model", "info", str(tmp_path)]) == 0
+    assert "can be taught     not known: it has no plan" in capsys.readouterr().out
 
 
 def test_info_reports_damage_and_fails(

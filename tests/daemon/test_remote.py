@@ -108,6 +108,7 @@ def test_a_patch_is_written_into_the_file_and_in_force_at_once(
         {"mqtt.host": "elsewhere"},
         {"model.path": "/tmp"},
         {"control.max_per_minute": 6000},
+        {"web.allow_edit": True},
         {"stabilizer.threshold": 0.5, "no.such": 1},
     ],
 )

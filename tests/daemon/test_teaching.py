@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from edge_agent.errors import EXIT_RESTART
 from edge_agent.tools.demo.bundled import BUNDLED_PICTURES
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.daemon.conftest import Ask, StartDaemon
@@ -179,3 +180,36 @@ def test_labels_thresholds_and_the_schedule_are_edited_live(daemon: Daemon, subs
     daemon.edit(schedule={"light": "day"})
     assert receive(subscriber, "state")["label"] == first["label"]
     receive(subscriber, "health", lambda health: health.get("schedule") == "open")
+
+
+def test_another_model_learns_again_from_the_pictures_of_the_examples(
+    ask: Ask, daemon: Daemon, subscriber: Subscriber, tmp_path: Path
+) -> None:
+    ask("teach/add", transaction=1, label="in")
+    receive(subscriber, "state", lambda state: state["label"] == "in")
+    daemon.edit(model={"path": str(another_model(tmp_path / "another"))})
+    assert daemon.wait() == EXIT_RESTART
+    daemon.start()
+    told = receive(
+        subscriber,
+        "state",
+        lambda state: state["model"]["name"] == "mobilenet_v3_small" and state["label"] == "in",
+    )
+    assert told["head"]["labels"] == 1
+    assert "it was taught on another model" in daemon.log
+    assert "learnt again examples=1 without_picture=0" in daemon.log
+
+
+def another_model(directory: Path) -> Path:
+    """A network with weights of nobody's."""
+    torch = pytest.importorskip("torch")
+    from edge_agent.tools.builder.build import BuildOptions, build
+    from tests.tools.builder.networks import network
+
+    directory.mkdir()
+    torch.save(network("mobilenet_v3_small", classes=3).state_dict(), directory / "weights.pth")
+    (directory / "labels.txt").write_text("cat\ndog\nmug\n")
+    options = BuildOptions(
+        directory / "model", "mobilenet_v3_small", directory / "weights.pth", directory / "labels.txt"
+    )
+    return build(options, lambda _line: None).directory

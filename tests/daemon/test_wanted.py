@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.config.loader import load
 from edge_agent.daemon.wanted import WantedState
+from edge_agent.errors import TeachError
 from edge_agent.mqtt.contract.payloads import GroupInfo, Refusal
 from edge_agent.mqtt.contract.wanted import Target, Wanted, signed
 from edge_agent.tools.fleet.key import public_key
@@ -19,6 +21,27 @@ from tests.daemon.assembled import Assembled
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
 FLEET = {"groups": ["yard", "porches"], "public_key": public_key(KEY)}
 Send = Callable[..., None]
+
+
+class FakeHeads:
+    """Keeps heads by their regions; refuses some."""
+
+    def __init__(self) -> None:
+        self.heads: dict[str, bytes] = {"": b"own"}
+        self.taken: list[tuple[str, bytes]] = []
+
+    def head_of(self, region: str) -> bytes:
+        return self.heads.get(region, b"")
+
+    def take_head(self, region: str, content: bytes) -> None:
+        if content == b"bad":
+            raise TeachError("the head cannot be used: it is of another model")
+        self.heads[region] = content
+        self.taken.append((region, content))
+
+
+def heads(**regions: bytes) -> dict[str, str]:
+    return {region: base64.b64encode(content).decode() for region, content in regions.items()}
 
 
 @pytest.fixture
@@ -31,7 +54,9 @@ def agent(tmp_path: Path) -> Iterator[Assembled]:
 
 
 def following(agent: Assembled, file: Path) -> WantedState:
-    state = WantedState(agent.live, agent.reloader.patch, agent.report.publish_info, file, agent.clock)
+    state = WantedState(
+        agent.live, agent.reloader.patch, FakeHeads(), agent.report.publish_info, file, agent.clock
+    )
     agent.report.groups = state.info
     return state
 
@@ -47,8 +72,14 @@ def send(wanted: WantedState) -> Send:
 
 
 def sender(wanted: WantedState) -> Send:
-    def send(sequence: int, settings: dict[str, Any], group: str = "porches", **more: Any) -> None:
-        document = Wanted(group, sequence, f"r{sequence}", Target(settings), **more)
+    def send(
+        sequence: int,
+        settings: dict[str, Any],
+        group: str = "porches",
+        heads: dict[str, str] | None = None,
+        **more: Any,
+    ) -> None:
+        document = Wanted(group, sequence, f"r{sequence}", Target(settings, heads or {}), **more)
         wanted.receive(group, signed(document, KEY.sign))
 
     return send
@@ -150,7 +181,9 @@ def test_what_is_not_signed_is_refused_and_said_once(agent: Assembled, wanted: W
     infos = len(agent.link.infos)
     for noise in (b"{}", b"x", b"{}"):
         wanted.receive("porches", noise)
-    assert info(agent) == GroupInfo("porches", "", 0, False, (), (Refusal("message", "it is not signed"),))
+    assert info(agent) == GroupInfo(
+        "porches", "", 0, False, (), refused=(Refusal("message", "it is not signed"),)
+    )
     assert len(agent.link.infos) == infos + 1
 
 
@@ -167,3 +200,51 @@ def test_a_damaged_memory_is_begun_anew(agent: Assembled, tmp_path: Path) -> Non
     (tmp_path / "wanted.json").write_text("{")
     sender(following(agent, tmp_path / "wanted.json"))(1, {"stabilizer.window": 5})
     assert agent.live.config.stabilizer.window == 5
+
+
+def known(wanted: WantedState) -> FakeHeads:
+    assert isinstance(wanted.heads, FakeHeads)
+    return wanted.heads
+
+
+def test_a_head_is_taken_once_and_the_one_from_before_comes_back_with_the_end_of_the_wish(
+    agent: Assembled, wanted: WantedState, send: Send
+) -> None:
+    send(1, {}, heads=heads(frame=b"merged", gate=b"gates"))
+    assert known(wanted).heads == {"": b"merged", "gate": b"gates"}
+    assert info(agent).heads == ("frame", "gate")
+    send(2, {"stabilizer.window": 5}, heads=heads(frame=b"merged", gate=b"gates"))
+    assert len(known(wanted).taken) == 2
+    send(3, {}, heads=heads(frame=b"newer"))
+    assert known(wanted).heads == {"": b"newer", "gate": b""}
+    send(4, {})
+    assert known(wanted).heads == {"": b"own", "gate": b""}
+
+
+def test_a_head_on_trial_is_taken_back_to_the_group_s_own(wanted: WantedState, send: Send) -> None:
+    send(1, {}, heads=heads(frame=b"merged"))
+    trial = Target({}, heads(frame=b"tried"))
+    send(2, {}, heads=heads(frame=b"merged"), trial=trial, devices=frozenset({"porch"}))
+    assert known(wanted).heads[""] == b"tried"
+    send(3, {}, heads=heads(frame=b"merged"))
+    assert known(wanted).heads[""] == b"merged"
+
+
+@pytest.mark.parametrize(("content", "said"), [("YmFk", "another model"), ("no base64!", "")])
+def test_a_head_that_cannot_be_used_is_refused_with_why_and_settings_are_taken(
+    agent: Assembled, wanted: WantedState, send: Send, content: str, said: str
+) -> None:
+    send(1, {"stabilizer.window": 5}, heads={"frame": content})
+    assert known(wanted).heads == {"": b"own"}
+    assert agent.live.config.stabilizer.window == 5
+    (refusal,) = info(agent).refused
+    assert refusal.what == "head frame"
+    assert said in refusal.why
+    assert info(agent).heads == ()
+
+
+def test_heads_are_taken_back_also_after_a_restart(agent: Assembled, send: Send, tmp_path: Path) -> None:
+    send(1, {}, heads=heads(frame=b"merged"))
+    again = following(agent, tmp_path / "wanted.json")
+    sender(again)(2, {})
+    assert known(again).heads[""] == b"own"

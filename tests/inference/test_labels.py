@@ -55,6 +55,20 @@ def test_in_place_of_a_denied_label_comes_the_next_best() -> None:
         LabelMap.compile(["cat", "dog"], deny=["dgo"])
 
 
+@given(
+    st.lists(st.floats(0, 1), min_size=5, max_size=5),
+    st.sets(st.sampled_from(("cat", "espresso", "tripod", "Egyptian cat"))),
+    st.integers(1, 5),
+)
+def test_denied_labels_are_as_if_cut_out_of_the_ranking(
+    scores: list[float], denied: set[str], k: int
+) -> None:
+    renames, probabilities = {"tabby": "cat", "tiger cat": "cat"}, np.array(scores)
+    everything = LabelMap.compile(LABELS, renames).top(probabilities, 5)
+    found = LabelMap.compile(LABELS, renames, deny=denied).top(probabilities, k)
+    assert found == tuple(score for score in everything if score.label not in denied)[:k]
+
+
 def test_equal_scores_are_ordered_by_class() -> None:
     top = LabelMap.compile(LABELS).top(np.full(5, 0.2), 3)
     assert [score.index for score in top] == [0, 1, 2]

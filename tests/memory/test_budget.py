@@ -68,7 +68,7 @@ def test_above_the_budget_everything_is_tried_in_order_before_the_restart() -> N
     assert taken[:-1] == [Degrade(step) for step in _STEPS]
     assert taken[-1] == Restart(
         "resident memory 110 MB is above the budget of 100 MB after"
-        " trimming, reopen_stream, stream_weights, fp16_weights, no_images, small_frame"
+        " trimming, reopen_stream, stream_weights, fp16_weights, no_images, no_page, small_frame"
     )
 
 

@@ -82,7 +82,7 @@ def test_steps_are_taken_until_the_budget_holds() -> None:
 
 def test_an_agent_that_nothing_helps_has_to_restart() -> None:
     guard = FakeAgent(rss_mb=115).guard()
-    answers = [guard.check() for _ in range(8)]
+    answers = [guard.check() for _ in range(len(DegradeStep) + 3)]
     assert [type(answer) for answer in answers if answer] == [Restart]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import time
 
 import numpy as np
@@ -55,6 +56,25 @@ def test_hours_over_midnight_are_those_that_are_closed_by_day(begin: int, end: i
     if begin != end:
         clock = f"{now // 60}:{now % 60}"
         assert is_open(span(begin, end), clock) is not is_open(span(end, begin), clock)
+
+
+@pytest.mark.parametrize(
+    ("hours", "in_spring", "in_autumn"),
+    [("01:30-03:30", 60, 180), ("02:00-03:00", 0, 120), ("22:00-06:00", 420, 540)],
+)
+def test_the_clock_on_the_wall_counts_when_summer_time_begins_and_ends(
+    hours: str, in_spring: int, in_autumn: int
+) -> None:
+    summer = (calendar.timegm((2026, 3, 29, 1, 0, 0)), calendar.timegm((2026, 10, 25, 1, 0, 0)))
+
+    def in_berlin(time_s: float) -> time.struct_time:
+        return time.gmtime(time_s + (7200 if summer[0] <= time_s < summer[1] else 3600))
+
+    opening, half_a_day = Opening(ScheduleConfig(hours=(hours,)), in_berlin), range(-720 * 60, 720 * 60, 60)
+    open_minutes = [
+        sum(opening.is_open(grey(128), change_s + offset_s) for offset_s in half_a_day) for change_s in summer
+    ]
+    assert open_minutes == [in_spring, in_autumn]
 
 
 @pytest.mark.parametrize("light", ["day", "night"])

@@ -232,6 +232,24 @@ def test_nothing_below_the_threshold_is_ever_shown(config: StabilizerConfig, fil
     assert stabilizer.flaps == 0
 
 
+@given(all_rules(), films(), st.dictionaries(st.sampled_from((CAT, DOG, FOX)), st.floats(0.01, 1)))
+def test_no_label_is_shown_by_frames_below_its_own_threshold(
+    config: StabilizerConfig, film: list[Seen], thresholds: dict[str, float]
+) -> None:
+    stabilizer = Stabilizer(config, thresholds)
+    unsure = [seen for seen in film if seen.label in thresholds and seen.score < thresholds[seen.label]]
+    assert all(stabilizer.update(seen.top, seen.at_s).unknown for seen in unsure)
+
+
+@given(all_rules(), films())
+def test_thresholds_that_repeat_the_common_one_change_nothing(
+    config: StabilizerConfig, film: list[Seen]
+) -> None:
+    common, own = Stabilizer(config), Stabilizer(config, dict.fromkeys((CAT, DOG, FOX), config.threshold))
+    for seen in film:
+        assert common.update(seen.top, seen.at_s) == own.update(seen.top, seen.at_s)
+
+
 def test_every_frame_is_published_in_that_mode() -> None:
     gate = PublishGate("every_frame", heartbeat_s=60)
     assert [gate.is_due(now_s, changed=False) for now_s in (0.0, 0.1, 0.2)] == [True, True, True]

@@ -374,7 +374,12 @@ def test_a_crop_smaller_than_the_camera_can_is_what_the_camera_makes_of_it(cropp
     camera.close()
 
 
-def test_a_camera_that_cannot_crop_shows_the_whole_picture(board: FakeBoard) -> None:
+@pytest.mark.parametrize("limits", [None, (None, None, None), ((0,) * 4,) * 3])
+def test_a_camera_that_cannot_crop_shows_the_whole_picture(
+    board: FakeBoard, limits: tuple[object, ...] | None
+) -> None:
+    if limits:
+        board.controls["ScalerCrop"] = limits  # type: ignore[assignment]
     camera = source()
     camera.focus((0.0, 0.0, 0.25, 0.25))
     camera.open()

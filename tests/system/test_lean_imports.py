@@ -80,7 +80,8 @@ from edge_agent.config.schema import MqttConfig
 from edge_agent.mqtt.wire.probe import probe
 from edge_agent.system.clock import SystemClock
 config = MqttConfig(host="127.0.0.1", port={broker.port}, {settings})
-print(probe(config, "porch", SystemClock()).trouble)
+(found,) = probe(config, "porch", SystemClock())
+print(found.trouble)
 """)
 
 

@@ -572,3 +572,42 @@ class TestKilled:
 def test_a_lesson_says_what_it_has_changed() -> None:
     assert not Lesson(duplicates=3).has_changed
     assert Lesson(gone=(WORLD.example("a", 0, 0),)).has_changed
+
+
+SAME = [("a", 0, 0), ("a", 1, 0), ("b", 0, 0), ("b", 1, 0)]
+
+
+def test_a_head_made_elsewhere_answers_until_the_next_lesson(tmp_path: Path) -> None:
+    elsewhere = taught(tmp_path / "elsewhere", SAME)
+    elsewhere.fit()
+    here = taught(tmp_path / "here", [("c", 0, 0), ("d", 0, 0)])
+    here.fit()
+    content = elsewhere.head_path.read_bytes()
+    loaded = here.take(content)
+    assert loaded.head is not None
+    assert (loaded.head.taught.labels, loaded.is_current) == (("a", "b"), True)
+    assert current(lessons(here.directory)).taught.labels == ("a", "b")
+    here.add("c", [shot("c", 2, 0)])
+    here.fit()
+    assert current(here).taught.labels == ("c", "d")
+
+
+def test_no_head_made_elsewhere_is_taken_that_is_damaged_or_of_another_network(tmp_path: Path) -> None:
+    elsewhere = taught(tmp_path / "elsewhere", SAME)
+    elsewhere.fit()
+    content = elsewhere.head_path.read_bytes()
+    here = lessons(tmp_path / "here")
+    for bad in (content[:-1], b"x", content[:40] + b"?" + content[41:]):
+        with pytest.raises(TeachError, match="the head cannot be used"):
+            here.take(bad)
+    with pytest.raises(TeachError, match="the head cannot be used"):
+        Lessons(tmp_path / "other", OTHER).take(content)
+    assert here.head().head is None
+
+
+def test_no_head_at_all_can_be_wanted(tmp_path: Path) -> None:
+    elsewhere = taught(tmp_path / "elsewhere", SAME)
+    elsewhere.fit()
+    here = lessons(tmp_path / "here")
+    here.take(elsewhere.head_path.read_bytes())
+    assert here.take(b"").head is None

@@ -22,12 +22,15 @@ _ORIGIN = "edge-agent"
 _LONGEST_STATE = 255  # characters that Home Assistant takes as an entity's state
 _LONGEST_LABEL = 64
 
+# The empty message that removes a kept one may come before Home Assistant has removed its entity.
+_LABEL = f"{{{{ value_json.label[:{_LONGEST_STATE}] if value_json is defined else none }}}}"
 _TOP_LABELS = (
-    "{% set ns = namespace(top={}) %}{% for entry in value_json.top %}"
+    "{% if value_json is defined %}{% set ns = namespace(top={}) %}{% for entry in value_json.top %}"
     "{% set ns.top = dict(ns.top, **{'top_' ~ loop.index: entry.label,"
     " 'top_' ~ loop.index ~ '_score': entry.score | round(2)}) %}"
-    "{% endfor %}{{ ns.top | tojson }}"
+    "{% endfor %}{{ ns.top | tojson }}{% else %}{}{% endif %}"
 )
+_AS_IT_IS = "{{ value_json | tojson if value_json is defined else '{}' }}"
 
 
 _Availability = tuple[Mapping[str, str], ...]
@@ -233,7 +236,7 @@ class Discovery:
             name=_named("Label", region),
             icon="mdi:tag",
             state_topic=topics.state,
-            value_template=f"{{{{ value_json.label[:{_LONGEST_STATE}] }}}}",
+            value_template=_LABEL,
             device_class="enum" if self._allow else None,
             options=options if self._allow else None,
             json_attributes_topic=topics.state,
@@ -247,7 +250,7 @@ class Discovery:
             name=_named("Score", region),
             icon="mdi:percent",
             state_topic=topics.state,
-            value_template="{{ (value_json.score * 100) | round | int }}",
+            value_template="{{ (value_json.score * 100) | round | int if value_json is defined else none }}",
             unit_of_measurement="%",
             state_class="measurement",
             availability=self._camera_runs,
@@ -389,6 +392,7 @@ class Discovery:
             image_topic=topic,
             content_type="image/jpeg",
             json_attributes_topic=attributes,
+            json_attributes_template=_AS_IT_IS if attributes else None,
         )
 
 

@@ -311,7 +311,7 @@ class Refusal:
     """A part of a group's wanted state that was not taken."""
 
     what: str
-    """`message` where the whole cannot be trusted or read, else the part: `settings`."""
+    """`message` where the whole cannot be trusted or read, else the part: `settings`, `head frame`."""
     why: str
 
 
@@ -328,6 +328,8 @@ class GroupInfo:
     """Whether this device has what is tried on some."""
     settings: tuple[str, ...]
     """The settings that the group gives this device."""
+    heads: tuple[str, ...] = ()
+    """The regions whose heads the group gives this device; `frame` for the whole picture."""
     refused: tuple[Refusal, ...] = ()
 
 

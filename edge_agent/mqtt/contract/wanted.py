@@ -3,7 +3,7 @@
 The message is a line with the signature in base64, then a JSON document:
 
     {"schema": 1, "group": "porches", "sequence": 1748779200000, "revision": "calmer",
-     "wanted": {"settings": {"stabilizer.window": 5}},
+     "wanted": {"settings": {"stabilizer.window": 5}, "heads": {"frame": "<the head's file in base64>"}},
      "trial": {"devices": ["porch"], "settings": {"stabilizer.window": 9}}}
 
 `wanted` is for every device of the group, `trial` in its place for those that it names. A device has what the
@@ -29,7 +29,7 @@ KEY_BYTES = 32
 _SIGNATURE_BYTES = 64
 _CONTEXT = b"edge-agent wanted 1\n"  # so that no other text that the key has signed passes for one of these
 _NAME = matching(r"[a-zA-Z0-9_.-]{1,64}", "1 to 64 letters, digits, _, . and -")
-_KNOWN_PARTS = frozenset({"settings", "devices"})
+_KNOWN_PARTS = frozenset({"settings", "heads", "devices"})
 
 
 class WantedError(EdgeAgentError):
@@ -42,6 +42,8 @@ class Target:
 
     settings: Mapping[str, object] = field(default_factory=dict)
     """Values of JSON by the settings' dotted names."""
+    heads: Mapping[str, str] = field(default_factory=dict)
+    """Files of heads in base64, by the name of their region; `frame` for the whole picture."""
     unknown: tuple[str, ...] = ()
     """Parts that this version does not know."""
 
@@ -68,6 +70,7 @@ class Wanted:
 @dataclass(frozen=True, slots=True)
 class _Part:
     settings: Mapping[str, object] = field(default_factory=dict)
+    heads: Mapping[str, str] = field(default_factory=dict)
     devices: tuple[str, ...] = ()
 
 
@@ -88,11 +91,16 @@ def document(wanted: Wanted) -> bytes:
         "group": wanted.group,
         "sequence": wanted.sequence,
         "revision": wanted.revision,
-        "wanted": {"settings": dict(wanted.everyone.settings)},
+        "wanted": _part(wanted.everyone),
     }
     if wanted.trial is not None:
-        body["trial"] = {"devices": sorted(wanted.devices), "settings": dict(wanted.trial.settings)}
+        body["trial"] = {"devices": sorted(wanted.devices)} | _part(wanted.trial)
     return json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _part(target: Target) -> dict[str, Any]:
+    part: dict[str, Any] = {"settings": dict(target.settings)}
+    return part | {"heads": dict(target.heads)} if target.heads else part
 
 
 def signed(wanted: Wanted, sign: Callable[[bytes], bytes]) -> bytes:
@@ -129,7 +137,7 @@ def read_wanted(message: bytes, public_key: str, group: str) -> Wanted:
 
 
 def _target(part: _Part, raw: Mapping[str, object]) -> Target:
-    return Target(part.settings, tuple(sorted(raw.keys() - _KNOWN_PARTS)))
+    return Target(part.settings, part.heads, tuple(sorted(raw.keys() - _KNOWN_PARTS)))
 
 
 def _verify(signature: bytes, body: bytes, public_key: str) -> None:

@@ -6,6 +6,7 @@ interrupted goes on where it was, and the next one builds on it.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,7 @@ from edge_agent.mqtt.contract.wanted import Target, Wanted, signed
 from edge_agent.system.clock import Clock
 from edge_agent.system.files import write_atomic
 from edge_agent.system.json_reader import JsonError, parse, read
+from edge_agent.teach import head_file
 from edge_agent.tools import Report
 from edge_agent.tools.fleet.devices import Device
 from edge_agent.tools.fleet.field import Field
@@ -49,6 +51,8 @@ class Running:
     revision: str
     settings: Mapping[str, object]
     waves: tuple[tuple[str, ...], ...]
+    heads: Mapping[str, str] = field(default_factory=dict)
+    """Files of heads in base64, by their regions."""
     wave: int = 0
     """The wave that is under way, from 0."""
     former_unknown: float | None = None
@@ -61,6 +65,7 @@ class GroupState:
     sequence: int = 0
     revision: str = "none"
     settings: Mapping[str, object] = field(default_factory=dict)
+    heads: Mapping[str, str] = field(default_factory=dict)
     running: Running | None = None
 
 
@@ -106,7 +111,9 @@ class Push:
     pace: Pace = field(default_factory=Pace)
     limits: Limits = field(default_factory=Limits)
 
-    def plan(self, revision: str, settings: Mapping[str, object]) -> Running:
+    def plan(
+        self, revision: str, settings: Mapping[str, object], heads: Mapping[str, str] | None = None
+    ) -> Running:
         """The waves of a new push: the devices of the group that are there. Raises UsageError for none.
 
         Their order is by chance, but the same each time: the first should not always be the same device.
@@ -119,7 +126,8 @@ class Push:
             raise UsageError(f"no device of the group {self.group} is there ({len(members)} are known)")
         there.sort(key=lambda name: hashlib.sha256(f"{revision}/{name}".encode()).digest())
         self.report(f"{len(there)} of {len(members)} devices of {self.group} are there")
-        return Running(revision, dict(settings), tuple(map(tuple, waves(there, self.pace.shares))))
+        split = tuple(map(tuple, waves(there, self.pace.shares)))
+        return Running(revision, dict(settings), split, heads or {})
 
     def begin(self, running: Running) -> None:
         """Write down that this push has begun. Raises UsageError where another has not ended."""
@@ -128,7 +136,8 @@ class Push:
             raise UsageError(f"{state.running.revision} has not ended: go on with --resume, or --take-back")
         signed(self._document(state, running), lambda _: b"\0" * 64)  # raises where it would be too large
         self.ledger.save(replace(state, running=running))
-        self.ledger.note("begun", revision=running.revision, settings=running.settings, waves=running.waves)
+        what = {"settings": running.settings, "heads": sorted(running.heads)}
+        self.ledger.note("begun", revision=running.revision, waves=running.waves, **what)
 
     def go_on(self) -> bool:
         """Carry out the push that has begun; returns whether it was good to the end. Raises UsageError."""
@@ -181,8 +190,9 @@ class Push:
             running = replace(running, wave=running.wave + 1, former_unknown=former)
             self.ledger.save(replace(state, running=running))
             return
-        settings = {**state.settings, **running.settings}
-        self._publish(replace(state, revision=running.revision, settings=settings, running=None), None)
+        settings, heads = {**state.settings, **running.settings}, {**state.heads, **running.heads}
+        state = replace(state, revision=running.revision, settings=settings, heads=heads, running=None)
+        self._publish(state, None)
         self.ledger.note("done", revision=running.revision)
         self.report(f"{running.revision} is done")
 
@@ -195,10 +205,10 @@ class Push:
         self.devices.publish(Message(wanted_topic(self.base_topic, self.group), message, retain=True))
 
     def _document(self, state: GroupState, running: Running | None) -> Wanted:
-        everyone = Target(state.settings)
+        everyone = Target(state.settings, state.heads)
         if running is None:
             return Wanted(self.group, max(state.sequence, 1), state.revision, everyone)
-        trial = Target({**state.settings, **running.settings})
+        trial = Target({**state.settings, **running.settings}, {**state.heads, **running.heads})
         devices = frozenset(name for wave in running.waves[: running.wave + 1] for name in wave)
         return Wanted(self.group, max(state.sequence, 1), running.revision, everyone, trial, devices)
 
@@ -207,6 +217,18 @@ class Push:
 
     def _is_member(self, device: Device) -> bool:
         return any(group == self.group for group, _ in device.groups)
+
+
+def read_heads(pairs: Sequence[str]) -> dict[str, str]:
+    """Heads from the command line: `frame=all.head` or `gate=gate.head`. Raises UsageError, HeadFileError."""
+    found: dict[str, str] = {}
+    for pair in pairs:
+        region, sign, name = pair.partition("=")
+        if not sign:
+            raise UsageError(f"{pair}: write REGION=FILE, with frame for the whole picture")
+        taught = head_file.load(Path(name))
+        found[region] = base64.b64encode(head_file.to_bytes(taught)).decode()
+    return found
 
 
 def read_settings(pairs: Sequence[str]) -> dict[str, object]:

@@ -67,8 +67,8 @@ def split(items: Sequence[Item], bursts: Sequence[str], seed: int, share: float 
         _share_out(mine, seed, share, parts)
     if lacking:
         raise ModelError(
-            f"every label needs pictures of {PARTS} bursts, one each to learn from, tune on, be judged by:"
-            f" {', '.join(lacking)}; take more at another time, or lower --longest-burst"
+            f"every label needs pictures of {PARTS} bursts, one each to learn from, to tune on, to be judged"
+            f" by: {', '.join(lacking)}; take more at another time, or lower --longest-burst"
         )
     learn, tune, judge = (tuple(sorted(part)) for part in parts)
     return Split(learn, tune, judge)

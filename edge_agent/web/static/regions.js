@@ -74,10 +74,16 @@ async function save() {
   const box = numbers.value.split(",").map((text) => Number(text));
   const { config } = await askJson("api/v1/config");
   const { tag } = await askJson("api/v1/settings");
-  const regions = { ...config.regions, [name.value.trim()]: { box } };
+  const before = Object.entries(config.regions).map(([known, region]) => [known, asWritten(region)]);
+  const regions = { ...Object.fromEntries(before), [name.value.trim()]: { box } };
   await sendJson("api/v1/settings", { tag, settings: { regions } });
   name.value = numbers.value = "";
   tell("Saved: it is watched in a moment.");
+}
+
+/** A region as its owner would write it: by its corners, or by its box. */
+function asWritten({ box, polygon, priority }) {
+  return polygon?.length ? { polygon, priority } : { box, priority };
 }
 
 function tell(text, kind = "") {

@@ -263,11 +263,15 @@ def environment() -> ImmutableSandboxedEnvironment:
 
 
 def render(component: dict[str, Any], payload: bytes, template: str = "value_template") -> str:
-    """Render a template as Home Assistant does: `value` is the payload's text, `value_json` its object."""
+    """Render a template as Home Assistant does: `value` is the payload's text, `value_json` its object.
+
+    Without JSON in the payload there is no `value_json`.
+    """
     if template not in component:
         return payload.decode()
     text = payload.decode()
-    return environment().from_string(component[template]).render(value=text, value_json=json.loads(text))
+    parsed = {"value_json": json.loads(text)} if text else {}
+    return environment().from_string(component[template]).render(value=text, **parsed)
 
 
 def command_of(component: dict[str, Any], value: float | str) -> bytes:

@@ -323,3 +323,15 @@ def test_a_retained_birth_message_is_an_old_one() -> None:
     sent: list[Message] = []
     discovery().on_birth(sent.append)(Incoming("homeassistant/status", b"online", retained=True))
     assert sent == []
+
+
+@pytest.mark.parametrize("region", ["", "gate"])
+def test_an_empty_message_that_removes_a_kept_one_is_understood(region: str) -> None:
+    """Home Assistant may be told of it before it has removed the entity."""
+    parts = checked(discovery(watched=(region,), event_image=True))["components"]
+    end = f"_{region}" if region else ""
+    assert ha.state_of(parts[f"label{end}"], b"") is None
+    assert ha.state_of(parts[f"score{end}"], b"") is None
+    assert ha.attributes_of(parts[f"label{end}"], b"") == {}
+    assert ha.attributes_of(parts[f"event_image{end}"], b"") == {}
+    assert ha.attributes_of(parts[f"event_image{end}"], b'{"seq": 3}') == {"seq": 3}

@@ -33,21 +33,22 @@ pytestmark = [pytest.mark.fleet, pytest.mark.timeout(7200)]
 DEVICES = int(os.environ.get("FLEET_DEVICES", "100"))
 KILLS = int(os.environ.get("FLEET_KILLS", "9"))
 EVENT_S, HEALTH_S, PER_PROCESS = 10.0, 15.0, 50
+MEASURED_S = 30.0
 MEDIAN_S, MOST_S = 30.0, 60.0
 
 
 @contextmanager
-def devices(directory: Path, cluster: Cluster) -> Iterator[None]:
+def devices(directory: Path, cluster: Cluster, count: int = DEVICES) -> Iterator[None]:
     """The simulated devices, in a few processes; at the end all of their events are acknowledged."""
     directory.mkdir()
     running = [
         subprocess.Popen(
             [
                 sys.executable, "-m", "tests.tools.fleet.simulated", str(directory), str(first),
-                str(min(PER_PROCESS, DEVICES - first)), str(EVENT_S), str(HEALTH_S), *cluster.hosts,
+                str(min(PER_PROCESS, count - first)), str(EVENT_S), str(HEALTH_S), *cluster.hosts,
             ]
         )
-        for first in range(0, DEVICES, PER_PROCESS)
+        for first in range(0, count, PER_PROCESS)
     ]  # fmt: skip
     try:
         yield
@@ -151,7 +152,7 @@ def test_no_event_is_lost_repeated_or_out_of_order_while_nodes_and_watchers_are_
                 time.sleep(5)
                 watcher.start()
                 node.start()
-                node.wait_healthy(120)
+                node.settle(20)
                 time.sleep(3)
         sent, back_s = ledgers(tmp_path / "devices")
         count = sum(map(len, sent.values()))
@@ -169,3 +170,26 @@ def test_no_event_is_lost_repeated_or_out_of_order_while_nodes_and_watchers_are_
     assert [wanted - each for each in topics] == [set(), set(), set()]
     assert statistics.median(back_s) <= MEDIAN_S
     assert max(back_s) <= MOST_S
+
+
+@pytest.mark.parametrize("count", [100, 300])
+def test_what_a_node_takes_for_each_device_and_message(tmp_path: Path, count: int) -> None:
+    with Cluster(tmp_path / "nats") as cluster, ExitStack() as stack:
+        watcher = Watcher(cluster, tmp_path / "watch.log")
+        stack.callback(watcher.kill)
+        watcher.wait_following()
+        idle_mb = sum(node.cost()[1] for node in cluster.nodes) / 3
+        with devices(tmp_path / "devices", cluster, count):
+            time.sleep(45)
+            before = [node.cost() for node in cluster.nodes]
+            time.sleep(MEASURED_S)
+            after = [node.cost() for node in cluster.nodes]
+    messages = count * MEASURED_S * (1 / EVENT_S + 1 / HEALTH_S)
+    cpu_s = sum(now[0] - then[0] for now, then in zip(after, before, strict=True))
+    rss_mb = sum(now[1] for now in after) / 3
+    each_kb, each_ms = 1000 * (rss_mb - idle_mb) / count, 1000 * cpu_s / messages
+    print(
+        f"{count} devices: a node has {rss_mb:.0f} MB ({idle_mb:.0f} before), {each_kb:.0f} kB a device;"
+        f" {each_ms:.1f} ms of CPU a message on all three together"
+    )
+    assert rss_mb < 1000

@@ -244,3 +244,13 @@ def test_prometheus_s_files_name_metrics_that_there_are() -> None:
     assert scraped["scrape_configs"][0]["static_configs"][0]["targets"] == ["127.0.0.1:8385"]
     if tool := shutil.which("promtool"):
         subprocess.run([tool, "check", "rules", DEPLOY / "prometheus" / "alerts.yaml"], check=True)
+
+
+def test_systemd_understands_the_unit_of_the_watcher(tmp_path: Path) -> None:
+    unit = tmp_path / "edge-agent-fleet-watch.service"
+    text = (DEPLOY / "systemd" / unit.name).read_text()
+    unit.write_text(text.replace("/opt/edge-agent-fleet/bin/edge-agent", "/bin/true"))
+    checked = subprocess.run(
+        [program("systemd-analyze"), "verify", unit], capture_output=True, text=True, check=False
+    )
+    assert [line for line in checked.stderr.splitlines() if f"{unit.name}:" in line] == []

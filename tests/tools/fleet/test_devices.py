@@ -45,7 +45,7 @@ fields = st.sampled_from(
 
 def test_health_and_info_are_taken_as_the_daemon_writes_them() -> None:
     refusal = Refusal("settings", "no")
-    info = replace(samples.info(), groups=(GroupInfo("all", "calm", 1, True, (), (refusal,)),))
+    info = replace(samples.info(), groups=(GroupInfo("all", "calm", 1, True, (), refused=(refusal,)),))
     device = PORCH.with_payload("info", encode(info), NOW_S)
     assert (device.memory_mb, device.temperature_c, device.unknown_percent) == (88.0, 51.1, 4.2)
     assert (device.version, device.groups, device.refused) == (

@@ -31,6 +31,7 @@ from tests.mqtt.samples import broker_config
 GROUP = "porches"
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
 QUICK = Pace(shares=(0.5,), gather_s=1, take_s=10, watch_s=1)
+GOOD, BAD = "Z29vZA==", "YmFk"
 NAMES = tuple(f"cam{number}" for number in range(6))
 
 
@@ -40,6 +41,7 @@ class Devices:
     def __init__(self, port: int) -> None:
         self.settings: dict[str, dict[str, Any]] = {name: {} for name in NAMES}
         self.documents: list[Wanted] = []
+        self.heads: dict[str, dict[str, str]] = {name: {} for name in NAMES}
         self._ended = threading.Event()
         self._connection = Connection(broker_config(port), "devices", "5", environment={})
         self._connection.open(SystemClock())
@@ -64,6 +66,7 @@ class Devices:
                     self.documents.append(wanted)
                     for name in NAMES:
                         self.settings[name] = dict(wanted.of(name).settings)
+                        self.heads[name] = dict(wanted.of(name).heads)
                     self._say(wanted.revision)
 
     def _say(self, revision: str) -> None:
@@ -71,7 +74,10 @@ class Devices:
             topics = Topics("edge_agent", name)
             group = GroupInfo(GROUP, revision, len(self.documents), False, tuple(self.settings[name]))
             info = dataclasses.replace(samples.info(), groups=(group,))
-            unknown = 80.0 if self.settings[name].get("stabilizer.threshold", 0) > 0.9 else 5.0
+            is_bad = (
+                self.settings[name].get("stabilizer.threshold", 0) > 0.9 or BAD in self.heads[name].values()
+            )
+            unknown = 80.0 if is_bad else 5.0
             health = dataclasses.replace(samples.health(), ts=utc(time.time()), unknown_percent=unknown)
             self._connection.send(Message(topics.info, encode(info), retain=True))
             self._connection.send(Message(topics.health, encode(health), retain=True))
@@ -127,6 +133,15 @@ def test_a_bad_change_is_stopped_at_the_first_device_and_taken_back(
     assert all(settings == {"stabilizer.window": 5} for settings in devices.settings.values())
     assert audit(tmp_path)[-1] == "taken back"
     assert push.ledger.load().running is None
+
+
+def test_a_bad_head_is_stopped_and_taken_back_to_the_good_one(push: Push, devices: Devices) -> None:
+    push.begin(push.plan("taught", {}, {"frame": GOOD}))
+    assert push.go_on()
+    push.begin(push.plan("worse", {}, {"frame": BAD}))
+    assert not push.go_on()
+    wait_until(lambda: all(heads == {"frame": GOOD} for heads in devices.heads.values()))
+    assert push.ledger.load().heads == {"frame": GOOD}
 
 
 def test_a_push_that_was_interrupted_goes_on_with_the_wave_that_it_was_in(

@@ -207,7 +207,8 @@ def test_two_states_are_taught_by_clicks_and_seen_to_change(
 
 
 def test_a_region_is_drawn_on_the_frame(served: Served, window: Browser, subscriber: Subscriber) -> None:
-    served.daemon.edit(regions={"bin": {"box": [0.7, 0.7, 0.3, 0.3], "priority": 2}})
+    corners = [0.7, 0.7, 1.0, 0.7, 1.0, 1.0]
+    served.daemon.edit(regions={"bin": {"polygon": corners, "priority": 2}})
     receive(subscriber, "region/bin/state")
     window.open(served.url)
     window.until(f"{STATUS} === 'live'")
