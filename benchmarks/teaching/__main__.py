@@ -107,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--quick", action="store_true", help="fewer days, draws and numbers of examples: under a minute")
     add("--model", metavar="DIR", type=Path, action="append", help="a model directory; may be repeated")
     add("--scenes", metavar="NAMES", default="", help=f"(default: {','.join(each.name for each in SCENES)})")
-    add("--draws", metavar="N", type=int, default=10, help="owners who choose their examples (default: 10)")
+    add("--draws", metavar="N", type=int, default=5, help="owners who choose their examples (default: 5)")
     add("--jobs", metavar="N", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     add("--json", metavar="FILE", type=Path, help="write the figures as JSON")
     add("--svg", metavar="FILE", type=Path, help="write a chart")

@@ -27,8 +27,10 @@ from pathlib import Path
 import numpy as np
 
 from edge_agent.memory.procfs import read_memory
+from edge_agent.memory.trim import SystemLibc, tune_allocator
 from edge_agent.system.lean_imports import import_paho
 
+tune_allocator(SystemLibc(), "native")  # as the daemon does
 import_paho({}, tls=False)
 import edge_agent.daemon.agent
 from edge_agent.inference.native.engine import NativeEngine

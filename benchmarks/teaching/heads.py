@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -14,7 +14,8 @@ from edge_agent.teach import regression
 from edge_agent.teach.examples import UNKNOWN, Example, in_order, labels_of
 from edge_agent.teach.fitting import fit
 from edge_agent.teach.gram import Gram, Rows, products
-from edge_agent.teach.head import Answer, Backbone, Head, softmax
+from edge_agent.teach.head import Answer, Backbone, Head, Taught, softmax
+from edge_agent.teach.moments import moments_of
 from edge_agent.teach.trial import centre_weights, shares_of, truth_of
 from edge_agent.teach.unknown import Floats
 
@@ -54,7 +55,7 @@ def of_head(head: Head) -> Judge:
 
 def class_means(examples: Sequence[Example], backbone: Backbone) -> Judge:
     """Class means alone; how familiar a frame is, is its cosine with the mean."""
-    head = Head(replace(fit(examples, backbone).head.taught, layer=None))
+    head = Head(Taught(backbone, moments_of(in_order(examples)), None, None, ""))
     return lambda features: _verdicts(head, [head.answer(row) for row in features])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.teaching.draws import draw
 from benchmarks.teaching.features import Network, SceneFeatures, look
-from benchmarks.teaching.heads import HEADS, Judge, of_head
+from benchmarks.teaching.heads import HEADS, Judge
 from benchmarks.teaching.judging import marks
 from benchmarks.teaching.results import DENSE, OF_EACH, OURS, REGION, WHOLE, Day, Estimated, Judged
 from benchmarks.teaching.sample import Size
@@ -56,54 +57,66 @@ def measure(task: Task) -> SceneResults:
         seen = look(scene, network, task.size)
     finally:
         network.close()
+    return judge_all(network.name, seen, task.examples, task.draws)
+
+
+def judge_all(network: str, seen: SceneFeatures, numbers: Sequence[int], draws: int) -> SceneResults:
+    """Teach and judge every head, with so many examples of each label, by so many owners."""
     judged: list[Judged] = []
     estimated: list[Estimated] = []
     days: list[Day] = []
-    for of_each in task.examples:
-        for number in range(task.draws):
-            examples = draw(seen, of_each, number)
-            for head in HEADS:
-                row, judge = _judged(network.name, seen, REGION, head, of_each, number, examples)
-                judged.append(row)
-                if of_each == OF_EACH and head in WATCHED:
-                    days.append(
-                        Day(network.name, scene.name, head, number, watch(seen, judge(seen.watched.region)))
-                    )
-            estimated += _estimates(network.name, seen, of_each, number, examples)
-            on_whole = draw(seen, of_each, number, whole=True)
-            for head in ON_WHOLE:
-                judged.append(_judged(network.name, seen, WHOLE, head, of_each, number, on_whole)[0])
-    return SceneResults(network.name, seen, tuple(judged), tuple(estimated), tuple(days))
+    for of_each, number in itertools.product(numbers, range(draws)):
+        case = _Case(network, seen, REGION, of_each, number, draw(seen, of_each, number))
+        whole = _Case(network, seen, WHOLE, of_each, number, draw(seen, of_each, number, whole=True))
+        judges = {head: case.taught(head) for head in HEADS}
+        rows = {head: case.judged(head, *judges[head]) for head in HEADS}
+        judged += [*rows.values(), *(whole.judged(head, *whole.taught(head)) for head in ON_WHOLE)]
+        estimated += case.estimated(rows[OURS].marks.accuracy)
+        if of_each == OF_EACH:
+            days += [
+                Day(network, seen.scene, h, number, watch(seen, judges[h][0](seen.watched.region)))
+                for h in WATCHED
+            ]
+    return SceneResults(network, seen, tuple(judged), tuple(estimated), tuple(days))
 
 
-def _judged(
-    network: str,
-    seen: SceneFeatures,
-    view: str,
-    head: str,
-    of_each: int,
-    number: int,
-    examples: Sequence[Example],
-) -> tuple[Judged, Judge]:
-    started_s = time.perf_counter()
-    judge = HEADS[head](examples, seen.backbone)
-    seconds = time.perf_counter() - started_s
-    known, strange = (
-        judge(part.region if view == REGION else part.whole) for part in (seen.judged, seen.strangers)
-    )
-    found = marks(known, seen.judged.states, strange)
-    return Judged(network, seen.scene, view, head, of_each, number, found, seconds), judge
+@dataclass(frozen=True, slots=True, eq=False)
+class _Case:
+    """What one owner has shown."""
 
+    network: str
+    seen: SceneFeatures
+    view: str
+    of_each: int
+    number: int
+    examples: Sequence[Example]
 
-def _estimates(
-    network: str, seen: SceneFeatures, of_each: int, number: int, examples: Sequence[Example]
-) -> Iterator[Estimated]:
-    """What the report says, where it says anything."""
-    made = fit(examples, seen.backbone)
-    said = report(examples, made)
-    if said.accuracy is None or said.low is None or said.high is None:
-        return
-    known = of_head(made.head)(seen.judged.region)
-    right = sum(one == other for one, other in zip(known.best, seen.judged.states, strict=True))
-    truth = right / len(known.best)
-    yield Estimated(network, seen.scene, of_each, number, said.accuracy, said.low, said.high, truth)
+    def taught(self, head: str) -> tuple[Judge, float]:
+        """The head, and the seconds that it took to fit it."""
+        started_s = time.perf_counter()
+        judge = HEADS[head](self.examples, self.seen.backbone)
+        return judge, time.perf_counter() - started_s
+
+    def judged(self, head: str, judge: Judge, seconds: float) -> Judged:
+        seen = self.seen
+        known, strange = (
+            judge(part.region if self.view == REGION else part.whole)
+            for part in (seen.judged, seen.strangers)
+        )
+        found = marks(known, seen.judged.states, strange)
+        return Judged(self.network, seen.scene, self.view, head, self.of_each, self.number, found, seconds)
+
+    def estimated(self, truth: float) -> Iterator[Estimated]:
+        """What the report says, where it says anything."""
+        said = report(self.examples, fit(self.examples, self.seen.backbone))
+        if said.accuracy is not None and said.low is not None and said.high is not None:
+            yield Estimated(
+                self.network,
+                self.seen.scene,
+                self.of_each,
+                self.number,
+                said.accuracy,
+                said.low,
+                said.high,
+                truth,
+            )

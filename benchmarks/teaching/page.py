@@ -111,8 +111,8 @@ def _by_scene(results: Results) -> str:
         )
     lead = (
         f'Scene by scene, {OF_EACH} examples of each label. "Answered" is what gets a label where the head'
-        " itself decides. Events are those of a whole day, a frame a minute, behind the stabiliser as it is"
-        " where nothing else is set:"
+        " itself decides. Events are those of a whole day, a frame every five minutes, behind the stabiliser"
+        " as it is where nothing else is set:"
     )
     return f"{lead}\n\n{table(header, rows)}"
 

@@ -27,7 +27,7 @@ class Size:
     """Frames a day of each label, spread over day and night."""
     stranger_hours: int = 3
     watched_days: int = 1
-    watched_every_min: int = 1
+    watched_every_min: int = 5
 
 
 QUICK = Size(taught_days=6, judged_days=3, judged_hours=3, stranger_hours=2, watched_every_min=20)

@@ -18,7 +18,7 @@ from edge_agent.teach.moments import Moment, moments_of
 from edge_agent.teach.trial import Trial, centre_weights, shares_of, trial, truth_of
 from edge_agent.teach.unknown import Floats, Rules, shown
 
-LEAST_FOR_REGRESSION = 5
+LEAST_FOR_REGRESSION = 3
 """Examples that every label must have."""
 
 _Result = TypeVar("_Result")
@@ -45,8 +45,9 @@ def fitting(
 ) -> Generator[None, None, Fit]:
     """Fit, and yield between steps that each take a few milliseconds at most on a board.
 
-    Means of the labels from the first example on; regression once every label has LEAST_FOR_REGRESSION, if it
-    is right more often about bursts that it was not taught. The order of the examples does not matter.
+    Means of the labels from the first example on; regression once every label has LEAST_FOR_REGRESSION,
+    unless the means are better about bursts that they were not taught. The order of the examples does not
+    matter.
     `frames` is the moment of frames of this camera that nobody has named. Raises TeachError where there are
     no examples, or they are not of this backbone.
     """

@@ -11,6 +11,7 @@ from collections.abc import Generator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.teach.moments import rooted
 from edge_agent.teach.unknown import Floats
 
 BLOCK = 64
@@ -20,7 +21,7 @@ _SMALLEST_SQUARE = 1e-12
 
 
 class Rows:
-    """Features, and behind them the mean of unnamed frames if there is one: as float32, less a centre."""
+    """Roots of features, and behind them the mean root of unnamed frames if there is one, less a centre."""
 
     def __init__(self, features: Sequence[NDArray[np.float16]], extra: Floats | None, centre: Floats) -> None:
         self._features = features
@@ -33,7 +34,7 @@ class Rows:
 
     def block(self, start: int) -> Floats:
         """Rows from `start` on, shape (BLOCK or what is left, features)."""
-        some: list[NDArray[np.floating]] = [*self._features[start : start + BLOCK]]
+        some: list[NDArray[np.floating]] = [rooted(each) for each in self._features[start : start + BLOCK]]
         if start + BLOCK >= len(self):
             some += self._extra
         return np.stack(some).astype(np.float32) - self._centre
@@ -50,6 +51,11 @@ def products(rows: Rows) -> Generator[None, None, Floats]:
             found[left : left + BLOCK, top : top + BLOCK] = part.T
         yield
     return found
+
+
+def in_blocks(left: Floats, right: Floats) -> Floats:
+    """The matrix product, some rows at a time: the library keeps the memory of its largest one for ever."""
+    return np.concatenate([left[at : at + BLOCK] @ right for at in range(0, len(left), BLOCK)])
 
 
 class Gram:
@@ -72,7 +78,7 @@ class Gram:
     def times(self, columns: Floats) -> Floats:
         """The matrix of products between unit rows, times `columns` of shape (rows, n)."""
         scaled = self.scale[:, None] * columns
-        result = self._products @ scaled
+        result = in_blocks(self._products, scaled)
         result -= self._with_mean[:, None] * scaled.sum(axis=0)
         result += self._mean_square * scaled.sum(axis=0) - self._with_mean @ scaled
         result *= self.scale[:, None]
@@ -84,7 +90,7 @@ class Gram:
         A column of `shares`, shape (rows, means), says what each row gives to a mean, and adds up to 1.
         """
         shares = shares - self._weights[:, None]
-        towards = self._products @ shares
+        towards = in_blocks(self._products, shares)
         squares = (shares * towards).sum(axis=0)
         towards -= self._weights @ towards
         towards *= self.scale[:, None]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import TeachError
 from edge_agent.teach.examples import NONE, UNKNOWN, Feature
-from edge_agent.teach.moments import Moment
+from edge_agent.teach.moments import Moment, rooted
 from edge_agent.teach.unknown import Floats, Rules, Shown, mean_floors
 
 Method = Literal["means", "regression"]
@@ -33,7 +33,7 @@ class Backbone:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """A last layer, by regression, over features that are centred and of length 1."""
+    """A last layer, by regression, over roots of features that are centred and of length 1."""
 
     weights: NDArray[np.float16]
     """Shape (labels, features)."""
@@ -74,7 +74,7 @@ class Answer:
     probabilities: Floats
     """Shape (labels,), in the order of the head's labels; they add up to 1."""
     likeness: float
-    """The cosine with the nearest example of the best label, or with its mean where no example is here."""
+    """How familiar it is, see `unknown`; where no example is here, its cosine with the mean of the label."""
     why: Why
     """Why it is unknown; empty where it is not."""
 
@@ -82,8 +82,8 @@ class Answer:
 class Head:
     """Answers for features by what was taught. Not to be changed; many threads may ask."""
 
-    def __init__(self, taught: Taught, shown: tuple[Shown, ...] = (), rules: Rules | None = None) -> None:
-        """With `shown`, one for each label, strangers are recognised by the examples, else by the means."""
+    def __init__(self, taught: Taught, shown: Shown | None = None, rules: Rules | None = None) -> None:
+        """With `shown`, strangers are recognised by the examples, else by the means."""
         self.taught = taught
         self.labels = taught.labels
         self._shown = shown
@@ -102,23 +102,24 @@ class Head:
         """Answer for a feature of shape (features,). Raises TeachError where it is another, or not finite."""
         if feature.shape != self.centre.shape or not np.isfinite(feature).all():
             raise TeachError(f"a feature must be {len(self.centre)} finite numbers")
-        unit = unit_of(feature.astype(np.float32) - self.centre)
+        root = rooted(feature).astype(np.float32)
+        unit = unit_of(root - self.centre)
         logits: Floats = np.asarray(self._weights @ unit + self._bias, np.float32)
         probabilities = softmax(logits)
         best = int(np.argmax(probabilities))
-        likeness = self._likeness(unit, best)
+        likeness = self._likeness(root, unit, best)
         why = self._why_unknown(best, float(probabilities[best]), likeness)
         name = self.labels[best]
         return Answer(UNKNOWN if why else name, name, probabilities, likeness, why)
 
     def _floors(self, centre: NDArray[np.float64], directions: NDArray[np.float64]) -> Floats:
         if self._shown:
-            return np.array([each.floor for each in self._shown], np.float32)
+            return self._shown.floors
         return mean_floors(self.taught.classes, centre, directions)
 
-    def _likeness(self, unit: Floats, label: int) -> float:
+    def _likeness(self, root: Floats, unit: Floats, label: int) -> float:
         if self._shown:
-            return self._shown[label].likeness(unit, float(self.centre @ unit))
+            return self._shown.familiarity(root, unit, float(self.centre @ unit))
         return float(self.directions[label] @ unit)
 
     def _why_unknown(self, best: int, probability: float, likeness: float) -> Why:

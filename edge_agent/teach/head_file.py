@@ -1,6 +1,6 @@
 """A head on disk: one file, written whole, bound to its model; its predecessor is kept.
 
-    edge-agent head 1                      what it is
+    edge-agent head 2                      what it is
     <64 hexadecimal digits>                the SHA-256 of all that follows
     {"backbone": ...}                      one line of JSON: labels and counts, the model, the method
     <totals>                               float64, labels x features: the exact sum of each label's features
@@ -39,7 +39,7 @@ MOST_BYTES = 4 << 20
 _LOG = logging.getLogger(__name__)
 
 _MAGIC = b"edge-agent head "
-_FORMAT = b"1"
+_FORMAT = b"2"
 _LONGEST_HEADER = 64 << 10
 _LARGEST = 65504.0  # the largest FP16 number
 _LARGEST_SQUARE = round(_LARGEST / UNIT) ** 2

@@ -6,7 +6,7 @@ the joined sums is to the last bit what it would be had all examples been taught
 class means, and the floors of what is known by them. This is also true of frames without a name.
 
 What cannot be joined that way is left out, so it is no part of that promise: the layer of a regression, and
-the examples by which the nearest one is found. A joined head answers by class means. An example that was
+the examples by which strangers are recognised. A joined head answers by class means. An example that was
 taught to two of the heads counts twice. Its centre is that of all cameras together: cameras that see the same
 thing in very different surroundings are better taught each for itself.
 """

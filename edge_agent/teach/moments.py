@@ -1,5 +1,8 @@
 """Exact sums over features: they add up to the same in whatever order, and in whatever portions.
 
+What is summed, and what heads compute with, are roots of features: a few large numbers would else decide
+alone. The root of an FP16 number is rounded to FP16 again.
+
 A number in FP16 is a whole multiple of 2^-24 and below 2^16. So the sum of up to 2^13 of them is a multiple
 of 2^-24 below 2^29, which a float64 holds without rounding. The squares are summed as Python's integers.
 """
@@ -26,7 +29,7 @@ _HALF_BITS = 20  # a number in units is below 2^40: two halves, whose products a
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Moment:
-    """How many features there were, their sum, and the sum of their squared lengths: all exact."""
+    """How many features there were, and the sums of their roots and of these' squared lengths: all exact."""
 
     count: int
     total: NDArray[np.float64]
@@ -52,9 +55,15 @@ class Moment:
         return math.sqrt(max(square, UNIT**2))
 
 
+def rooted(features: NDArray[np.floating]) -> NDArray[np.float16]:
+    """Roots of features, of the same shape; that of a negative number is negative."""
+    numbers = features.astype(np.float32)
+    return np.copysign(np.sqrt(np.abs(numbers)), numbers).astype(np.float16)
+
+
 def moment_of(feature: Feature) -> Moment:
-    """The moment of one feature."""
-    numbers = feature.astype(np.float64)
+    """The moment of the root of one feature."""
+    numbers = rooted(feature).astype(np.float64)
     high, low = np.divmod(np.abs(numbers / UNIT).astype(np.int64), 1 << _HALF_BITS)
     squares = (int(high @ high) << 2 * _HALF_BITS) + (int(high @ low) << _HALF_BITS + 1) + int(low @ low)
     return Moment(1, numbers, squares)

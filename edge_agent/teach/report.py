@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_agent.teach.examples import NONE, Example, in_order
-from edge_agent.teach.fitting import LEAST_FOR_REGRESSION, Fit
+from edge_agent.teach.fitting import Fit
 from edge_agent.teach.head import Method
 from edge_agent.teach.trial import NOT_JUDGED
 
+LEAST_TO_SHOW = 5
+"""Examples of a label below which the owner is asked for more."""
 NIGHT = 50.0
 """A mean brightness below it, of 255, counts as night."""
 
@@ -107,8 +109,8 @@ def missing(examples: Sequence[Example]) -> tuple[str, ...]:
     found = [f"only one label: show something else, or `{NONE}`"] if len(of_label) == 1 else []
     nights = {_is_night(example) for example in examples}
     for label, mine in sorted(of_label.items()):
-        if len(mine) < LEAST_FOR_REGRESSION:
-            found.append(f"{_counted_examples(len(mine))} of `{label}`: show {LEAST_FOR_REGRESSION} or more")
+        if len(mine) < LEAST_TO_SHOW:
+            found.append(f"{_counted_examples(len(mine))} of `{label}`: show {LEAST_TO_SHOW} or more")
         if len({example.burst for example in mine}) == 1:
             found.append(f"all of `{label}` at one time: show it again another time")
         lacking = nights - {_is_night(example) for example in mine}

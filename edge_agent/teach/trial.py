@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
@@ -46,11 +47,18 @@ class Trial:
 
     @property
     def better(self) -> Method:
-        """Regression only where it was right more often."""
-        if self.regression is None:
+        """Regression where it was tried, unless the means were right more often, and not by chance alone.
+
+        Only examples about which the two differ say anything: of so many, one as often as the other would be
+        right, give or take the root of their number.
+        """
+        if self.regression is None or (self.means.labels == NOT_JUDGED).all():
             return "means"
-        is_better = self.regression.correct(self.truth) > self.means.correct(self.truth)
-        return "regression" if is_better else "means"
+        by_means, by_regression = (each.labels == self.truth for each in (self.means, self.regression))
+        means_alone = int((by_means & ~by_regression).sum())
+        regression_alone = int((by_regression & ~by_means).sum())
+        by_chance = math.sqrt(means_alone + regression_alone)
+        return "means" if means_alone - regression_alone > by_chance else "regression"
 
     @property
     def chosen(self) -> Answers:

@@ -1,8 +1,17 @@
-"""When a head says that it does not know: too far from every example of the label, or not sure enough."""
+"""When a head says that it does not know: too unlike all that was shown, or not sure enough.
+
+How familiar a frame is, is computed with some of the examples, the *anchors*. Two things make it strange:
+
+- Its distance to the nearest anchor, in units of how far apart examples of one label are on different days.
+- Its novelty: the share of it, less the centre, that no mixture of anchors gives. This is the variance that a
+  Gaussian process with these anchors would still have, 0 to 1.
+"""
 
 from __future__ import annotations
 
 import itertools
+import math
+from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,16 +19,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.teach.examples import Example, Feature
-from edge_agent.teach.moments import Moment
+from edge_agent.teach.moments import Moment, rooted
 
+MOST_ANCHORS = 128
+"""Of all labels together: a frame is compared with that many at most, so that it takes no longer."""
 ALONE = 0.25
-"""The floor of a label of which nothing is known but one example."""
+"""The least cosine with the mean of a label of which nothing is known but one example."""
 
-_LEAST = 0.1  # things that have nothing to do with each other are that much alike by chance
+_LEAST_FAMILIAR = -2.6  # where no label was shown at two times: what scenes of other cameras have taught
+_USUAL_DISTANCE = 0.45  # between examples of one label on different days, where that cannot be seen yet
+_WORTH_OF_USUAL = 2  # it counts as much as two times at which a label was shown
+_ALLOWANCE, _ALLOWANCE_OF_FEW = (
+    0.05,
+    0.5,
+)  # other days differ more than those that were shown: if few, much more
+_RIDGE = np.float32(0.3)  # how much of a feature is taken for noise, against its length of 1
 _SHARE_OF_TYPICAL = 0.5
-_ALLOWANCE = 0.1  # another day differs more than one burst shows
+_BLOCK = 32  # anchors that are taken as float32 at a time
 
 Floats = NDArray[np.float32]
+_Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,61 +48,83 @@ class Rules:
     probability: float = 0.5
     """The least probability of the label."""
     quantile: float = 0.05
-    """The share of a label's own examples that may be less like their next than the floor asks."""
+    """The share of the examples that may be less familiar than the floor asks, on days not taught."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shown:
-    """The examples of one label, for "was anything like this ever shown?"; they are not copied."""
+    """The anchors, for "was anything like this ever shown?"; their features are not copied."""
 
     features: tuple[Feature, ...]
-    scales: Floats
-    """Shape (examples,): one over the length of each feature less the centre; 0 where it has none."""
-    floor: float
-    """A frame that is less like the nearest example is unknown."""
+    lengths: Floats
+    """Shape (anchors,): those of their roots."""
+    centred: Floats
+    """Shape (anchors,): those of their roots less the centre."""
+    inverse: Floats
+    """Shape (anchors, anchors): of the products between the unit roots less the centre, and the ridge."""
+    spread: float
+    """The usual distance between examples of one label on different days."""
+    floors: Floats
+    """Shape (labels,): a frame that is less familiar is unknown. Lower, the fewer times a label was shown."""
 
-    def likeness(self, unit: Floats, along_centre: float) -> float:
-        """The cosine of `unit`, shape (features,), with the nearest example less the centre.
+    def familiarity(self, root: Floats, unit: Floats, along_centre: float) -> float:
+        """How familiar a frame is: at most 0, which is about an anchor itself; the stranger, the less.
 
-        `along_centre` is the product of `unit` with the centre.
+        `root` is its root, shape (features,), `unit` the same less the centre with length 1, and
+        `along_centre` the product of that with the centre.
         """
-        along = np.stack(self.features).astype(np.float32) @ unit
-        return float(((along - np.float32(along_centre)) * self.scales).max())
+        own, along = self._products(root, unit)
+        length = float(np.sqrt(root @ root))
+        cosine = float((own / self.lengths).max()) / length if length > 0 else 0.0
+        known = (along - np.float32(along_centre)) / self.centred
+        novelty = 1 - float(known @ (self.inverse @ known))
+        return _familiarity(cosine, novelty, self.spread)
+
+    def _products(self, root: Floats, unit: Floats) -> tuple[Floats, Floats]:
+        pair = np.stack([root, unit], axis=1)
+        blocks = (self.features[at : at + _BLOCK] for at in range(0, len(self.features), _BLOCK))
+        found = np.concatenate([_roots(some) @ pair for some in blocks])
+        return found[:, 0], found[:, 1]
 
 
-def shown(
-    examples: Sequence[Example], centre: Floats, rules: Rules
-) -> Generator[None, None, tuple[Shown, ...]]:
-    """Prepare the examples, which are in their order; one label between two yields."""
-    found = []
-    for _, group in itertools.groupby(examples, key=lambda each: each.label):
-        mine = list(group)
-        features = tuple(each.feature for each in mine)
-        units = np.stack(features).astype(np.float32) - centre
-        lengths = np.linalg.norm(units, axis=1)
-        scales = np.where(lengths > 0, 1 / np.where(lengths > 0, lengths, 1), 0).astype(np.float32)
-        units *= scales[:, None]
-        bursts = np.array([each.burst for each in mine], np.intp)
-        found.append(Shown(features, scales, floor_of(units @ units.T, bursts, rules.quantile)))
+def shown(examples: Sequence[Example], centre: Floats, rules: Rules) -> Generator[None, None, Shown]:
+    """Prepare the anchors of the examples, which are in their order; a bounded step between two yields."""
+    anchors = _anchors(examples)
+    features = tuple(each.feature for each in anchors)
+    rows = np.empty((len(anchors), len(centre)), np.float32)
+    for at in range(0, len(anchors), _BLOCK):
+        rows[at : at + _BLOCK] = _roots(features[at : at + _BLOCK])
         yield
-    return tuple(found)
+    lengths = _lengths(rows)
+    cosines = yield from _products(rows)
+    cosines /= np.outer(lengths, lengths)
+    rows -= centre
+    centred = _lengths(rows)
+    products = yield from _products(rows)
+    products /= np.outer(centred, centred)
+    products.flat[:: len(anchors) + 1] += _RIDGE
+    inverse = yield from inverted(products)
+    spread, floors = _typical(anchors, cosines, inverse, rules.quantile)
+    return Shown(features, lengths, centred, inverse, spread, floors)
 
 
-def floor_of(products: Floats, bursts: NDArray[np.intp], quantile: float) -> float:
-    """The floor of one label, by how much each of its examples is like the nearest of another burst.
+def inverted(matrix: Floats) -> Generator[None, None, Floats]:
+    """The inverse of a symmetric matrix without negative eigenvalues, which is overwritten.
 
-    `products` are the cosines between its examples, shape (n, n), and are overwritten. Where all are of one
-    burst, each is held against the others of it, and another day is allowed to differ somewhat more.
+    Without LAPACK, of which nothing else here needs the pages; a row at a time.
     """
-    if len(bursts) < 2:
-        return ALONE
-    same = bursts[:, None] == bursts[None, :]
-    if has_others := not same.all():
-        products[same] = -1.0
-    np.fill_diagonal(products, -1.0)
-    likeness = np.sort(products.max(axis=1))  # numpy's own quantile takes 2 MB, with what it imports
-    typical = float(likeness[int(quantile * (len(likeness) - 1))])
-    return max(typical - (0.0 if has_others else _ALLOWANCE), _LEAST)
+    for place in range(len(matrix)):
+        pivot = matrix[place, place]
+        row = matrix[place] / pivot
+        column = matrix[:, place].copy()
+        column[place] = 0
+        matrix -= np.outer(column, row)
+        matrix[place] = row
+        matrix[:, place] = -column / pivot
+        matrix[place, place] = 1 / pivot
+        if place % _BLOCK == 0:
+            yield
+    return matrix
 
 
 def mean_floors(
@@ -100,3 +141,81 @@ def mean_floors(
         for moment, direction in zip(classes.values(), directions, strict=True)
     ]
     return np.array(floors, np.float32)
+
+
+def _familiarity(cosine: float, novelty: float, spread: float) -> float:
+    return -max(novelty, 0.0) - _distance(cosine) / spread
+
+
+def _distance(cosine: float) -> float:
+    """Between two vectors of length 1."""
+    return math.sqrt(max(2 - 2 * cosine, 0.0))
+
+
+def _products(rows: Floats) -> Generator[None, None, Floats]:
+    """Between all rows, some of them at a time."""
+    found = np.empty((len(rows), len(rows)), np.float32)
+    for at in range(0, len(rows), _BLOCK):
+        np.matmul(rows[at : at + _BLOCK], rows.T, out=found[at : at + _BLOCK])
+        yield
+    return found
+
+
+def _anchors(examples: Sequence[Example]) -> list[Example]:
+    """As many of each label as there is room for, from all of its bursts."""
+    groups = [list(group) for _, group in itertools.groupby(examples, key=lambda each: each.label)]
+    room = max(MOST_ANCHORS // len(groups), 1)
+    found: list[Example] = []
+    for group in groups:
+        step = max(len(group) / room, 1.0)
+        found += [group[int(number * step)] for number in range(min(len(group), room))]
+    return found
+
+
+def _typical(
+    anchors: Sequence[Example], cosines: Floats, inverse: Floats, quantile: float
+) -> tuple[float, Floats]:
+    """The spread, and the floors: by how familiar each anchor is without those of its own burst."""
+    labels = np.array([each.label for each in anchors])
+    bursts = np.array([each.burst for each in anchors], np.intp)
+    shown_at = Counter(label for label, _ in sorted({(each.label, each.burst) for each in anchors}))
+    is_other_day = (labels[:, None] == labels) & (bursts[:, None] != bursts)
+    can_tell = np.flatnonzero(is_other_day.any(axis=1))
+    if not len(can_tell):
+        return _USUAL_DISTANCE, np.full(len(shown_at), _LEAST_FAMILIAR, np.float32)
+    nearest = np.where(is_other_day, cosines, -1.0).max(axis=1)
+    distance = _distance(_quantile(nearest[can_tell], 0.5))
+    days = sum(count for count in shown_at.values() if count > 1)
+    spread = (days * distance + _WORTH_OF_USUAL * _USUAL_DISTANCE) / (days + _WORTH_OF_USUAL)
+    novelty = _novelties(bursts, inverse)
+    familiar = [_familiarity(float(nearest[place]), float(novelty[place]), spread) for place in can_tell]
+    floor = _quantile(np.array(familiar, np.float32), quantile)
+    allowances = [_ALLOWANCE + _ALLOWANCE_OF_FEW / count for _, count in sorted(shown_at.items())]
+    return spread, np.float32(floor) - np.array(allowances, np.float32)
+
+
+def _novelties(bursts: NDArray[np.intp], inverse: Floats) -> Floats:
+    """That of each anchor beside those of other bursts, shape (anchors,): the inverse says it by blocks."""
+    found = np.empty(len(bursts), np.float32)
+    for burst in sorted(set(bursts.tolist())):  # np.unique imports what takes 1 MB
+        mine = np.flatnonzero(bursts == burst)
+        block = inverse[np.ix_(mine, mine)]
+        for _ in inverted(block):
+            pass
+        found[mine] = np.diagonal(block) - _RIDGE
+    return found
+
+
+def _quantile(values: Floats, share: float) -> float:
+    """numpy's own takes 2 MB, with what it imports."""
+    return float(np.sort(values)[int(share * (len(values) - 1))])
+
+
+def _roots(features: Sequence[Feature]) -> Floats:
+    return rooted(np.stack(features)).astype(np.float32)
+
+
+def _lengths(rows: Floats) -> Floats:
+    """Never 0."""
+    found: Floats = np.sqrt(np.maximum(np.einsum("ij,ij->i", rows, rows), np.float32(1e-12)))
+    return found

@@ -284,7 +284,7 @@ class TestReporting:
         taught("add", "--label", "open", gates / "none" / "200.jpg")
         said = taught("report")
         assert said.code == 0
-        assert said.out.startswith("frame: 9 examples, answered by the means of the labels\nright about ")
+        assert said.out.startswith("frame: 9 examples, answered by logistic regression\nright about ")
         assert "\ntaken for:\n  closed: closed 4\n  open: " in said.out
         assert "\nto show next:\n  4 examples of `closed`: show 5 or more\n" in said.out
         report = taught("report", "--json").json["report"]

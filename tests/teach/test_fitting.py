@@ -19,7 +19,7 @@ from edge_agent.teach.examples import NONE, UNKNOWN, Example, Examples
 from edge_agent.teach.fitting import Fit, fit, fitting, recall
 from edge_agent.teach.head import Head
 from edge_agent.teach.moments import Moment, moment_of
-from edge_agent.teach.trial import MOST_TRIALS, NOT_JUDGED, folds
+from edge_agent.teach.trial import MOST_TRIALS, NOT_JUDGED, Answers, Trial, folds
 from edge_agent.teach.unknown import Rules
 from tests.teach.worlds import World, backbone
 
@@ -191,14 +191,28 @@ class TestTrials:
             assert means.best == world.labels[tried.means.labels[place]]
             assert means.probabilities.max() == pytest.approx(tried.means.probabilities[place], abs=1e-4)
 
+    def test_the_means_are_chosen_where_they_are_better_by_more_than_chance(self) -> None:
+        truth = np.zeros(20, np.intp)
+
+        def answers(wrong: Sequence[int]) -> Answers:
+            labels = truth.copy()
+            labels[list(wrong)] = 1
+            return Answers(labels, np.ones(20, np.float32))
+
+        assert Trial(truth, answers([]), None).better == "means"
+        assert Trial(truth, answers([0, 1]), answers([2, 3, 4])).better == "regression"
+        assert Trial(truth, answers([0]), answers(range(1, 8))).better == "means"
+        nothing = Answers(np.full(20, NOT_JUDGED, np.intp), np.zeros(20, np.float32))
+        assert Trial(truth, nothing, nothing).better == "means"
+
     def test_what_has_one_burst_alone_is_not_judged(self) -> None:
         examples = [*SMALL.examples(range(3), 1, labels="ab"), SMALL.example("c", 0, 0)]
         tried = fit(examples, backbone(64)).trial
         assert (tried.means.labels[:6] != NOT_JUDGED).all()
         assert tried.means.labels[6] == NOT_JUDGED
 
-    def test_regression_needs_five_of_every_label(self) -> None:
-        examples = SMALL.examples(range(5), 1)
+    def test_regression_needs_three_of_every_label(self) -> None:
+        examples = SMALL.examples(range(3), 1)
         assert fit(examples, backbone(64)).trial.regression is not None
         assert fit(examples[1:], backbone(64)).trial.regression is None
 

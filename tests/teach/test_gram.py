@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edge_agent.teach import regression
 from edge_agent.teach.gram import BLOCK, Gram, Rows, products
 from edge_agent.teach.head import softmax
+from edge_agent.teach.moments import rooted
 from edge_agent.teach.trial import centre_weights, shares_of
 from tests.teach.worlds import World
 
@@ -36,7 +37,7 @@ def finished(slices: Generator[None, None, Result]) -> Result:
 def case(request: pytest.FixtureRequest) -> tuple[Gram, NDArray[np.float64], NDArray[np.float32]]:
     """The products of a trial, its features centred and of length 1, and its shares."""
     assert len(EXAMPLES) > BLOCK
-    features = np.stack([each.feature for each in EXAMPLES]).astype(np.float64)
+    features = rooted(np.stack([each.feature for each in EXAMPLES])).astype(np.float64)
     frames = features[::7].mean(axis=0) if request.param else None
     elsewhere = features[:5].mean(axis=0).astype(np.float32)  # a centre that is not that of the trial
     extra = None if frames is None else frames.astype(np.float32)

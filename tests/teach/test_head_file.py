@@ -37,7 +37,7 @@ def resealed(change: Callable[[dict[str, Any]], object], numbers: bytes | None =
     header = json.loads(line)
     change(header)
     body = json.dumps(header).encode() + b"\n" + (old if numbers is None else numbers)
-    return b"edge-agent head 1\n%s\n%s" % (hashlib.sha256(body).hexdigest().encode(), body)
+    return b"edge-agent head 2\n%s\n%s" % (hashlib.sha256(body).hexdigest().encode(), body)
 
 
 def test_a_head_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_head_of_another_network_is_refused(tmp_path: Path, present: Any, said
     [
         (b"", "no head"),
         (b"\x80\x04\x95", "no head"),
-        (CONTENT.replace(b"head 1", b"head 2", 1), "another format"),
+        (CONTENT.replace(b"head 2", b"head 3", 1), "another format"),
         (CONTENT[:-1], "sha256"),
         (CONTENT + b"\0", "sha256"),
         (resealed(lambda h: h, b""), "cut"),
@@ -196,7 +196,7 @@ def check_sealed_damage(seed: int) -> bool:
                 del body[place : place + chance.randrange(1, 9)]
             case _:
                 body[place:place] = chance.randbytes(chance.randrange(1, 9))
-    content = b"edge-agent head 1\n%s\n%s" % (hashlib.sha256(body).hexdigest().encode(), body)
+    content = b"edge-agent head 2\n%s\n%s" % (hashlib.sha256(body).hexdigest().encode(), body)
     try:
         head = Head(from_bytes(content))
     except HeadFileError as error:
