@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from edge_agent.errors import ModelError
+from edge_agent.memory.trim import SystemLibc, tune_allocator
 
 Checkpoint = Literal["none", "stages", "blocks"]
 
@@ -22,10 +23,11 @@ Chain = tuple[nn.Module, ...]
 def recompute(network: nn.Module, mode: Checkpoint) -> None:
     """Have the network keep only what enters its blocks, or its stages. Its gradients stay the same.
 
-    The statistics of batch norm are updated once a step. Raises ModelError where its parts are not known.
+    What is freed goes back to the system at once, which the allocator would not do by itself. The statistics of batch norm are updated once a step. Raises ModelError where its parts are not known.
     """
     if mode == "none":
         return
+    tune_allocator(SystemLibc(), "native")
     for chain in parts_of(network, mode):
         _join(chain)
 
