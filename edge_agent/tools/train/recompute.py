@@ -23,7 +23,8 @@ Chain = tuple[nn.Module, ...]
 def recompute(network: nn.Module, mode: Checkpoint) -> None:
     """Have the network keep only what enters its blocks, or its stages. Its gradients stay the same.
 
-    What is freed goes back to the system at once, which the allocator would not do by itself. The statistics of batch norm are updated once a step. Raises ModelError where its parts are not known.
+    What is freed goes back to the system at once, which the allocator would not do by itself. The statistics
+    of batch norm are updated once a step. Raises ModelError where its parts are not known.
     """
     if mode == "none":
         return
