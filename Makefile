@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .NOTPARALLEL: # first what Debian brings, then the gigabytes
-.PHONY: demo test kernels wheels native-test debian-demo debian-test lock fault-test fleet-test attack-test soak-test decode-test skeletons skeletons-test oldest-test arm-test arm-count board-test clean ha-test web-test web-pictures teach-bench
+.PHONY: demo test kernels wheels native-test debian-demo debian-test lock fault-test fleet-test attack-test soak-test decode-test skeletons skeletons-test train-test oldest-test arm-test arm-count board-test clean ha-test web-test web-pictures teach-bench
 
 demo: $(VENV)/.demo kernels
 	$(BIN)/edge-agent demo
@@ -55,6 +55,10 @@ skeletons: $(VENV)/.dev
 # The plan of every recorded architecture against that of torch's own network, byte for byte: minutes.
 skeletons-test: $(VENV)/.dev
 	$(BIN)/pytest -m skeletons tests/tools/builder/skeletons
+
+# A training killed twenty times at random, which ends with the same weights: minutes.
+train-test: $(VENV)/.dev
+	PYTHONPATH=. $(BIN)/pytest -m train tests/tools/train
 
 # With the libraries of Debian 12, the oldest that are supported.
 OLDEST := $(CURDIR)/.cache/oldest

@@ -47,6 +47,7 @@ COMMANDS = (
     Command("classify", "print the top labels of pictures"),
     Command("teach", "teach it labels of your own, by pictures"),
     Command("dataset", "check a set of labelled pictures before a network is trained on it"),
+    Command("train", "train a whole network on labelled pictures, and make a model of it"),
     Command("calibrate", "measure which engine and precision suit this CPU, and keep the evidence"),
     Command("bench", "measure memory and speed: the comparison table"),
     Command("check-config", "print every error of a configuration file"),

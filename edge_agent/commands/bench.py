@@ -4,6 +4,7 @@ Goes from the way that tutorials write it to the lean engine, and prints a table
 packages are not installed stay in the table and say so.
 
   edge-agent bench
+  edge-agent bench --train
   edge-agent bench --model ./my-model --images ./pictures --json bench.json --svg bench.svg
 """
 
@@ -33,12 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--frames", metavar="N", type=int, default=_FRAMES, help=f"frames a round ({_FRAMES})")
     add("--threads", metavar="N", type=int, help="threads (default: one per core, at most 4)")
     add("--row", metavar="NAME", action="append", help="only rows whose name contains this; may be repeated")
+    add("--train", action="store_true", help="what training takes, with gradient checkpointing and without")
     add("--json", metavar="FILE", type=Path, help="write all figures as JSON")
     add("--svg", metavar="FILE", type=Path, help="write a chart (needs the extra `bench`)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print the table, and write the requested files."""
+    if args.train:
+        return _run_train()
     from edge_agent.inference.host import read_host
     from edge_agent.tools.bench import chart
     from edge_agent.tools.bench.comparison import Bench, run_bench
@@ -73,6 +77,15 @@ def run(args: argparse.Namespace) -> int:
         _write(args.json, result.to_json())
     if args.svg:
         _write(args.svg, chart.svg(result))
+    return EXIT_OK
+
+
+def _run_train() -> int:
+    from edge_agent.tools.builder.eager import require_torch
+    from edge_agent.tools.train.probe import as_table, probes
+
+    require_torch()
+    print(as_table(tuple(probes("resnet18", (8, 32), to_stderr))), end="")
     return EXIT_OK
 
 

@@ -4,8 +4,8 @@
   edge-agent dataset check DATA/ --json
 
 DATA has a folder for each label, or a file pictures.csv with the columns path, label and perhaps time.
-Pictures that were taken in one go are a burst, and a set is split between bursts, never within one: the time is
-read from the table or from the name of the file (20260131T235959Z.jpg).
+Pictures that were taken in one go are a burst, and a set is split between bursts, never within one: the time
+is read from the table or from the name of the file (20260131T235959Z.jpg).
 
 Exit code 1 where the set cannot be trained on as it is.
 """

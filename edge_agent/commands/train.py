@@ -1,0 +1,129 @@
+"""Train a whole network on labelled pictures, and make a model of it.
+
+  edge-agent train DATA/ --output ./gate
+  edge-agent train DATA/ --arch resnet18 --weights resnet18-f37072fd.pth --checkpoint blocks --output ./gate
+  edge-agent train DATA/ --arch efficientnet_lite0 --scope head --epochs 5 --output ./gate
+
+It works in a folder beside the model, from which the same command goes on where it was stopped or killed.
+Exit code 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_agent.commands.dataset import add_burst_arguments
+from edge_agent.errors import EXIT_OK, UsageError
+from edge_agent.system.privileges import become_owner_of
+from edge_agent.system.text import plain_json, printable
+from edge_agent.tools import to_stderr
+
+if TYPE_CHECKING:
+    from edge_agent.tools.train.train import Result
+
+_EXIT_INTERRUPTED = 130
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("directory", metavar="DATA", type=Path, help="the set; see `edge-agent dataset`")
+    add("--output", metavar="DIR", type=Path, required=True, help="the model directory")
+    add("--arch", default="resnet18", help="a classifier of torchvision, or efficientnet_lite0 (resnet18)")
+    add("--weights", metavar="FILE", default="own", help="to begin with, or `none` (default: ImageNet's)")
+    add("--scope", choices=("head", "last", "all"), default="all", help="what learns (default: all)")
+    add("--size", metavar="N", type=int, help="side of the square that the network takes (its own)")
+    add("--epochs", metavar="N", type=int, default=20, help="at most (default: 20)")
+    add("--batch", metavar="N", type=int, default=32, help="pictures a step (default: 32)")
+    add(
+        "--accumulate",
+        metavar="N",
+        type=int,
+        default=1,
+        help="a step's pictures in N parts (default: 1)",
+    )
+    add("--rate", metavar="X", type=float, default=0.02, help="how far a step goes (default: 0.02)")
+    add("--checkpoint", choices=("none", "stages", "blocks"), default="none", help="compute again, keep less")
+    add("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="of the arithmetic (fp32)")
+    add("--seed", metavar="N", type=int, default=0, help="of everything by chance (default: 0)")
+    add_burst_arguments(parser)
+    add("--json", action="store_true", help="print the judgement as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    _check(args)
+    from edge_agent.tools.builder.eager import require_torch
+
+    require_torch()
+    from edge_agent.tools.train.loop import Interrupted, Recipe
+    from edge_agent.tools.train.train import Wanted, train
+
+    if line := become_owner_of(args.output):
+        to_stderr(line)
+    recipe = Recipe(
+        arch=args.arch,
+        start=args.weights,
+        scope=args.scope,
+        epochs=args.epochs,
+        batch=args.batch,
+        accumulate=args.accumulate,
+        rate=args.rate,
+        checkpoint=args.checkpoint,
+        precision=args.precision,
+        seed=args.seed,
+    )
+    wanted = Wanted(args.directory, args.output, recipe, args.size, args.burst_gap, args.longest_burst)
+    stopped: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: stopped.append(number))
+    try:
+        result = train(wanted, to_stderr, lambda: bool(stopped))
+    except Interrupted as error:
+        to_stderr(str(error))
+        return _EXIT_INTERRUPTED
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if args.json:
+        print(json.dumps(plain_json(asdict(result)), indent=2))
+    else:
+        _show(result)
+    return EXIT_OK
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.precision == "fp16":
+        raise UsageError(
+            "--precision fp16: a CPU does not train in FP16: small gradients become 0 in it, and its kernels"
+            " compute in FP32 all the same; bf16 takes as little memory and has the range of FP32"
+        )
+    if min(args.epochs, args.batch, args.accumulate, args.burst_gap, args.longest_burst) < 1 or args.seed < 0:
+        raise UsageError(
+            "--epochs, --batch, --accumulate and the bursts must be at least 1, --seed at least 0"
+        )
+    if not 0 < args.rate <= 10:
+        raise UsageError("--rate must be above 0, and 10 at most")
+
+
+def _show(result: Result) -> None:
+    judged = result.judgement
+    print(
+        f"{judged.accuracy:.1%} right ({judged.low:.1%} to {judged.high:.1%}) of {judged.pictures} pictures"
+        f" of {judged.bursts} bursts that it has never seen"
+    )
+    print("\nprecision   recall  label: taken for")
+    names = [printable(each.label) for each in judged.labels]
+    for figures, row in zip(judged.labels, judged.confusion, strict=True):
+        taken = ", ".join(f"{name} {count}" for name, count in zip(names, row, strict=True) if count)
+        shares = f"{_percent(figures.precision)}  {_percent(figures.recall)}"
+        print(f"{shares}  {printable(figures.label)}: {taken}")
+    print(
+        f"\ntemperature {result.temperature:g} (in the model); below a probability of {result.threshold:g} a"
+        " frame had better be unknown"
+    )
+
+
+def _percent(share: float | None) -> str:
+    return f"{share:>8.1%}" if share is not None else f"{'-':>8}"

@@ -1,0 +1,265 @@
+"""One training: steps, one after the other, and the state on disk from which it goes on after it was killed.
+
+Everything that a step does follows from the seed, the number of the step, and the state: so a training that
+was interrupted ends with the same weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edge_agent.errors import ModelError
+from edge_agent.model.sidecar import Preprocessing
+from edge_agent.tools import Report
+from edge_agent.tools.train.network import Scope, Trainee, set_scope
+from edge_agent.tools.train.pictures import Pictures, middle, varied
+from edge_agent.tools.train.recompute import Checkpoint, recompute
+
+_SAVING_SHARE = 0.05
+_MOMENTUM, _DECAY, _WARM_UP = 0.9, 1e-4, 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to train. Two trainings by the same recipe on the same set give the same weights on one machine."""
+
+    arch: str
+    start: str
+    """`own`, `none`, or a file of weights."""
+    scope: Scope = "all"
+    epochs: int = 20
+    batch: int = 32
+    accumulate: int = 1
+    """A step's pictures go through the network in so many parts."""
+    rate: float = 0.02
+    smoothing: float = 0.1
+    patience: int = 6
+    """Epochs without a better loss on the pictures to tune on, after which it ends."""
+    checkpoint: Checkpoint = "none"
+    precision: str = "fp32"
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sets:
+    """The pictures, their labels as numbers, and which are learnt from and tuned on."""
+
+    pictures: Pictures
+    truth: NDArray[np.intp]
+    learn: tuple[int, ...]
+    tune: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a training is."""
+
+    step: int = 0
+    best_loss: float = math.inf
+    best_epoch: int = -1
+    losses: list[float] = field(default_factory=list)
+    """Of each step."""
+    tuned: list[tuple[float, float]] = field(default_factory=list)
+    """Loss and accuracy on the pictures to tune on, after each epoch."""
+
+
+class Interrupted(ModelError):  # noqa: N818 - nothing is broken
+    """It was asked to stop; its state is on the disk."""
+
+
+@dataclass(slots=True)
+class Training:
+    """A training in a folder of its own, which nobody else writes to."""
+
+    trainee: Trainee
+    recipe: Recipe
+    sets: Sets
+    folder: Path
+    identity: str
+    """Of the set and the recipe: a state of another one is refused."""
+    report: Report
+    is_stopped: Callable[[], bool] = lambda: False
+    _progress: Progress = field(default_factory=Progress)
+    _save_due_s: float = 0.0
+
+    def run(self) -> Progress:
+        """Train to the end, and leave the best weights in the network. Raises Interrupted."""
+        learning = set_scope(self.trainee, self.recipe.scope)
+        network = self.trainee.module.to(memory_format=torch.channels_last)
+        optimizer = torch.optim.SGD(
+            [each for each in network.parameters() if each.requires_grad],
+            momentum=_MOMENTUM,
+            weight_decay=_DECAY,
+            nesterov=True,
+            foreach=False,  # which would take the memory of all weights once more
+        )
+        self._load(network, optimizer)
+        if self.recipe.scope == "all":
+            recompute(network, self.recipe.checkpoint)
+        elif self.recipe.checkpoint != "none":
+            raise ModelError(
+                "--checkpoint saves nothing where only a part learns: leave it out, or --scope all"
+            )
+        weights = self._weights_of_labels()
+        while not self._is_done():
+            self._step(network, optimizer, weights, learning)
+            if self._progress.step % self._steps == 0:
+                self._end_epoch(network)
+            is_last = self.is_stopped()
+            self._save(network, optimizer, is_due=is_last or self._is_done())
+            if is_last:
+                raise Interrupted(
+                    f"stopped after step {self._progress.step}: the same command goes on from there"
+                )
+        network.load_state_dict(torch.load(self.folder / "best.pt", weights_only=True))
+        network.eval()
+        return self._progress
+
+    @property
+    def _steps(self) -> int:
+        return max(1, len(self.sets.learn) // self.recipe.batch)
+
+    def _is_done(self) -> bool:
+        epoch, rest = divmod(self._progress.step, self._steps)
+        has_waited = rest == 0 and epoch - 1 - self._progress.best_epoch >= self.recipe.patience
+        return epoch >= self.recipe.epochs or has_waited
+
+    def _step(
+        self, network: nn.Module, optimizer: torch.optim.SGD, weights: Tensor, learning: Sequence[nn.Module]
+    ) -> None:
+        recipe, step = self.recipe, self._progress.step
+        torch.manual_seed(recipe.seed * 1_000_003 + step)
+        for module in learning:
+            module.train()
+        optimizer.param_groups[0]["lr"] = recipe.rate * self._schedule(step)
+        epoch, turn = divmod(step, self._steps)
+        order = np.random.default_rng((recipe.seed, epoch)).permutation(np.array(self.sets.learn))
+        places = order[turn * recipe.batch : (turn + 1) * recipe.batch]
+        whole = float(weights[torch.from_numpy(self.sets.truth[places])].sum())
+        total = 0.0
+        for part in np.array_split(places, min(recipe.accumulate, len(places))):
+            truth = torch.from_numpy(self.sets.truth[part])
+            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
+                logits = network(self._inputs(part, epoch))
+            each = functional.cross_entropy(
+                logits.float(), truth, reduction="none", label_smoothing=recipe.smoothing
+            )
+            loss = (each * weights[truth]).sum() / whole
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+        if not math.isfinite(total):
+            raise ModelError(f"the loss of step {step} is not finite: train with a lower --rate")
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        self._progress.step += 1
+        self._progress.losses.append(total)
+
+    def _schedule(self, step: int) -> float:
+        """From 0 to 1: up within the first steps, then down by a cosine."""
+        steps = self.recipe.epochs * self._steps
+        warm = max(1, round(_WARM_UP * steps))
+        if step < warm:
+            return (step + 1) / warm
+        return 0.5 + 0.5 * math.cos(math.pi * (step - warm) / max(1, steps - warm))
+
+    def _weights_of_labels(self) -> Tensor:
+        """More for a label with few pictures, by the root of their number."""
+        counts = np.bincount(self.sets.truth[list(self.sets.learn)])
+        weights = np.sqrt(counts.mean() / np.maximum(counts, 1))
+        return torch.from_numpy(weights.astype(np.float32))
+
+    def _inputs(self, places: NDArray[Any], epoch: int) -> Tensor:
+        crop = self.trainee.preprocessing.crop
+        seen = [
+            varied(
+                self.sets.pictures.read(place), crop, np.random.default_rng((self.recipe.seed, epoch, place))
+            )
+            for place in places
+        ]
+        return inputs_of(seen, self.trainee.preprocessing)
+
+    def _end_epoch(self, network: nn.Module) -> None:
+        progress = self._progress
+        logits = answers(self.trainee, self.sets.pictures, self.sets.tune, self.recipe.batch)
+        truth = self.sets.truth[list(self.sets.tune)]
+        loss = float(functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(truth)))
+        accuracy = float((logits.argmax(axis=1) == truth).mean())
+        progress.tuned.append((loss, accuracy))
+        if loss < progress.best_loss:
+            progress.best_loss, progress.best_epoch = loss, len(progress.tuned) - 1
+            _write(self.folder / "best.pt", network.state_dict())
+        self.report(
+            f"epoch {len(progress.tuned)} of {self.recipe.epochs}: loss"
+            f" {np.mean(progress.losses[-self._steps :]):.4f}, to tune on {loss:.4f}, {accuracy:.1%} right"
+        )
+
+    def _load(self, network: nn.Module, optimizer: torch.optim.SGD) -> None:
+        path = self.folder / "state.pt"
+        if not path.is_file():
+            return
+        state = torch.load(path, weights_only=True)
+        if state["identity"] != self.identity:
+            raise ModelError(f"{path}: of another set or another recipe; remove {self.folder} to begin anew")
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        self._progress = Progress(**state["progress"])
+        self.report(f"goes on after step {self._progress.step}")
+
+    def _save(self, network: nn.Module, optimizer: torch.optim.SGD, *, is_due: bool) -> None:
+        """As often as takes a twentieth of the time, and whenever it ends."""
+        started_s = time.monotonic()
+        if not is_due and started_s < self._save_due_s:
+            return
+        state = {
+            "identity": self.identity,
+            "network": network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "progress": asdict(self._progress),
+        }
+        _write(self.folder / "state.pt", state)
+        ended_s = time.monotonic()
+        self._save_due_s = ended_s + (ended_s - started_s) / _SAVING_SHARE
+
+
+def answers(trainee: Trainee, pictures: Pictures, places: Sequence[int], batch: int) -> NDArray[np.float32]:
+    """The logits of pictures, shape (pictures, labels), as the daemon sees them."""
+    module, taken = trainee.module, trainee.preprocessing
+    modes = [(each, each.training) for each in module.modules()]
+    module.eval()
+    rows = []
+    with torch.inference_mode():
+        for first in range(0, len(places), batch):
+            seen = [middle(pictures.read(place), taken.crop) for place in places[first : first + batch]]
+            rows.append(module(inputs_of(seen, taken)).float().numpy())
+    for each, mode in modes:
+        each.training = mode
+    return np.concatenate(rows)
+
+
+def inputs_of(seen: Sequence[NDArray[np.uint8]], taken: Preprocessing) -> Tensor:
+    """Pictures as the network takes them: normalised, shape (pictures, 3, crop, crop), channels last."""
+    values = torch.from_numpy(np.stack(seen)).float().div_(255)
+    values.sub_(torch.tensor(taken.mean)).div_(torch.tensor(taken.std))
+    return values.permute(0, 3, 1, 2)
+
+
+def _write(path: Path, value: object) -> None:
+    """Replace a file by what `torch.load` reads, whole, even if the power fails meanwhile."""
+    unfinished = path.with_name(f"{path.name}.new")
+    with unfinished.open("wb") as file:
+        torch.save(value, file)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)

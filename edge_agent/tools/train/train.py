@@ -1,0 +1,126 @@
+"""The whole of it: a set in, a model out, and how good it is on pictures that it has never seen."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from edge_agent.errors import ModelError
+from edge_agent.model.sidecar import Artifact, write_sidecar
+from edge_agent.system.text import printable
+from edge_agent.tools import Report
+from edge_agent.tools.builder.build import BuildOptions, build
+from edge_agent.tools.builder.input_options import InputOptions
+from edge_agent.tools.builder.staging import check_replaceable
+from edge_agent.tools.train.bursts import Split, bursts_of, split
+from edge_agent.tools.train.dataset import Item, labels_of, read_dataset
+from edge_agent.tools.train.judge import Judgement, judge, temperature_of, threshold_of
+from edge_agent.tools.train.loop import Recipe, Sets, Training, answers
+from edge_agent.tools.train.network import Trainee, make_trainee
+from edge_agent.tools.train.pictures import store
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be trained, on what, and where the model goes."""
+
+    data: Path
+    output: Path
+    recipe: Recipe
+    size: int | None
+    """Side of the square that the network takes; None for its own."""
+    gap_s: float
+    longest_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A trained network's figures; its model is on the disk."""
+
+    judgement: Judgement
+    temperature: float
+    threshold: float
+    """The probability below which a frame had better be unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Material:
+    items: tuple[Item, ...]
+    labels: tuple[str, ...]
+    bursts: tuple[str, ...]
+    parts: Split
+
+    def identity(self, wanted: Wanted) -> str:
+        """Of everything that the weights follow from."""
+        files = [(item.name, item.label, item.path.stat().st_size) for item in self.items]
+        whole = repr((files, self.bursts, asdict(wanted.recipe), wanted.size))
+        return hashlib.sha256(whole.encode()).hexdigest()
+
+
+def train(wanted: Wanted, report: Report, is_stopped: Callable[[], bool]) -> Result:
+    """Train, judge, and build the model. The folder beside it has the state until it ends.
+
+    Raises ModelError for a set or a recipe that cannot be trained, and Interrupted, after the running step,
+    when `is_stopped` says so.
+    """
+    check_replaceable(wanted.output)
+    material = _material(wanted)
+    trainee = _trainee(wanted, len(material.labels), report)
+    folder = wanted.output.resolve().with_name(f"{wanted.output.resolve().name}.training")
+    folder.mkdir(parents=True, exist_ok=True)
+    identity = material.identity(wanted)
+    pictures = store(material.items, trainee.preprocessing, folder / f"pictures-{identity[:16]}")
+    try:
+        truth = np.array([material.labels.index(item.label) for item in material.items], np.intp)
+        sets = Sets(pictures, truth, material.parts.learn, material.parts.tune)
+        Training(trainee, wanted.recipe, sets, folder, identity, report, is_stopped).run()
+        result = _judged(trainee, material, sets, wanted.recipe.batch)
+    finally:
+        pictures.close()
+    artifact = _build(wanted, trainee, material.labels, folder, report)
+    write_sidecar(artifact.directory, replace(artifact.sidecar, temperature=result.temperature))
+    shutil.rmtree(folder)
+    return result
+
+
+def _material(wanted: Wanted) -> _Material:
+    items = read_dataset(wanted.data)
+    labels, bursts = labels_of(items), bursts_of(items, wanted.gap_s, wanted.longest_s)
+    if len(labels) < 2:
+        raise ModelError(f"{printable(wanted.data)}: one label, and a network tells at least two apart")
+    return _Material(items, labels, bursts, split(items, bursts, wanted.recipe.seed))
+
+
+def _trainee(wanted: Wanted, classes: int, report: Report) -> Trainee:
+    recipe = wanted.recipe
+    torch.manual_seed(recipe.seed)
+    return make_trainee(recipe.arch, recipe.start, wanted.size, classes, report)
+
+
+def _judged(trainee: Trainee, material: _Material, sets: Sets, batch: int) -> Result:
+    tuned, tune = answers(trainee, sets.pictures, sets.tune, batch), sets.truth[list(sets.tune)]
+    temperature, places = temperature_of(tuned, tune), material.parts.judge
+    judgement = judge(
+        answers(trainee, sets.pictures, places, batch),
+        sets.truth[list(places)],
+        [material.bursts[place] for place in places],
+        material.labels,
+    )
+    return Result(judgement, temperature, threshold_of(tuned, tune, temperature))
+
+
+def _build(
+    wanted: Wanted, trainee: Trainee, labels: tuple[str, ...], folder: Path, report: Report
+) -> Artifact:
+    weights, names = folder / "trained.pth", folder / "labels.json"
+    torch.save({key: value.contiguous() for key, value in trainee.module.state_dict().items()}, weights)
+    names.write_text(json.dumps(labels), encoding="utf-8")
+    taken = InputOptions.from_preprocessing(trainee.preprocessing)
+    return build(BuildOptions(wanted.output, wanted.recipe.arch, weights, names, taken=taken), report)

@@ -1,0 +1,160 @@
+"""A training that is interrupted ends as one that is not, and judges itself by what it has never seen."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from edge_agent.cli import main
+from edge_agent.errors import ModelError
+from edge_agent.model.sidecar import read_sidecar
+from edge_agent.tools.train.bursts import bursts_of, split
+from edge_agent.tools.train.dataset import labels_of, read_dataset
+from edge_agent.tools.train.judge import judge, temperature_of, threshold_of
+from edge_agent.tools.train.loop import Interrupted, Progress, Recipe, Sets, Training
+from edge_agent.tools.train.network import make_trainee
+from edge_agent.tools.train.pictures import store, varied
+from tests.tools.train.scenes import render, scene
+
+RECIPE = Recipe("shufflenet_v2_x0_5", "none", epochs=3, batch=8)
+LONGER = Recipe("shufflenet_v2_x0_5", "none", epochs=150, batch=8, patience=1000)
+
+
+def train(
+    root: Path, folder: Path, recipe: Recipe = RECIPE, is_stopped: Callable[[], bool] = lambda: False
+) -> tuple[Progress, dict[str, torch.Tensor]]:
+    folder.mkdir(exist_ok=True)
+    items = read_dataset(root)
+    labels = labels_of(items)
+    made = split(items, bursts_of(items), recipe.seed)
+    torch.manual_seed(recipe.seed)
+    trainee = make_trainee(recipe.arch, "none", 32, len(labels), lambda _: None)
+    pictures = store(items, trainee.preprocessing, folder / "pictures")
+    truth = np.array([labels.index(item.label) for item in items], np.intp)
+    sets = Sets(pictures, truth, made.learn, made.tune)
+    progress = Training(trainee, recipe, sets, folder, repr(recipe), lambda _: None, is_stopped).run()
+    pictures.close()
+    return progress, trainee.module.state_dict()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return render(tmp_path_factory.mktemp("set") / "gate", days=5, shots=4)
+
+
+def test_a_training_that_was_stopped_after_every_step_ends_as_one_that_was_not(
+    root: Path, tmp_path: Path
+) -> None:
+    whole, weights = train(root, tmp_path / "whole")
+    for attempt in itertools.count(1):
+        try:
+            pieces, same = train(root, tmp_path / "pieces", is_stopped=lambda: True)
+            break
+        except Interrupted:
+            assert attempt < 20
+    assert pieces == whole
+    assert len(whole.losses) == 9
+    assert all(torch.equal(same[name], value) for name, value in weights.items())
+
+
+def test_the_state_of_another_recipe_is_refused(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        train(root, tmp_path / "one", is_stopped=lambda: True)
+    with pytest.raises(ModelError, match="of another set or another recipe; remove"):
+        train(root, tmp_path / "one", Recipe("shufflenet_v2_x0_5", "none", epochs=4, batch=8))
+
+
+def test_a_picture_is_varied_in_light_and_place_but_never_mirrored() -> None:
+    picture = np.zeros((40, 40, 3), np.uint8)
+    picture[:, :20] = 200
+    for seed in range(20):
+        seen = varied(picture, 32, np.random.default_rng(seed)).astype(int)
+        assert seen.shape == (32, 32, 3)
+        assert seen[:, :8].mean() > seen[:, 24:].mean() + 50
+
+
+def test_answers_that_are_too_sure_are_cooled_and_a_threshold_keeps_most_right_ones() -> None:
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 3, 600)
+    logits = random.normal(0, 1, (600, 3))
+    logits[np.arange(600), truth] += 1.5
+    over = (logits * 8).astype(np.float32)
+    temperature = temperature_of(over, truth)
+    assert 4 < temperature < 10
+    threshold = threshold_of(over, truth, temperature)
+    assert 0.3 < threshold < 0.9
+    judged = judge(over, truth, [str(i % 10) for i in range(600)], ("a", "b", "c"))
+    assert judged.low < judged.accuracy < judged.high
+    assert sum(map(sum, judged.confusion)) == 600
+    assert judged.bursts == 10
+
+
+def test_a_set_becomes_a_model_that_the_agent_reads(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--weights", "none", "--size", "32", "--epochs", "2", "--batch", "12", "--accumulate", "2"]
+    command = ["train", str(root), "--arch", "resnet18", "--checkpoint", "blocks", *options, "--json"]
+    output = tmp_path / "model"
+    assert main([*command, "--output", str(output)]) == 0
+    judged = json.loads(capsys.readouterr().out)
+    artifact = read_sidecar(output)
+    assert artifact.sidecar.labels == ("closed", "open")
+    assert artifact.sidecar.temperature == judged["temperature"]
+    assert "xnnpack-fp16" in artifact.sidecar.files
+    assert judged["judgement"]["pictures"] == 8
+    assert not (tmp_path / "model.training").exists()
+    picture = tmp_path / "one.png"
+    from PIL import Image
+
+    Image.fromarray(scene("open", 40, 0)).save(picture)
+    assert main(["classify", "--model", str(output), "--json", str(picture)]) == 0
+    assert {"closed", "open"} == {each["label"] for each in json.loads(capsys.readouterr().out)["top"]}
+
+
+def test_training_in_fp16_is_refused_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", str(tmp_path), "--precision", "fp16", "--output", str(tmp_path / "m")]) == 2
+    assert "small gradients become 0" in capsys.readouterr().err
+
+
+@pytest.mark.train
+@pytest.mark.timeout(1500)
+def test_a_training_that_is_killed_at_random_ends_as_one_that_was_not(root: Path, tmp_path: Path) -> None:
+    whole, weights = train(root, tmp_path / "whole", LONGER)
+    random = np.random.default_rng(7)
+    (tmp_path / "killed").mkdir()
+    for _ in range(20):
+        with subprocess.Popen(
+            [sys.executable, "-P", "-c", _IN_A_PROCESS, root, tmp_path / "killed"]
+        ) as process:
+            waited_s = 0.0
+            while not (tmp_path / "killed" / "pictures").exists() and waited_s < 60:
+                time.sleep(0.1)
+                waited_s += 0.1
+            time.sleep(float(random.uniform(2.0, 8.0)))
+            process.kill()
+    same_losses, same = train(root, tmp_path / "killed", LONGER)
+    assert same_losses == whole
+    assert all(torch.equal(same[name], value) for name, value in weights.items())
+
+
+_IN_A_PROCESS = """
+import sys, torch
+from pathlib import Path
+torch.set_num_threads(1)
+from tests.tools.train.test_loop import LONGER, train
+train(Path(sys.argv[1]), Path(sys.argv[2]), LONGER)
+"""
