@@ -11,7 +11,7 @@ EdgeAgentError              1, where nothing else is said
     LoweringError           in tools/builder/lowering/plan_builder.py
       OperationError        in tools/builder/symbolic/operations.py
     WeightsUnavailable      in tools/builder/pretrained.py
-    Interrupted             in tools/train/loop.py
+    InterruptedTrainingError  in tools/train/loop.py
   EngineError
     UnavailableError        in inference/xnnpack/library.py
     XnnpackError            in inference/xnnpack/library.py

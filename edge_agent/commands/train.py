@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from edge_agent.tools.builder.eager import require_torch
 
     require_torch()
-    from edge_agent.tools.train.loop import Interrupted, Recipe
+    from edge_agent.tools.train.loop import InterruptedTrainingError, Recipe
     from edge_agent.tools.train.train import Wanted, train
 
     if line := become_owner_of(args.output):
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     before = signal.signal(signal.SIGINT, lambda number, _frame: stopped.append(number))
     try:
         result = train(wanted, to_stderr, lambda: bool(stopped))
-    except Interrupted as error:
+    except InterruptedTrainingError as error:
         to_stderr(str(error))
         return _EXIT_INTERRUPTED
     finally:

@@ -75,7 +75,7 @@ class Progress:
     """Loss and accuracy on the pictures to tune on, after each epoch."""
 
 
-class Interrupted(ModelError):  # noqa: N818 - nothing is broken
+class InterruptedTrainingError(ModelError):
     """It was asked to stop; its state is on the disk."""
 
 
@@ -95,7 +95,7 @@ class Training:
     _save_due_s: float = 0.0
 
     def run(self) -> Progress:
-        """Train to the end, and leave the best weights in the network. Raises Interrupted."""
+        """Train to the end, and leave the best weights in the network. Raises InterruptedTrainingError."""
         learning = set_scope(self.trainee, self.recipe.scope)
         network = self.trainee.module.to(memory_format=torch.channels_last)
         optimizer = torch.optim.SGD(
@@ -120,7 +120,7 @@ class Training:
             is_last = self.is_stopped()
             self._save(network, optimizer, is_due=is_last or self._is_done())
             if is_last:
-                raise Interrupted(
+                raise InterruptedTrainingError(
                     f"stopped after step {self._progress.step}: the same command goes on from there"
                 )
         network.load_state_dict(torch.load(self.folder / "best.pt", weights_only=True))

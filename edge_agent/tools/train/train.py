@@ -67,8 +67,8 @@ class _Material:
 def train(wanted: Wanted, report: Report, is_stopped: Callable[[], bool]) -> Result:
     """Train, judge, and build the model. The folder beside it has the state until it ends.
 
-    Raises ModelError for a set or a recipe that cannot be trained, and Interrupted, after the running step,
-    when `is_stopped` says so.
+    Raises ModelError for a set or a recipe that cannot be trained, and InterruptedTrainingError, after the
+    running step, when `is_stopped` says so.
     """
     check_replaceable(wanted.output)
     material = _material(wanted)

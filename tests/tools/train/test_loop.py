@@ -23,7 +23,7 @@ from edge_agent.model.sidecar import read_sidecar
 from edge_agent.tools.train.bursts import bursts_of, split
 from edge_agent.tools.train.dataset import labels_of, read_dataset
 from edge_agent.tools.train.judge import judge, temperature_of, threshold_of
-from edge_agent.tools.train.loop import Interrupted, Progress, Recipe, Sets, Training
+from edge_agent.tools.train.loop import InterruptedTrainingError, Progress, Recipe, Sets, Training
 from edge_agent.tools.train.network import make_trainee
 from edge_agent.tools.train.pictures import store, varied
 from tests.tools.train.scenes import render, scene
@@ -62,7 +62,7 @@ def test_a_training_that_was_stopped_after_every_step_ends_as_one_that_was_not(
         try:
             pieces, same = train(root, tmp_path / "pieces", is_stopped=lambda: True)
             break
-        except Interrupted:
+        except InterruptedTrainingError:
             assert attempt < 20
     assert pieces == whole
     assert len(whole.losses) == 9
@@ -70,7 +70,7 @@ def test_a_training_that_was_stopped_after_every_step_ends_as_one_that_was_not(
 
 
 def test_the_state_of_another_recipe_is_refused(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedTrainingError):
         train(root, tmp_path / "one", is_stopped=lambda: True)
     with pytest.raises(ModelError, match="of another set or another recipe; remove"):
         train(root, tmp_path / "one", Recipe("shufflenet_v2_x0_5", "none", epochs=4, batch=8))
