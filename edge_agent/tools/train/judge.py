@@ -50,7 +50,9 @@ def judge(logits: Logits, truth: NDArray[np.intp], bursts: Sequence[str], labels
     low, high = wilson(accuracy, goes)
     right = confusion.diagonal()
     figures = tuple(
-        OfLabel(label, _share(right[i], confusion[:, i].sum()), _share(right[i], confusion[i].sum()))
+        OfLabel(
+            label, _share(right[i], int(confusion[:, i].sum())), _share(right[i], int(confusion[i].sum()))
+        )
         for i, label in enumerate(labels)
     )
     rows = tuple(tuple(int(count) for count in row) for row in confusion)

@@ -84,5 +84,5 @@ def varied(pixels: Pixels, crop: int, random: np.random.Generator) -> Pixels:
         seen = seen.mean(axis=2, keepdims=True).repeat(3, axis=2)
     contrast, cast = random.uniform(0.7, 1.3), random.uniform(0.9, 1.1, 3)
     seen = (seen - seen.mean()) * contrast + seen.mean() * random.uniform(0.7, 1.3)
-    seen = seen * cast + random.normal(0, random.uniform(0, 8), seen.shape)
-    return np.asarray(np.clip(seen, 0, 255), np.uint8)
+    noisy = seen * cast + random.normal(0, random.uniform(0, 8), seen.shape)
+    return np.asarray(np.clip(noisy, 0, 255), np.uint8)
