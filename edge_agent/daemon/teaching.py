@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.config.schema import Config
+from edge_agent.daemon.errands import Errand
 from edge_agent.daemon.schedule import Every
-from edge_agent.errors import EngineError, TeachError
+from edge_agent.errors import TeachError
 from edge_agent.frame import Frame
 from edge_agent.mqtt.contract.payloads import HeadInfo, TeachHealth
 from edge_agent.mqtt.requests import LessonRequest
@@ -301,24 +301,10 @@ class Teaching:
         self._loop.between_frames(lambda: self._loop.use_head(region, head))
 
     def _feature_of(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """What the network makes of a picture, by the inference thread. Raises EngineError or TeachError."""
-        found: list[NDArray[np.float32] | EngineError] = []
-        done = threading.Event()
-
-        def look() -> None:
-            try:
-                found.append(self._loop.model.classifier.classify(Frame(0, 0.0, 0.0, pixels)).feature)
-            except EngineError as error:
-                found.append(error)
-            finally:
-                done.set()
-
-        self._loop.between_frames(look)
-        if not done.wait(_ENGINE_WAIT_S) or not found:
-            raise TeachError("the inference thread has not answered in time")
-        if isinstance(found[0], EngineError):
-            raise found[0]
-        return found[0]
+        """What the network makes of a picture, by the inference thread. Raises EngineError or ErrandError."""
+        look = Errand(lambda: self._loop.model.classifier.classify(Frame(0, 0.0, 0.0, pixels)).feature)
+        self._loop.between_frames(look.run)
+        return look.result(_ENGINE_WAIT_S)
 
     def _head(self, region: str, pupil: Pupil) -> HeadInfo:
         report = pupil.known_report

@@ -17,7 +17,7 @@ from PIL import Image
 from edge_agent.config.live import LiveConfig
 from edge_agent.config.schema import Config
 from edge_agent.daemon.cooling import Cooling
-from edge_agent.daemon.errands import Errands
+from edge_agent.daemon.errands import Errand, ErrandError, Errands
 from edge_agent.daemon.report import camera_health
 from edge_agent.daemon.teaching import Teaching
 from edge_agent.errors import EngineError
@@ -185,11 +185,17 @@ class WebAgent:
 
     def classify(self, pixels: NDArray[np.uint8]) -> Recognised:
         """Have a picture classified between two frames."""
-        task = _Classification(
-            self._loop, self._live.config.watched, Frame(0, self._clock.monotonic_s(), 0.0, pixels)
-        )
-        self._loop.between_frames(task.run)
-        return task.result(_CLASSIFY_S)
+        frame = Frame(0, self._clock.monotonic_s(), 0.0, pixels)
+        errand = Errand(lambda: self._recognised(frame))
+        self._loop.between_frames(errand.run)
+        try:
+            return errand.result(_CLASSIFY_S)
+        except EngineError:
+            raise
+        except ErrandError:
+            raise BusyError("the agent is not classifying just now") from None
+        except Exception as error:
+            raise EngineError(f"the picture could not be classified ({type(error).__name__})") from error
 
     def teach(self, lesson: LessonRequest) -> dict[str, Any]:
         """Have the main thread teach."""
@@ -200,6 +206,17 @@ class WebAgent:
         view = self._loop.view(region)
         waiting = view.asking.waiting if view is not None and view.asking is not None else ()
         return next((each.thumbnail for each in waiting if each.number == number), b"")
+
+    def _recognised(self, frame: Frame) -> Recognised:
+        """What the network and each head see in a picture; on the inference thread."""
+        prediction = self._loop.model.classifier.classify(frame)
+        return Recognised(prediction, tuple(self._opinions(prediction)))
+
+    def _opinions(self, prediction: Prediction) -> Iterator[HeadAnswer]:
+        for region in self._live.config.watched:
+            view = self._loop.view(region)
+            if view is not None and (opinion := view.opinion(prediction.feature)) is not None:
+                yield HeadAnswer(region, *opinion)
 
     def _measured(self, published: Health, now_s: float) -> Health:
         use = read_memory()
@@ -226,48 +243,6 @@ class WebAgent:
             skipped=self._loop.skipped,
             flaps=self._loop.flaps,
         )
-
-
-class _Classification:
-    """One picture to classify on the inference thread, for a thread that waits for the answer."""
-
-    def __init__(self, loop: InferenceLoop, watched: tuple[str, ...], frame: Frame) -> None:
-        self._loop = loop
-        self._watched = watched
-        self._frame: Frame | None = frame
-        self._done = threading.Event()
-        self._found: Recognised | None = None
-        self._error: EngineError | None = None
-
-    def run(self) -> None:
-        """Classify it, unless nobody waits any more. An error is the asker's: the loop goes on."""
-        frame = self._frame
-        if frame is None:
-            return
-        try:
-            prediction = self._loop.model.classifier.classify(frame)
-            self._found = Recognised(prediction, tuple(self._opinions(prediction)))
-        except EngineError as error:
-            self._error = error
-        except Exception as error:
-            self._error = EngineError(f"the picture could not be classified ({type(error).__name__})")
-        self._done.set()
-
-    def _opinions(self, prediction: Prediction) -> Iterator[HeadAnswer]:
-        for region in self._watched:
-            view = self._loop.view(region)
-            if view is not None and (opinion := view.opinion(prediction.feature)) is not None:
-                yield HeadAnswer(region, *opinion)
-
-    def result(self, timeout_s: float) -> Recognised:
-        """Wait for the answer. Raises BusyError, EngineError."""
-        self._done.wait(timeout_s)
-        self._frame = None
-        if self._error is not None:
-            raise self._error
-        if self._found is None:
-            raise BusyError("the agent is not classifying just now")
-        return self._found
 
 
 def shrunk(pixels: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
