@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchmarks.teaching.results import DENSE, MEANS, OURS, REGION, REGRESSION, WHOLE, Results, of_marks
+from edge_agent.tools.bench.chart import STYLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_STYLE: dict[Any, object] = {
-    "svg.fonttype": "none",  # text stays text: small, searchable, and set in the reader's own font
-    "svg.hashsalt": "edge-agent",  # the same figures give the same file
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 11,
-    "grid.color": "#e3e8ec",
-}
 _LINES = (
     (OURS, REGION, "this agent", "#0b7a75", "-"),
     (MEANS, REGION, "class means alone", "#7fb3b0", "--"),
@@ -36,7 +26,7 @@ def svg(results: Results) -> str:
     from matplotlib.figure import Figure
 
     document = io.StringIO()
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(9.6, 4.2), dpi=72, layout="constrained")
         right, strange = figure.subplots(1, 2)
         _draw(right, results, "accuracy", "Accuracy on other days, %")

@@ -73,9 +73,10 @@ def write_edited(path: Path, text: str) -> None:
         ) from error
 
 
-def edit_file(path: Path, settings: Mapping[str, Any]) -> str:
-    """Return what the file would hold with these settings; see `edited`."""
-    return edited(read_text(path), str(path), settings, base=path.absolute().parent)
+def edit_file(path: Path, settings: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what the file holds, and what it would hold with these settings; see `edited`."""
+    before = read_text(path)
+    return before, edited(before, str(path), settings, base=path.absolute().parent)
 
 
 def _plain(value: Any, leaf: Leaf, depth: int = 0) -> Any:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.config.changes import Changes, diff, unusable
-from edge_agent.config.document import read_text
-from edge_agent.config.edit import edited, write_edited
+from edge_agent.config.edit import edit_file, write_edited
 from edge_agent.config.loader import load, parse
 from edge_agent.config.override import overridden
 from edge_agent.config.problem import InvalidConfigError, defect
@@ -117,9 +116,8 @@ class LiveConfig:
 
         Only a file that would be accepted is written, and it is not read yet. Raises ConfigError.
         """
-        before, base = read_text(self._path), self._path.absolute().parent
-        text = edited(before, str(self._path), settings, base=base)
-        config = parse(text, str(self._path), base=base)
+        before, text = edit_file(self._path, settings)
+        config = parse(text, str(self._path), base=self._path.absolute().parent)
         changes = diff(self._current, config)
         try:
             self._veto(config, changes)

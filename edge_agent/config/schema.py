@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from edge_agent.config.setting import Apply, section, setting
 from edge_agent.system.secret import Secret, SecretUrl
+
+REGION_NAME = "[a-z0-9_-]{1,32}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -595,6 +598,11 @@ class LogConfig:
     )
 
 
+def watched(regions: Mapping[str, RegionConfig]) -> tuple[str, ...]:
+    """The names of what is watched: of the regions, or one empty name for the whole picture."""
+    return tuple(regions) or ("",)
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """The whole configuration file."""
@@ -616,7 +624,7 @@ class Config:
         "Parts of the picture, each watched on its own in place of the whole, for instance"
         " {gate: {box: [0.1, 0.4, 0.3, 0.5]}}; each has topics of its own, below region/<name>/.",
         apply=Apply.LIVE,
-        pattern="[a-z0-9_-]{1,32}",
+        pattern=REGION_NAME,
         pattern_help="1 to 32 small letters, digits, _ and -",
     )
     labels: LabelsConfig = section(LabelsConfig, "Which labels are published, and what they are called.")
@@ -635,4 +643,4 @@ class Config:
     @property
     def watched(self) -> tuple[str, ...]:
         """The names of what is watched: of the regions, or one empty name for the whole picture."""
-        return tuple(self.regions) or ("",)
+        return watched(self.regions)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_agent.config.changes import Changes
 from edge_agent.config.last_good import LastGood
@@ -59,6 +60,9 @@ from edge_agent.system.lock import DirectoryLock
 from edge_agent.system.log import say
 from edge_agent.system.systemd import Notifier, WatchdogGate, watchdog_interval_s
 from edge_agent.system.wake import Wake
+
+if TYPE_CHECKING:
+    from edge_agent.daemon.web_agent import WebAgent
 
 _LOG = logging.getLogger(__name__)
 _SEQUENCE_FILE = "sequence"
@@ -188,21 +192,16 @@ def run_agent(
             broker_wait_s(config.source),
         )
         stack.callback(page.close)
-        if config.web.enabled:
-            page.open(
-                config_file,
-                live,
-                link,
-                loop,
-                capture,
-                guard,
-                cooling,
-                room,
-                clock,
-                teaching,
-                errands,
-                state_dir,
+
+        def web_agent() -> WebAgent:
+            from edge_agent.daemon.web_agent import WebAgent
+
+            return WebAgent(
+                config_file, live, link, loop, capture, guard, cooling, room, clock, teaching, errands
             )
+
+        if config.web.enabled:
+            page.open(config.web, web_agent, link, loop, state_dir, clock)
         report.publish_info()
         commands = RemoteCommands(
             live, loop, capture, watcher, reloader, restart, report.health_due, teaching

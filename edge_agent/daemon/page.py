@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent.config.live import LiveConfig
-from edge_agent.daemon.cooling import Cooling
-from edge_agent.daemon.errands import Errands
-from edge_agent.daemon.teaching import Teaching
-from edge_agent.memory.guard import MemoryGuard
-from edge_agent.memory.room import Room
+from edge_agent.config.schema import WebConfig
 from edge_agent.mqtt.link import BrokerLink
-from edge_agent.pipeline.capture_loop import CaptureLoop
 from edge_agent.pipeline.inference_loop import InferenceLoop
 from edge_agent.system.clock import Clock
 from edge_agent.system.log import say
 
 if TYPE_CHECKING:
+    from edge_agent.daemon.web_agent import WebAgent
     from edge_agent.web.connections import PageServer
 
 _LOG = logging.getLogger(__name__)
@@ -32,30 +28,21 @@ class OwnersPage:
 
     def open(
         self,
-        config_file: Path,
-        live: LiveConfig,
+        config: WebConfig,
+        make_agent: Callable[[], WebAgent],
         link: BrokerLink,
         loop: InferenceLoop,
-        capture: CaptureLoop,
-        guard: MemoryGuard,
-        cooling: Cooling,
-        room: Room,
-        clock: Clock,
-        teaching: Teaching,
-        errands: Errands,
         state_dir: Path,
+        clock: Clock,
     ) -> None:
         """Serve the page. Where that is not possible the log says why: the agent's work does not need it."""
         try:
-            from edge_agent.daemon.web_agent import WebAgent
             from edge_agent.web.site import open_site
+
+            agent = make_agent()
         except ModuleNotFoundError as error:
             say(_LOG, logging.ERROR, f"web.enabled is true, but the Python package {error.name} is missing")
             return
-        config = live.config.web
-        agent = WebAgent(
-            config_file, live, link, loop, capture, guard, cooling, room, clock, teaching, errands
-        )
         try:
             self._server = open_site(config, agent, state_dir, clock)
         except OSError as error:

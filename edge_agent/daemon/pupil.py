@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Generator
-from pathlib import Path
 from typing import Any
 
+from edge_agent.config.watch import Signature, signature
 from edge_agent.errors import TeachError
 from edge_agent.system.log import say
 from edge_agent.teach.head import Head
@@ -15,8 +15,6 @@ from edge_agent.teach.lessons import FeaturesOf, Learnt, Lesson, Lessons, Loaded
 from edge_agent.teach.report import Report
 
 _LOG = logging.getLogger(__name__)
-
-Stamp = tuple[int, int, int] | None
 
 
 class Pupil:
@@ -28,28 +26,29 @@ class Pupil:
         lessons: Lessons,
         use_head: Callable[[Head | None], None],
         features_of: FeaturesOf,
-        *,
-        relearns: bool,
     ) -> None:
         """`name` is that of the view, for the log. `features_of` looks at the pictures of examples that
-        another network was taught; with `relearns` they are taught to this one."""
+        another network was taught."""
         self.name = name
         self.lessons = lessons
-        self.labels: tuple[str, ...] = ()
-        """Those that were taught so far."""
         self.counts: dict[str, int] = {}
         """How many examples each label has."""
         self.problem = ""
         """Why the head on disk, or the last lesson, is not what answers; empty where all is well."""
         self._use_head = use_head
         self._features_of = features_of
-        self._relearns = relearns
+        self._relearns = True
         self.method = ""
         """How the head that answers tells labels apart; empty where there is none."""
         self.known_report: Report | None = None
         """How good that head is, once it is known."""
         self._slices: Generator[None, None, None] | None = None
-        self._stamp: Stamp = None
+        self._stamp: Signature | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Those that were taught so far."""
+        return tuple(sorted(self.counts))
 
     @property
     def is_busy(self) -> bool:
@@ -151,8 +150,7 @@ class Pupil:
         return lesson
 
     def _count(self) -> None:
-        counts = Counter(each.label for each in self.lessons.examples())
-        self.counts, self.labels = dict(counts), tuple(sorted(counts))
+        self.counts = dict(Counter(each.label for each in self.lessons.examples()))
 
     def _adopt(self, loaded: Loaded) -> None:
         if loaded.problem and loaded.problem != self.problem:
@@ -194,13 +192,5 @@ class Pupil:
             say(_LOG, logging.WARNING, f"{self.name}: {problem}")
         self.problem = problem
 
-    def _look(self) -> Stamp:
-        return _stamp_of(self.lessons.head_path)
-
-
-def _stamp_of(path: Path) -> Stamp:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
+    def _look(self) -> Signature | None:
+        return signature(self.lessons.head_path)

@@ -240,11 +240,12 @@ class Teaching:
 
     def _find(self) -> None:
         """Take up what was taught before, or by a command since."""
-        taught = self._state_dir / "teach"
-        if not self._can_teach or not taught.is_dir():
+        if not self._can_teach or not (self._state_dir / "teach").is_dir():
             return
+        from edge_agent.teach.lessons import directory_of
+
         for region in self._watched:
-            if region not in self._pupils and (taught / (region or "frame")).is_dir():
+            if region not in self._pupils and directory_of(self._state_dir, region).is_dir():
                 self._make_pupil(region)
                 self._has_changed = True
 
@@ -265,29 +266,17 @@ class Teaching:
 
     def _make_pupil(self, region: str) -> Pupil:
         from edge_agent.daemon.pupil import Pupil
-        from edge_agent.pipeline.shots import from_thumbnails
+        from edge_agent.pipeline.shots import from_thumbnails, lessons_of
         from edge_agent.teach.ask import Asking, AskRules
-        from edge_agent.teach.examples import Limits
-        from edge_agent.teach.lessons import Lessons, directory_of
-        from edge_agent.teach.unknown import Rules
+        from edge_agent.teach.lessons import directory_of
 
         config = self._config().teach
-        lessons = Lessons(
-            directory_of(self._state_dir, region),
-            self._backbone(),
-            limits=Limits(per_label=config.per_label, in_all=config.in_all),
-            rules=Rules(probability=config.probability),
-        )
+        lessons = lessons_of(directory_of(self._state_dir, region), self._backbone(), config)
         name = f"region {region}" if region else "the whole picture"
         asking = Asking(AskRules(every_s=config.ask_every_s)) if config.ask_every_s else None
         self._loop.between_frames(lambda: self._loop.use_asking(region, asking))
-        pupil = Pupil(
-            name,
-            lessons,
-            lambda head: self._use_head(region, head),
-            from_thumbnails(self._feature_of),
-            relearns=True,
-        )
+        features_of = from_thumbnails(self._feature_of)
+        pupil = Pupil(name, lessons, lambda head: self._use_head(region, head), features_of)
         self._pupils[region] = pupil
         pupil.load()
         return pupil
@@ -322,9 +311,8 @@ class Teaching:
 
     def _say(self) -> None:
         self._has_changed = True
-        can = self._can_teach
-        labels = {region: p.labels if (p := self._pupils.get(region)) else () for region in self._watched}
-        self._announce(labels if can else {})
+        watched = self._watched if self._can_teach else ()
+        self._announce({region: p.labels if (p := self._pupils.get(region)) else () for region in watched})
 
 
 def _question(question: Question) -> dict[str, Any]:

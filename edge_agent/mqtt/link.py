@@ -101,8 +101,7 @@ class BrokerLink:
         self._config = config
         gone = watched - set(config.watched)
         self._gone = (self._gone | gone) - set(config.watched)
-        if config.homeassistant.enabled and self._discovery.message() != before:
-            self._publisher.announce((self._discovery.message(),))
+        self._announce_other_than(before)
         for region in gone:
             self._states.pop(region, None)
             self._publisher.forget(region)
@@ -112,8 +111,7 @@ class BrokerLink:
     def teach(self, lessons: Mapping[str, tuple[str, ...]]) -> None:
         """Let Home Assistant teach: `lessons` are the labels, of each view that can be taught."""
         before, self._lessons = self._discovery.message(), lessons
-        if self._config.homeassistant.enabled and self._discovery.message() != before:
-            self._publisher.announce((self._discovery.message(),))
+        self._announce_other_than(before)
 
     def carry_out_requests(self) -> None:
         """Do what was requested over MQTT, and answer; follow the wanted state of groups."""
@@ -162,6 +160,12 @@ class BrokerLink:
     def _show(self, payload: State | LabelChanged | Health | Info) -> None:
         if self._witness is not None:
             self._witness.published(payload)
+
+    def _announce_other_than(self, before: Message) -> None:
+        """Tell Home Assistant of the device as it is now, where that is another message."""
+        message = self._discovery.message()
+        if self._config.homeassistant.enabled and message != before:
+            self._publisher.announce((message,))
 
     @property
     def _topics(self) -> Topics:

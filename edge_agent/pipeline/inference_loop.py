@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from edge_agent.config.schema import watched
 from edge_agent.errors import EngineError
 from edge_agent.frame import Frame
 from edge_agent.inference.loading import LoadedModel
@@ -81,7 +82,7 @@ class InferenceLoop:
         self._clock = clock
         self._progress = progress
         self._max_frames = max_frames
-        self._views = {name: View(name, rules, last_label(name)) for name in _watched(rules)}
+        self._views = {name: View(name, rules, last_label(name)) for name in watched(rules.regions)}
         self._errors = RepeatedError(_LOG, clock.monotonic_s)
         self._stats = FrameStats()
         self._actions: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -157,7 +158,7 @@ class InferenceLoop:
             self._opening = Opening(rules.schedule)
         before, self._rules = self._views, rules
         views: dict[str, View] = {}
-        for name in _watched(rules):
+        for name in watched(rules.regions):
             if name in before:
                 views[name] = before[name]
                 views[name].adopt(rules)
@@ -314,7 +315,3 @@ class InferenceLoop:
         if publish.image and now_s - self._last_image_s >= publish.image_interval_s:
             self._last_image_s = now_s
             self._sink.publish_image(encode_jpeg(frame.pixels, publish.image_quality))
-
-
-def _watched(rules: Rules) -> tuple[str, ...]:
-    return tuple(rules.regions) or ("",)

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.config.schema import ScheduleConfig
+from edge_agent.pipeline.brightness import brightness_of
 
 _DAY_FROM = 1.1  # times night_below: a picture on the edge does not flap
-_MOST_SAMPLED = 64  # of each side: enough for a mean
 
 
 class Opening:
@@ -48,10 +48,8 @@ class Opening:
     def _is_light(self, pixels: NDArray[np.uint8]) -> bool:
         if self._config.light == "any":
             return True
-        height, width = (max(1, side // _MOST_SAMPLED) for side in pixels.shape[:2])
-        brightness = float(pixels[::height, ::width].mean())
         edge = self._config.night_below * (_DAY_FROM if self._is_night else 1.0)
-        self._is_night = brightness < edge
+        self._is_night = brightness_of(pixels) < edge
         return self._is_night == (self._config.light == "night")
 
 

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from edge_agent.config.schema import TeachConfig
 from edge_agent.errors import TeachError
 from edge_agent.inference import EngineInfo
 from edge_agent.model.sidecar import Artifact
+from edge_agent.pipeline.brightness import brightness_of
 from edge_agent.pipeline.jpeg import encode_jpeg
 from edge_agent.sources.picture import decode_picture
-from edge_agent.teach.examples import MOST_THUMBNAIL_BYTES, Feature
+from edge_agent.teach.examples import MOST_THUMBNAIL_BYTES, Feature, Limits
 from edge_agent.teach.head import Backbone
-from edge_agent.teach.lessons import FeaturesOf, Shot
+from edge_agent.teach.lessons import FeaturesOf, Lessons, Shot
+from edge_agent.teach.unknown import Rules
 
 THUMBNAIL_PX = 224
 """Of the shorter side; less where the other one would be longer than twice that."""
 
 _QUALITIES = (85, 70, 50, 30, 10)
-_MOST_SAMPLED = 128  # of each side: enough for a mean
 
 Pixels = NDArray[np.uint8]
 
@@ -29,6 +32,12 @@ Pixels = NDArray[np.uint8]
 def backbone_of(artifact: Artifact, info: EngineInfo, features: int) -> Backbone:
     """Which network features are of; `features` is how many numbers they have."""
     return Backbone(artifact.sidecar.sha256, f"{info.engine}-{info.arithmetic}", features)
+
+
+def lessons_of(directory: Path, backbone: Backbone, config: TeachConfig) -> Lessons:
+    """The lessons in a directory, within the limits of the configuration."""
+    limits = Limits(per_label=config.per_label, in_all=config.in_all)
+    return Lessons(directory, backbone, limits=limits, rules=Rules(probability=config.probability))
 
 
 def shot_of(
@@ -49,12 +58,6 @@ def as_feature(feature: NDArray[np.floating]) -> Feature:
         raise TeachError("this network cannot be taught: it gives no features")
     with np.errstate(over="ignore"):  # what is too large is refused as an example
         return feature.astype(np.float16).ravel()
-
-
-def brightness_of(pixels: Pixels) -> float:
-    """The mean of a picture, 0 to 255, by pixels that are evenly spread."""
-    height, width = (max(1, -(-side // _MOST_SAMPLED)) for side in pixels.shape[:2])
-    return float(pixels[::height, ::width].mean())
 
 
 def thumbnail_of(pixels: Pixels) -> bytes:

@@ -37,7 +37,7 @@ def fit(
     examples: Iterable[Example], backbone: Backbone, frames: Moment | None = None, rules: Rules | None = None
 ) -> Fit:
     """Fit in one go; see `fitting`."""
-    return _result(fitting(examples, backbone, frames, rules))
+    return finished(fitting(examples, backbone, frames, rules))
 
 
 def fitting(
@@ -74,10 +74,11 @@ def recall(taught: Taught, examples: Iterable[Example], rules: Rules | None = No
     if fingerprint(sorted_examples) != taught.fingerprint:
         raise TeachError("the examples have changed since this head was fitted to them; fit it again")
     centre = centre_of(taught.classes, taught.frames).astype(np.float32)
-    return Head(taught, _result(shown(sorted_examples, centre, rules or Rules())), rules)
+    return Head(taught, finished(shown(sorted_examples, centre, rules or Rules())), rules)
 
 
-def _result(slices: Generator[None, None, _Result]) -> _Result:
+def finished(slices: Generator[None, None, _Result]) -> _Result:
+    """Do all of what is done in slices, in one go; returns what it comes to."""
     while True:
         try:
             next(slices)

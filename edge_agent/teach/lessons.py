@@ -22,7 +22,6 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 from edge_agent.errors import EdgeAgentError, TeachError
 from edge_agent.system.text import printable
@@ -44,8 +43,6 @@ _AT_ONCE = 16  # pictures that are relearned in one transaction
 
 FeaturesOf = Callable[[bytes], Feature]
 """Gives the feature of a JPEG file by the present network; raises EdgeAgentError where it cannot be read."""
-
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -204,7 +201,7 @@ class Lessons:
 
     def fit(self, frames: Moment | None = None, *, keep: bool = True) -> Learnt | None:
         """Fit in one go; see `fitting`."""
-        return _result(self.fitting(frames, keep=keep))
+        return fitting.finished(self.fitting(frames, keep=keep))
 
     def fitting(
         self, frames: Moment | None = None, *, keep: bool = True
@@ -367,12 +364,3 @@ def _picture(example: Example) -> tuple[str, float, float]:
 
 def _unwritten(path: Path, error: OSError) -> TeachError:
     return TeachError(f"{path}: cannot be written: {error.strerror or error}")
-
-
-def _result(slices: Generator[None, None, _Result]) -> _Result:
-    while True:
-        try:
-            next(slices)
-        except StopIteration as end:
-            result: _Result = end.value
-            return result

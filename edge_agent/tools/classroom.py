@@ -17,15 +17,14 @@ from edge_agent.inference.choice import choose_here, load_engine
 from edge_agent.inference.classifier import Classifier
 from edge_agent.model.sidecar import read_sidecar
 from edge_agent.pipeline.part import Part
-from edge_agent.pipeline.shots import backbone_of, from_thumbnails, shot_of
+from edge_agent.pipeline.shots import backbone_of, from_thumbnails, lessons_of, shot_of
 from edge_agent.pipeline.turn import UPRIGHT, Turn
 from edge_agent.sources.picture import Pixels, read_opened
 from edge_agent.sources.picture_time import taken_s
 from edge_agent.system import paths
 from edge_agent.system.text import printable
-from edge_agent.teach.examples import Limits
-from edge_agent.teach.lessons import WHOLE_FRAME, Lessons, Relearnt, Shot, directory_of
-from edge_agent.teach.unknown import Rules
+from edge_agent.teach.fitting import finished
+from edge_agent.teach.lessons import WHOLE_FRAME, Relearnt, Shot, directory_of
 
 Shown = Literal["camera", "seen", "view"]
 """What pictures show: all that the camera gives, that turned as the agent sees it, or the view alone."""
@@ -105,13 +104,8 @@ class Classroom:
             name = printable(artifact.sidecar.name, 80)
             reason = f"`edge-agent model info {artifact.directory}` says why"
             raise TeachError(f"{name} cannot be taught as it runs here; {reason}")
-        teach = config.teach
-        self.lessons = Lessons(
-            view.directory,
-            backbone_of(artifact, self._engine.info, features),
-            limits=Limits(per_label=teach.per_label, in_all=teach.in_all),
-            rules=Rules(probability=teach.probability),
-        )
+        backbone = backbone_of(artifact, self._engine.info, features)
+        self.lessons = lessons_of(view.directory, backbone, config.teach)
 
     def close(self) -> None:
         self._engine.close()
@@ -123,13 +117,7 @@ class Classroom:
 
     def relearn(self) -> Relearnt:
         """Teach this network what another one was taught; nothing in most cases."""
-        slices = self.lessons.relearning(from_thumbnails(self.feature_of))
-        while True:
-            try:
-                next(slices)
-            except StopIteration as end:
-                found: Relearnt = end.value
-                return found
+        return finished(self.lessons.relearning(from_thumbnails(self.feature_of)))
 
     def feature_of(self, pixels: Pixels) -> NDArray[np.float32]:
         """What the network makes of the pixels of a view, shape (features,)."""

@@ -161,7 +161,7 @@ def test_the_file_keeps_its_mode_and_the_link_that_leads_to_it(tmp_path: Path) -
     link.symlink_to(file)
     before = os.umask(0o077)
     try:
-        write_edited(link, edit_file(link, {"source.fps": 1}))
+        write_edited(link, edit_file(link, {"source.fps": 1})[1])
     finally:
         os.umask(before)
     assert link.is_symlink()

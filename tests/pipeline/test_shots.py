@@ -13,11 +13,11 @@ from PIL import Image
 from edge_agent.errors import SourceError, TeachError
 from edge_agent.inference import EngineInfo
 from edge_agent.model.sidecar import Artifact
+from edge_agent.pipeline.brightness import brightness_of
 from edge_agent.pipeline.shots import (
     Pixels,
     as_feature,
     backbone_of,
-    brightness_of,
     from_thumbnails,
     shot_of,
     thumbnail_of,

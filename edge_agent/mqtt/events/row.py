@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edge_agent.config.schema import REGION_NAME
+
 OVERHEAD_BYTES = 80
 """Size of a row on disk without its labels, page overhead included: measured on 10,000 rows."""
 
@@ -20,7 +22,7 @@ COLUMNS = "seq, ts_s, synced, from_label, to_label, score, monotonic_s, boot, cr
 _EARLIEST_S = -1e9  # a clock that was never set may be a little before 1970
 _LATEST_S = 253_402_300_800.0  # the year 10000, where Python's times end
 _LONGEST_UPTIME_S = 1e10
-_REGION = re.compile("[a-z0-9_-]{0,32}")
+_REGION = re.compile(f"({REGION_NAME})?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from edge_agent.tools.bench.result import BenchResult, RowResult, frontier
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_STYLE: dict[Any, object] = {
+STYLE: dict[Any, object] = {
     "svg.fonttype": "none",  # text stays text: small, searchable, and set in the reader's own font
     "svg.hashsalt": "edge-agent",  # the same figures give the same file
     "axes.spines.top": False,
@@ -47,7 +47,7 @@ def svg(result: BenchResult) -> str:
 
     heights = (_BARS_IN + _BAR_IN * len(result.measured), _SCATTER_IN)
     document = io.StringIO()
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(_WIDTH_IN, sum(heights)), dpi=72, layout="constrained")
         figure.suptitle(f"{result.model}: memory and latency\n{_conditions(result)}", x=0.01, ha="left")
         bars, scatter = figure.subplots(2, height_ratios=heights)
