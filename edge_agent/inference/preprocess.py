@@ -10,7 +10,7 @@ from PIL import Image
 
 from edge_agent.model.sidecar import Preprocessing
 
-_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 class Preprocessor:
@@ -25,7 +25,7 @@ class Preprocessor:
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         self._preprocessing = preprocessing
-        self._filter = _FILTERS[preprocessing.interpolation]
+        self._filter = FILTERS[preprocessing.interpolation]
         mean = np.array(preprocessing.mean, np.float32)
         std = np.array(preprocessing.std, np.float32)
         # (value / 255 - mean) / std, as one multiplication and one addition

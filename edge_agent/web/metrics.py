@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from edge_agent.mqtt.contract.payloads import Health, Info, State
+from edge_agent.system.exposition import heading, labelled
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -66,11 +67,7 @@ def _metric(name: str, kind: str, text: str, values: Sequence[tuple[dict[str, st
     if not values:
         return
     whole = f"edge_agent_{name}"
-    yield f"# HELP {whole} {text}\n# TYPE {whole} {kind}\n"
+    yield heading(whole, kind, text)
     for labels, value in values:
-        inside = ",".join(f'{label}="{_escaped(content)}"' for label, content in labels.items())
-        yield f"{whole}{{{inside}}} {float(value):g}\n" if inside else f"{whole} {float(value)!r}\n"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        number = f"{float(value):g}" if labels else f"{float(value)!r}"
+        yield f"{whole}{labelled(labels)} {number}\n"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from edge_agent.system.exposition import heading, labelled
 from edge_agent.tools.fleet.devices import Device
 
 MOST_ROWS = 500
@@ -41,6 +42,8 @@ COLUMNS = (
 )
 _BY_KEY = {column.key: column for column in COLUMNS}
 
+_PREFIX = "edge_agent_fleet_"
+_Gauge = tuple[str, str, Callable[[Device], float | None]]
 _STYLE = (
     "body{font:14px sans-serif;margin:1em}table{border-collapse:collapse}td,th{padding:.2em .6em;"
     "border-bottom:1px solid #ccc;text-align:left}tr.gone{color:#a00}"
@@ -85,7 +88,7 @@ def devices_json(devices: Iterable[Device], words: str, sort: str, now_s: float)
 
 def metrics(devices: Sequence[Device], counts: Mapping[str, int], now_s: float) -> str:
     """Prometheus's text format. What a device has not said has no sample."""
-    gauges: tuple[tuple[str, str, Callable[[Device], float | None]], ...] = (
+    gauges: tuple[_Gauge, ...] = (
         ("health_age_s", "Seconds since the latest health.", lambda device: device.age_s(now_s)),
         ("up", "1 where the health is recent.", lambda device: float(device.is_there(now_s))),
         ("unknown_percent", "Share of frames with the label unknown.", lambda device: device.unknown_percent),
@@ -99,36 +102,22 @@ def metrics(devices: Sequence[Device], counts: Mapping[str, int], now_s: float) 
             lambda device: float(bool(device.refused)),
         ),
     )
-    lines: list[str] = []
+    return "".join(_samples(gauges, devices, counts))
+
+
+def _samples(gauges: Sequence[_Gauge], devices: Sequence[Device], counts: Mapping[str, int]) -> Iterator[str]:
     for name, text, value in gauges:
-        lines += _family(name, "gauge", text)
-        lines += [
-            f"edge_agent_fleet_{name}{_labels(device=device.name)} {found:g}"
-            for device in devices
-            if (found := value(device)) is not None
-        ]
-    lines += _family("info", "gauge", "Version and model.")
-    lines += [
-        f"edge_agent_fleet_info{_labels(device=each.name, version=each.version, model=each.model)} 1"
-        for each in devices
-    ]
+        yield heading(f"{_PREFIX}{name}", "gauge", text)
+        for device in devices:
+            if (found := value(device)) is not None:
+                yield f"{_PREFIX}{name}{labelled({'device': device.name})} {found:g}\n"
+    yield heading(f"{_PREFIX}info", "gauge", "Version and model.")
+    for each in devices:
+        labels = {"device": each.name, "version": each.version, "model": each.model}
+        yield f"{_PREFIX}info{labelled(labels)} 1\n"
     for name, count in counts.items():
-        lines += _family(f"{name}_total", "counter", f"{name.capitalize()} that this instance has handled.")
-        lines.append(f"edge_agent_fleet_{name}_total {count}")
-    return "\n".join(lines) + "\n"
-
-
-def _family(name: str, kind: str, text: str) -> Iterator[str]:
-    yield f"# HELP edge_agent_fleet_{name} {text}"
-    yield f"# TYPE edge_agent_fleet_{name} {kind}"
-
-
-def _labels(**labels: str) -> str:
-    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}"
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", " ")
+        text = f"{name.capitalize()} that this instance has handled."
+        yield f"{heading(f'{_PREFIX}{name}_total', 'counter', text)}{_PREFIX}{name}_total {count}\n"
 
 
 def _float(value: int | None) -> float | None:

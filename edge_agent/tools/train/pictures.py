@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_agent.inference.preprocess import source_box
+from edge_agent.inference.preprocess import FILTERS, source_box
 from edge_agent.model.sidecar import Preprocessing
 from edge_agent.sources.picture import read_picture
 from edge_agent.tools.train.dataset import Item
@@ -59,8 +59,8 @@ def resized(pixels: Pixels, taken: Preprocessing) -> Pixels:
     """The middle of a picture, as large as the transform resizes it."""
     side = taken.resize
     box = source_box(pixels.shape[1], pixels.shape[0], side, side, squash=taken.squash)
-    kind = Image.Resampling.BICUBIC if taken.interpolation == "bicubic" else Image.Resampling.BILINEAR
-    return np.asarray(Image.fromarray(pixels).resize((side, side), kind, box=box.as_tuple()))
+    resampling = FILTERS[taken.interpolation]
+    return np.asarray(Image.fromarray(pixels).resize((side, side), resampling, box=box.as_tuple()))
 
 
 def middle(pixels: Pixels, crop: int) -> Pixels:
