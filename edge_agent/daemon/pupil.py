@@ -1,17 +1,17 @@
-"""What a view is taught while the agent runs: its lessons, its head, and the fitting of it in slices."""
+"""What a view is taught while the agent runs: its lessons, its heads, and the fitting of them in slices."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 from edge_agent.config.watch import Signature, signature
 from edge_agent.errors import TeachError
 from edge_agent.system.log import say
 from edge_agent.teach.head import Head
-from edge_agent.teach.lessons import FeaturesOf, Learnt, Lesson, Lessons, Loaded, Shot
+from edge_agent.teach.lessons import FeaturesOf, Learnt, Lesson, Lessons, Loaded, PeriodOf, Shot
 from edge_agent.teach.report import Report
 
 _LOG = logging.getLogger(__name__)
@@ -24,11 +24,13 @@ class Pupil:
         self,
         name: str,
         lessons: Lessons,
-        use_head: Callable[[Head | None], None],
+        use_head: Callable[[Head | None, Mapping[str, Head]], None],
         features_of: FeaturesOf,
+        period_of: PeriodOf | None = None,
     ) -> None:
-        """`name` is that of the view, for the log. `features_of` looks at the pictures of examples that
-        another network was taught."""
+        """`name` is that of the view, for the log. `use_head` is given the head of all examples, and those
+        of periods. `features_of` looks at the pictures of examples that another network was taught.
+        `period_of` is None where there are no periods."""
         self.name = name
         self.lessons = lessons
         self.counts: dict[str, int] = {}
@@ -37,6 +39,9 @@ class Pupil:
         """Why the head on disk, or the last lesson, is not what answers; empty where all is well."""
         self._use_head = use_head
         self._features_of = features_of
+        self._period_of = period_of
+        self.periods: tuple[str, ...] = ()
+        """Those with a head of their own."""
         self._relearns = True
         self.method = ""
         """How the head that answers tells labels apart; empty where there is none."""
@@ -70,7 +75,7 @@ class Pupil:
         elif not loaded.is_current:
             self._slices = self._fit()
         elif loaded.head is not None and loaded.head.taught.fingerprint:
-            self._slices = self._judge()
+            self._slices = self._judge(loaded.head)
 
     def follow_disk(self) -> bool:
         """Load again where another process has taught; returns whether it has."""
@@ -158,22 +163,32 @@ class Pupil:
         self.problem = loaded.problem
         self._answer_with(loaded.head)
 
-    def _answer_with(self, head: Head | None) -> None:
+    def _answer_with(self, head: Head | None, of_period: Mapping[str, Head] | None = None) -> None:
         self.method = head.taught.method if head else ""
-        self._use_head(head)
+        self.periods = tuple(of_period or ())
+        self._use_head(head, of_period or {})
 
     def _fit(self) -> Generator[None, None, None]:
         learnt: Learnt | None = yield from self.lessons.fitting()
         self.known_report = learnt.report if learnt else None
         self.problem = ""
-        self._answer_with(learnt.head if learnt else None)
+        yield from self._answer_by_period(learnt.head if learnt else None)
         examples = sum(self.counts.values())
         say(_LOG, logging.INFO, f"{self.name}: taught anew", method=self.method, examples=examples)
 
-    def _judge(self) -> Generator[None, None, None]:
+    def _judge(self, head: Head) -> Generator[None, None, None]:
         """Find out how good the head is that answers already."""
         learnt = yield from self.lessons.fitting(keep=False)
         self.known_report = learnt.report if learnt else None
+        yield from self._answer_by_period(head)
+
+    def _answer_by_period(self, head: Head | None) -> Generator[None, None, None]:
+        """Answer with a head at once, and with those of periods as soon as they are fitted."""
+        self._answer_with(head)
+        if head is not None and self._period_of is not None:
+            of_period = yield from self.lessons.fitting_periods(self._period_of)
+            if of_period:
+                self._answer_with(head, of_period)
 
     def _relearn_and_fit(self) -> Generator[None, None, None]:
         """Teach this network what another one was taught."""

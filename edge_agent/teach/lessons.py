@@ -41,6 +41,12 @@ WHOLE_FRAME = "frame"
 _ATTEMPTS = 3  # to fit while somebody else teaches
 _AT_ONCE = 16  # pictures that are relearned in one transaction
 
+ENOUGH_OF_PERIOD = 3
+"""Examples that each label of a view needs in a period, before that gets a head of its own."""
+
+PeriodOf = Callable[[Example], str]
+"""Gives the name of the period in which an example was taken; empty where it is none."""
+
 FeaturesOf = Callable[[bytes], Feature]
 """Gives the feature of a JPEG file by the present network; raises EdgeAgentError where it cannot be read."""
 
@@ -229,6 +235,24 @@ class Lessons:
         if keep:
             self._write(lambda: head_file.save(self.head_path, learnt.head.taught))
         return learnt
+
+    def fitting_periods(self, period_of: PeriodOf) -> Generator[None, None, dict[str, Head]]:
+        """Fit a head of its own to the examples of each period; yields like `fitting`, and saves nothing.
+
+        Each label needs ENOUGH_OF_PERIOD examples in the period: one that was not shown at night would be
+        unknown all night. Until then, the head of all examples is the better one.
+        """
+        examples = self.examples()
+        labels = {each.label for each in examples}
+        yield
+        heads: dict[str, Head] = {}
+        for period in sorted({period_of(each) for each in examples} - {""}):
+            mine = [each for each in examples if period_of(each) == period]
+            counts = Counter(each.label for each in mine)
+            if len(counts) == len(labels) and min(counts.values()) >= ENOUGH_OF_PERIOD:
+                fit = yield from fitting.fitting(mine, self.backbone, None, self._rules)
+                heads[period] = fit.head
+        return heads
 
     def revert(self) -> Loaded:
         """Answer as before the last fit. The examples stay, and the next lesson is learnt with them."""
