@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from edge_agent.mqtt.contract.payloads import encode
 from edge_agent.mqtt.contract.topics import Topics
 from edge_agent.mqtt.wire.connection import Ack, Connection
 from edge_agent.system.clock import SystemClock
+from edge_agent.tools.fleet.backbone import MQTT_STREAM, Login, connect
 from tests.installed import program
 from tests.mqtt import samples
 from tests.mqtt.brokers import HOST, free_port, wait_until
@@ -51,16 +54,40 @@ def node(tmp_path: Path) -> Iterator[Node]:
 
 
 @pytest.fixture
-def watch(node: Node, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+def watch(node: Node, tmp_path: Path) -> Iterator[None]:
+    with watching(node, tmp_path / "watch.log", "following"):
+        yield
+
+
+@contextmanager
+def watching(node: Node, log: Path, until: str) -> Iterator[None]:
+    """`fleet watch`, once it has said that."""
     command = [sys.executable, "-m", "edge_agent", "fleet", "watch", "--server", node.url]
-    with (tmp_path / "watch.log").open("wb") as log:
+    with log.open("wb") as file:
         process = subprocess.Popen(
-            [*command, "--replicas", "1", "--listen", f"{HOST}:{PORT}"], stdout=log, stderr=log
+            [*command, "--replicas", "1", "--listen", f"{HOST}:{PORT}"], stdout=file, stderr=file
         )
-    wait_until(lambda: "following" in (tmp_path / "watch.log").read_text(), 60)
-    yield process
-    process.kill()
-    process.wait()
+    try:
+        wait_until(lambda: until in log.read_text(), 60)
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_stream_that_nats_made_itself_is_waited_for_to_be_removed(node: Node, tmp_path: Path) -> None:
+    say(node, Message("edge_agent/porch/health", encode(samples.health()), retain=True))
+    with watching(node, tmp_path / "watch.log", "waiting until you have removed that stream"):
+        asyncio.run(remove_stream(node))
+        wait_until(lambda: "following" in (tmp_path / "watch.log").read_text(), 60)
+        say(node, Message("edge_agent/porch/health", encode(samples.health()), retain=True))
+        wait_until(lambda: [each["device"] for each in devices()] == ["porch"], 60)
+
+
+async def remove_stream(node: Node) -> None:
+    client = await connect(Login((node.url,)), "test")
+    await client.jetstream().delete_stream(MQTT_STREAM)
+    await client.close()
 
 
 def say(node: Node, *messages: Message) -> None:
