@@ -2,8 +2,8 @@
 
   python -m benchmarks.fleet --devices 100 300 1000 --json fleet.json
 
-Each of the simulated devices, which have the daemon's own payloads, outboxes and connections, publishes an event
-every 20 s and its health every 60 s. Minutes. Nothing else may run meanwhile.
+Each of the simulated devices, which have the daemon's own payloads, outboxes and connections, publishes an
+event every 20 s and its health every 60 s. Minutes. Nothing else may run meanwhile.
 """
 
 from __future__ import annotations
