@@ -20,14 +20,12 @@ from edge_agent.mqtt.contract.topics import Topics
 from edge_agent.mqtt.wire.connection import Ack, Connection
 from edge_agent.system.clock import SystemClock
 from edge_agent.tools.fleet.backbone import MQTT_STREAM, Login, connect
-from tests.installed import program
 from tests.mqtt import samples
 from tests.mqtt.brokers import HOST, free_port, wait_until
 from tests.mqtt.samples import broker_config
 from tests.tools.fleet.nats import Node
 
 PORT = free_port()
-DEPLOY = Path(__file__).parents[3] / "deploy"
 
 
 def get(path: str) -> str:
@@ -98,40 +96,6 @@ def say(node: Node, *messages: Message) -> None:
     while waiting:
         waiting -= {item.mid for item in connection.step(1) if isinstance(item, Ack)}
     connection.close(goodbye=True)
-
-
-@pytest.mark.fleet
-@pytest.mark.usefixtures("watch")
-def test_prometheus_scrapes_it_with_the_shipped_files(node: Node, tmp_path: Path) -> None:
-    say(node, Message("edge_agent/porch/health", encode(samples.health()), retain=True))
-    port = free_port()
-    for file in (DEPLOY / "prometheus").iterdir():
-        text = file.read_text().replace("127.0.0.1:8385", f"{HOST}:{PORT}").replace("30s", "1s")
-        (tmp_path / file.name).write_text(text)
-    command = [
-        program("prometheus"), f"--config.file={tmp_path / 'prometheus.yaml'}",
-        f"--storage.tsdb.path={tmp_path / 'data'}", f"--web.listen-address={HOST}:{port}",
-    ]  # fmt: skip
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-
-    def asked(path: str) -> Any:
-        try:
-            with urllib.request.urlopen(f"http://{HOST}:{port}/api/v1/{path}", timeout=5) as answer:
-                return json.loads(answer.read())["data"]
-        except OSError:
-            return {}
-
-    try:
-        query = "query?query=edge_agent_fleet_memory_rss_mb"
-        wait_until(lambda: bool(asked(query).get("result")), 60)
-        (sample,) = asked(query)["result"]
-        assert (sample["metric"]["device"], sample["value"][1]) == ("porch", "88")
-        (group,) = asked("rules")["groups"]
-        wait_until(lambda: all(r["health"] == "ok" for r in asked("rules")["groups"][0]["rules"]), 90)
-        assert len(group["rules"]) == 6
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.mark.usefixtures("watch")
