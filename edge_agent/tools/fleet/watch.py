@@ -25,8 +25,8 @@ from edge_agent.tools import Report
 from edge_agent.tools.fleet.backbone import Backbone, Login, MadeByNatsError, Topic, connect
 from edge_agent.tools.fleet.devices import KINDS, Device
 from edge_agent.tools.fleet.events import TURNS, Events, Turn, side_by_side
-from edge_agent.tools.fleet.page import devices_json, metrics, page
-from edge_agent.tools.fleet.server import Server
+from edge_agent.tools.fleet.page import Query, devices_json, metrics, page
+from edge_agent.tools.fleet.server import Route, Server
 
 _BATCH = 64
 _WAIT_S = 5.0
@@ -196,21 +196,21 @@ class Watch:
     def _base(self) -> str:
         return self.options.base_topic.replace("/", ".")
 
-    def _routes(self) -> dict[str, Callable[[str, str], tuple[str, str]]]:
+    def _routes(self) -> dict[str, Route]:
         def listed() -> list[Device]:
             return sorted(self.devices.values(), key=lambda device: device.name)
 
         return {
-            "/": lambda words, sort: ("text/html", page(listed(), words, sort, self.clock())),
-            "/api/v1/devices": lambda words, sort: (
+            "/": lambda asked: ("text/html", page(listed(), Query.of(asked), self.clock())),
+            "/api/v1/devices": lambda asked: (
                 "application/json",
-                devices_json(listed(), words, sort, self.clock()),
+                devices_json(listed(), Query.of(asked), self.clock()),
             ),
-            "/metrics": lambda *_: (
+            "/metrics": lambda _: (
                 "text/plain; version=0.0.4",
                 metrics(listed(), self.counts, self.clock()),
             ),
-            "/healthz": lambda *_: ("text/plain", "ok\n"),
+            "/healthz": lambda _: ("text/plain", "ok\n"),
         }
 
 
