@@ -22,9 +22,13 @@ from edge_agent.tools.builder.staging import check_replaceable
 from edge_agent.tools.train.bursts import Split, bursts_of, split
 from edge_agent.tools.train.dataset import Item, labels_of, read_dataset
 from edge_agent.tools.train.judge import Judgement, judge, temperature_of, threshold_of
-from edge_agent.tools.train.loop import Recipe, Sets, Training, answers
+from edge_agent.tools.train.kept import settle
+from edge_agent.tools.train.loop import Recipe, Sets, Training, answers, seen_of
 from edge_agent.tools.train.network import Trainee, make_trainee
 from edge_agent.tools.train.pictures import store
+
+_SETTLED_ON = 256
+"""Pictures, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +68,22 @@ class _Material:
         return hashlib.sha256(whole.encode()).hexdigest()
 
 
-def train(wanted: Wanted, report: Report, is_stopped: Callable[[], bool]) -> Result:
+def train(
+    wanted: Wanted,
+    report: Report,
+    is_stopped: Callable[[], bool] = lambda: False,
+    show: Callable[[str], None] = lambda _: None,
+) -> Result:
     """Train, judge, and build the model. The folder beside it has the state until it ends.
+
+    `show` is given a line about how far it is after each step.
 
     Raises ModelError for a set or a recipe that cannot be trained, and InterruptedTrainingError, after the
     running step, when `is_stopped` says so.
     """
     check_replaceable(wanted.output)
     material = _material(wanted)
-    trainee = _trainee(wanted, len(material.labels), report)
+    trainee = _trainee(wanted, material.labels, report)
     folder = wanted.output.resolve().with_name(f"{wanted.output.resolve().name}.training")
     folder.mkdir(parents=True, exist_ok=True)
     identity = material.identity(wanted)
@@ -80,7 +91,8 @@ def train(wanted: Wanted, report: Report, is_stopped: Callable[[], bool]) -> Res
     try:
         truth = np.array([material.labels.index(item.label) for item in material.items], np.intp)
         sets = Sets(pictures, truth, material.parts.learn, material.parts.tune)
-        Training(trainee, wanted.recipe, sets, folder, identity, report, is_stopped).run()
+        _settle(trainee, sets, wanted.recipe)
+        Training(trainee, wanted.recipe, sets, folder, identity, report, is_stopped, show).run()
         result = _judged(trainee, material, sets, wanted.recipe.batch)
     finally:
         pictures.close()
@@ -98,10 +110,19 @@ def _material(wanted: Wanted) -> _Material:
     return _Material(items, labels, bursts, split(items, bursts, wanted.recipe.seed))
 
 
-def _trainee(wanted: Wanted, classes: int, report: Report) -> Trainee:
+def _trainee(wanted: Wanted, labels: tuple[str, ...], report: Report) -> Trainee:
     recipe = wanted.recipe
     torch.manual_seed(recipe.seed)
-    return make_trainee(recipe.arch, recipe.start, wanted.size, classes, report)
+    return make_trainee(recipe.arch, recipe.start, wanted.size, labels, report)
+
+
+def _settle(trainee: Trainee, sets: Sets, recipe: Recipe) -> None:
+    """Fit the batch norm of a model that is trained further to pictures of the set."""
+    if trainee.norms:
+        places = sets.learn[:: max(1, len(sets.learn) // _SETTLED_ON)]
+        starts = range(0, len(places), recipe.batch)
+        chunks = (places[start : start + recipe.batch] for start in starts)
+        settle(trainee.module, trainee.norms, (seen_of(trainee, sets.pictures, each) for each in chunks))
 
 
 def _judged(trainee: Trainee, material: _Material, sets: Sets, batch: int) -> Result:

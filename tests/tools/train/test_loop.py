@@ -40,7 +40,7 @@ def train(
     labels = labels_of(items)
     made = split(items, bursts_of(items), recipe.seed)
     torch.manual_seed(recipe.seed)
-    trainee = make_trainee(recipe.arch, "none", 32, len(labels), lambda _: None)
+    trainee = make_trainee(recipe.arch, "none", 32, labels, lambda _: None)
     pictures = store(items, trainee.preprocessing, folder / "pictures")
     truth = np.array([labels.index(item.label) for item in items], np.intp)
     sets = Sets(pictures, truth, made.learn, made.tune)
