@@ -149,6 +149,7 @@ class Teaching:
         if not lesson.label:
             raise TeachError('name what the frame shows: {"label": "open"}')
         shot = self._asked(lesson) if lesson.question is not None else self._present(lesson.region)
+        self._give_back()
         done = pupil.learn(lesson.label, shot)
         if lesson.question is not None:
             self._drop_question(lesson.region, lesson.question)

@@ -212,14 +212,14 @@ def _label_and_burst(example: Example) -> tuple[str, int]:
 
 def _units(examples: Sequence[Example]) -> NDArray[np.float32]:
     rows = np.stack([each.feature for each in examples]).astype(np.float32)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    rows /= np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
     return rows
 
 
 def _highest_cosine(example: Example, others: Sequence[Example]) -> float:
     if not others:
         return -1.0
-    return float((_units(others) @ _units([example])[0]).max())
+    return float(np.einsum("ij,j->i", _units(others), _units([example])[0]).max())
 
 
 def _older_of_the_closest(examples: Sequence[Example]) -> Example:

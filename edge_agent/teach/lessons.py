@@ -222,6 +222,7 @@ class Lessons:
         Where there are no examples, there will be no head: None.
         """
         for _ in range(_ATTEMPTS):
+            give_back()
             examples = self.examples()
             if not examples:
                 if keep:
@@ -232,11 +233,13 @@ class Lessons:
             fit = yield from fitting.fitting(
                 examples, self.backbone, frames or self._known_frames(), self._rules
             )
-            learnt = Learnt(fit.head, report(examples, fit))
+            learnt, known = Learnt(fit.head, report(examples, fit)), {each.key for each in examples}
+            del examples, fit
             give_back()
             yield
-            if self._store.keys() == {each.key for each in examples}:
+            if self._store.keys() == known:
                 break
+        give_back()
         if keep:
             self._write(lambda: head_file.save(self.head_path, learnt.head.taught))
         return learnt

@@ -96,14 +96,8 @@ def shown(examples: Sequence[Example], centre: Floats, rules: Rules) -> Generato
     for place, anchor in enumerate(anchors):
         roots[place] = rooted(anchor.feature)
     yield
-    rows = roots.astype(np.float32)
-    lengths = _lengths(rows)
-    cosines = yield from _products(rows)
-    cosines /= np.outer(lengths, lengths)
-    rows -= centre
-    centred = _lengths(rows)
-    products = yield from _products(rows)
-    products /= np.outer(centred, centred)
+    lengths, cosines = yield from _cosines(roots, np.zeros_like(centre))
+    centred, products = yield from _cosines(roots, centre)
     products.flat[:: len(anchors) + 1] += _RIDGE
     inverse = yield from inverted(products)
     spread, floors = _typical(anchors, cosines, inverse, rules.quantile)
@@ -154,13 +148,19 @@ def _distance(cosine: float) -> float:
     return float(np.sqrt(max(2 - 2 * cosine, 0.0)))  # and not `math`, for whose pages see `dot`
 
 
-def _products(rows: Floats) -> Generator[None, None, Floats]:
-    """Between all rows, some of them at a time."""
-    found = np.empty((len(rows), len(rows)), np.float32)
-    for at in range(0, len(rows), _BLOCK):
-        np.matmul(rows[at : at + _BLOCK], rows.T, out=found[at : at + _BLOCK])
+def _cosines(roots: NDArray[np.float16], centre: Floats) -> Generator[None, None, tuple[Floats, Floats]]:
+    """The lengths of all roots less the centre, which are never 0, and the cosines between them."""
+    found = np.empty((len(roots), len(roots)), np.float32)
+    for top in range(0, len(roots), _BLOCK):
+        rows = roots[top : top + _BLOCK] - centre
+        for left in range(0, top + 1, _BLOCK):
+            part = rows @ (roots[left : left + _BLOCK] - centre).T
+            found[top : top + _BLOCK, left : left + _BLOCK] = part
+            found[left : left + _BLOCK, top : top + _BLOCK] = part.T
         yield
-    return found
+    lengths: Floats = np.sqrt(np.maximum(np.diagonal(found), np.float32(1e-12)))
+    found /= np.outer(lengths, lengths)
+    return lengths, found
 
 
 def _anchors(examples: Sequence[Example]) -> list[Example]:
@@ -211,9 +211,3 @@ def _novelties(bursts: NDArray[np.intp], inverse: Floats) -> Floats:
 def _quantile(values: Floats, share: float) -> float:
     """numpy's own takes 2 MB, with what it imports."""
     return float(np.sort(values)[int(share * (len(values) - 1))])
-
-
-def _lengths(rows: Floats) -> Floats:
-    """Never 0."""
-    found: Floats = np.sqrt(np.maximum(np.einsum("ij,ij->i", rows, rows), np.float32(1e-12)))
-    return found
