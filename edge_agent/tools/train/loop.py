@@ -79,6 +79,12 @@ class Progress:
     tuned: list[tuple[float, float]] = field(default_factory=list)
     """Loss and accuracy on the pictures to tune on, after each epoch."""
 
+    def epoch_losses(self) -> list[float]:
+        """The mean loss of the steps of each epoch that has ended."""
+        epochs = len(self.tuned)
+        steps = len(self.losses) // max(epochs, 1)
+        return [float(np.mean(self.losses[each * steps : (each + 1) * steps])) for each in range(epochs)]
+
 
 class InterruptedTrainingError(ModelError):
     """It was asked to stop; its state is on the disk."""
