@@ -182,7 +182,6 @@ async def _prepare(directory: Path) -> None:
             client = await connect(login, "test")
             backbone = Backbone(client, "edge_agent", 3)
             await backbone.prepare()
-            assert await backbone.keeps_for_nobody()
             await client.close()
             return
         except Exception:
@@ -242,8 +241,6 @@ def test_prometheus_s_files_name_metrics_that_there_are() -> None:
             assert f"# TYPE {name} " in shown, name
     scraped = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yaml").read_text())
     assert scraped["scrape_configs"][0]["static_configs"][0]["targets"] == ["127.0.0.1:8385"]
-    if tool := shutil.which("promtool"):
-        subprocess.run([tool, "check", "rules", DEPLOY / "prometheus" / "alerts.yaml"], check=True)
 
 
 def test_systemd_understands_the_unit_of_the_watcher(tmp_path: Path) -> None:
