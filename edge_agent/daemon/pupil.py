@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
@@ -11,7 +10,16 @@ from edge_agent.config.watch import Signature, signature
 from edge_agent.errors import TeachError
 from edge_agent.system.log import say
 from edge_agent.teach.head import Head
-from edge_agent.teach.lessons import FeaturesOf, Learnt, Lesson, Lessons, Loaded, PeriodOf, Shot
+from edge_agent.teach.lessons import (
+    Calendar,
+    FeaturesOf,
+    Learnt,
+    Lesson,
+    Lessons,
+    Loaded,
+    PeriodHeads,
+    Shot,
+)
 from edge_agent.teach.report import Report
 
 _LOG = logging.getLogger(__name__)
@@ -26,11 +34,12 @@ class Pupil:
         lessons: Lessons,
         use_head: Callable[[Head | None, Mapping[str, Head]], None],
         features_of: FeaturesOf,
-        period_of: PeriodOf | None = None,
+        give_back: Callable[[], None],
+        calendar: Calendar | None = None,
     ) -> None:
         """`name` is that of the view, for the log. `use_head` is given the head of all examples, and those
         of periods. `features_of` looks at the pictures of examples that another network was taught.
-        `period_of` is None where there are no periods."""
+        `give_back` trims memory, see `Lessons.fitting`. `calendar` is None where there are no periods."""
         self.name = name
         self.lessons = lessons
         self.counts: dict[str, int] = {}
@@ -39,9 +48,10 @@ class Pupil:
         """Why the head on disk, or the last lesson, is not what answers; empty where all is well."""
         self._use_head = use_head
         self._features_of = features_of
-        self._period_of = period_of
-        self.periods: tuple[str, ...] = ()
-        """Those with a head of their own."""
+        self._give_back = give_back
+        self._calendar = calendar
+        self.of_period = PeriodHeads()
+        """The heads of periods, which answer in place of the other while it is time."""
         self._relearns = True
         self.method = ""
         """How the head that answers tells labels apart; empty where there is none."""
@@ -155,7 +165,7 @@ class Pupil:
         return lesson
 
     def _count(self) -> None:
-        self.counts = dict(Counter(each.label for each in self.lessons.examples()))
+        self.counts = self.lessons.counts()
 
     def _adopt(self, loaded: Loaded) -> None:
         if loaded.problem and loaded.problem != self.problem:
@@ -163,13 +173,13 @@ class Pupil:
         self.problem = loaded.problem
         self._answer_with(loaded.head)
 
-    def _answer_with(self, head: Head | None, of_period: Mapping[str, Head] | None = None) -> None:
+    def _answer_with(self, head: Head | None, of_period: PeriodHeads | None = None) -> None:
         self.method = head.taught.method if head else ""
-        self.periods = tuple(of_period or ())
-        self._use_head(head, of_period or {})
+        self.of_period = of_period or PeriodHeads()
+        self._use_head(head, self.of_period.heads)
 
     def _fit(self) -> Generator[None, None, None]:
-        learnt: Learnt | None = yield from self.lessons.fitting()
+        learnt: Learnt | None = yield from self.lessons.fitting(give_back=self._give_back)
         self.known_report = learnt.report if learnt else None
         self.problem = ""
         yield from self._answer_by_period(learnt.head if learnt else None)
@@ -178,17 +188,21 @@ class Pupil:
 
     def _judge(self, head: Head) -> Generator[None, None, None]:
         """Find out how good the head is that answers already."""
-        learnt = yield from self.lessons.fitting(keep=False)
+        learnt = yield from self.lessons.fitting(keep=False, give_back=self._give_back)
         self.known_report = learnt.report if learnt else None
         yield from self._answer_by_period(head)
 
     def _answer_by_period(self, head: Head | None) -> Generator[None, None, None]:
         """Answer with a head at once, and with those of periods as soon as they are fitted."""
+        known = self.of_period.missing
         self._answer_with(head)
-        if head is not None and self._period_of is not None:
-            of_period = yield from self.lessons.fitting_periods(self._period_of)
-            if of_period:
-                self._answer_with(head, of_period)
+        if head is None or self._calendar is None:
+            return
+        of_period = yield from self.lessons.fitting_periods(self._calendar, self._give_back)
+        self._answer_with(head, of_period)
+        for each in of_period.missing:
+            if each not in known:
+                say(_LOG, logging.INFO, f"{self.name}: {each}")
 
     def _relearn_and_fit(self) -> Generator[None, None, None]:
         """Teach this network what another one was taught."""

@@ -19,7 +19,7 @@ from edge_agent.pipeline.opening import Periods
 from edge_agent.sources.picture import decode_picture
 from edge_agent.teach.examples import MOST_THUMBNAIL_BYTES, Feature, Limits
 from edge_agent.teach.head import Backbone
-from edge_agent.teach.lessons import FeaturesOf, Lessons, PeriodOf, Shot
+from edge_agent.teach.lessons import Calendar, FeaturesOf, Lessons, Shot
 from edge_agent.teach.unknown import Rules
 
 THUMBNAIL_PX = 224
@@ -41,12 +41,12 @@ def lessons_of(directory: Path, backbone: Backbone, config: TeachConfig) -> Less
     return Lessons(directory, backbone, limits=limits, rules=Rules(probability=config.probability))
 
 
-def period_of(config: Config) -> PeriodOf | None:
-    """In which period an example was taken; None where there are none."""
+def calendar_of(config: Config) -> Calendar | None:
+    """The owner's periods; None where there are none."""
     if not config.periods:
         return None
     periods = Periods(config.periods, config.schedule.night_below)
-    return lambda example: periods.of(example.brightness, example.time_s)
+    return Calendar(tuple(config.periods), lambda example: periods.of(example.brightness, example.time_s))
 
 
 def shot_of(

@@ -158,10 +158,10 @@ def test_a_period_has_a_head_of_its_own_once_it_was_taught_then(
     (head,) = receive(subscriber, "info", lambda info: sum_of(info) == 12)["heads"]
     assert "periods" not in head
     daemon.edit(periods={"night": {"light": "night"}}, source=sees(tmp_path / "cat0.1"))
-    state = receive(subscriber, "state", lambda state: state.get("head", {}).get("period") == "night")
-    assert state["top"][0]["label"] == "in"
     (head,) = receive(subscriber, "info", lambda info: "periods" in info["heads"][0])["heads"]
     assert head["periods"] == ["night"]
+    state = receive(subscriber, "state", lambda state: state.get("head", {}).get("period") == "night")
+    assert state["top"][0]["label"] == "in"
     daemon.edit(source=sees(tmp_path / "cat1.0"))
     receive(subscriber, "state", lambda state: "head" in state and "period" not in state["head"])
     daemon.edit(periods=None, source=sees(tmp_path / "cat0.1"))
