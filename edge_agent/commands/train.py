@@ -19,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent.commands.dataset import add_burst_arguments
+from edge_agent.commands.dataset import add_burst_arguments, check_bursts
 from edge_agent.errors import EXIT_OK, UsageError
 from edge_agent.system.privileges import become_owner_of
 from edge_agent.system.text import plain_json, printable
@@ -112,15 +112,16 @@ def _check(args: argparse.Namespace) -> None:
             "--precision fp16: a CPU does not train in FP16: small gradients become 0 in it, and its kernels"
             " compute in FP32 all the same; bf16 takes as little memory and has the range of FP32"
         )
-    if min(args.epochs, args.batch, args.accumulate, args.burst_gap, args.longest_burst) < 1 or args.seed < 0:
-        raise UsageError(
-            "--epochs, --batch, --accumulate and the bursts must be at least 1, --seed at least 0"
-        )
+    if min(args.epochs, args.batch, args.accumulate) < 1 or args.seed < 0:
+        raise UsageError("--epochs, --batch and --accumulate must be at least 1, --seed at least 0")
+    check_bursts(args)
     if not 0 < args.rate <= 10:
         raise UsageError("--rate must be above 0, and 10 at most")
 
 
 def _show(result: Result) -> None:
+    from edge_agent.tools.train.report import unknown
+
     judged = result.judgement
     print(
         f"{judged.accuracy:.1%} right ({judged.low:.1%} to {judged.high:.1%}) of {judged.pictures} pictures"
@@ -132,10 +133,9 @@ def _show(result: Result) -> None:
         taken = ", ".join(f"{name} {count}" for name, count in zip(names, row, strict=True) if count)
         shares = f"{_percent(figures.precision)}  {_percent(figures.recall)}"
         print(f"{shares}  {printable(figures.label)}: {taken}")
-    print(
-        f"\ntemperature {result.temperature:g} (in the model); below a probability of {result.threshold:g} a"
-        " frame had better be unknown"
-    )
+    print(f"\n{result.verdict}")
+    print(f"\ntemperature {result.temperature:g} (in the model). {unknown(result.threshold)}")
+    print(f"\nthe report: {printable(result.report)}")
 
 
 def _percent(share: float | None) -> str:

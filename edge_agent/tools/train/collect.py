@@ -103,7 +103,7 @@ class Album:
         while (path := self._folder / _name(thousandths)).exists():
             thousandths += 1
         try:
-            write_atomic(path, jpeg)
+            write_atomic(path, jpeg, mode=0o600)
         except OSError as error:
             raise EdgeAgentError(
                 f"{printable(path)}: cannot be written: {error.strerror or error}"

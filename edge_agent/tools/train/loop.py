@@ -79,6 +79,12 @@ class Progress:
     tuned: list[tuple[float, float]] = field(default_factory=list)
     """Loss and accuracy on the pictures to tune on, after each epoch."""
 
+    def epoch_losses(self) -> list[float]:
+        """The mean loss of the steps of each epoch that has ended."""
+        epochs = len(self.tuned)
+        steps = len(self.losses) // max(epochs, 1)
+        return [float(np.mean(self.losses[each * steps : (each + 1) * steps])) for each in range(epochs)]
+
 
 class InterruptedTrainingError(ModelError):
     """It was asked to stop; its state is on the disk."""
@@ -122,7 +128,7 @@ class Training:
             raise ModelError(
                 "--checkpoint saves nothing where only a part learns: leave it out, or --scope all"
             )
-        weights = self._weights_of_labels()
+        weights = weights_of(self.sets.truth[list(self.sets.learn)])
         started, started_s = self._progress.step, time.monotonic()
         while not self._is_done():
             self._step(network, optimizer, weights, learning)
@@ -155,7 +161,7 @@ class Training:
         torch.manual_seed(recipe.seed * 1_000_003 + step)
         for module in learning:
             module.train()
-        optimizer.param_groups[0]["lr"] = recipe.rate * self._schedule(step)
+        optimizer.param_groups[0]["lr"] = recipe.rate * schedule(step, recipe.epochs * self._steps)
         epoch, turn = divmod(step, self._steps)
         order = np.random.default_rng((recipe.seed, epoch)).permutation(np.array(self.sets.learn))
         places = order[turn * recipe.batch : (turn + 1) * recipe.batch]
@@ -189,20 +195,6 @@ class Training:
             f"epoch {epoch + 1} of {self.recipe.epochs}, step {turn + 1} of {steps}:"
             f" loss {progress.losses[-1]:.4f}{right}, {duration(left_s)} left at most"
         )
-
-    def _schedule(self, step: int) -> float:
-        """From 0 to 1: up within the first steps, then down by a cosine."""
-        steps = self.recipe.epochs * self._steps
-        warm = max(1, round(_WARM_UP * steps))
-        if step < warm:
-            return (step + 1) / warm
-        return 0.5 + 0.5 * math.cos(math.pi * (step - warm) / max(1, steps - warm))
-
-    def _weights_of_labels(self) -> Tensor:
-        """More for a label with few pictures, by the root of their number."""
-        counts = np.bincount(self.sets.truth[list(self.sets.learn)])
-        weights = np.sqrt(counts.mean() / np.maximum(counts, 1))
-        return torch.from_numpy(weights.astype(np.float32))
 
     def _inputs(self, places: NDArray[Any], epoch: int) -> Tensor:
         crop = self.trainee.preprocessing.crop
@@ -263,6 +255,21 @@ class Training:
         _write(self.folder / "state.pt", state)
         ended_s = time.monotonic()
         self._save_due_s = ended_s + (ended_s - started_s) / _SAVING_SHARE
+
+
+def schedule(step: int, steps: int) -> float:
+    """What of the rate a step has, of so many: up from 0 to 1 within the first, then down by a cosine."""
+    warm = max(1, round(_WARM_UP * steps))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 + 0.5 * math.cos(math.pi * (step - warm) / max(1, steps - warm))
+
+
+def weights_of(truth: NDArray[np.intp]) -> Tensor:
+    """What a picture of each label counts, shape (labels,): more where there are few, by the root of it."""
+    counts = np.bincount(truth)
+    weights = np.sqrt(counts.mean() / np.maximum(counts, 1))
+    return torch.from_numpy(weights.astype(np.float32))
 
 
 def answers(trainee: Trainee, pictures: Pictures, places: Sequence[int], batch: int) -> NDArray[np.float32]:

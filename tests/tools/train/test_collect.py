@@ -124,8 +124,13 @@ def test_collecting_ends_by_itself(tmp_path: Path, limits: Limits, kept: int, re
 
 def test_pictures_of_one_moment_and_of_an_earlier_time_keep_names_of_their_own(tmp_path: Path) -> None:
     clock, limits = FakeClock(), Limits(MB, 0)
-    names = [Album(tmp_path, "open", limits, clock).add(b"picture").name for _ in range(3)]
-    assert names == ["20250615T150640.000Z.jpg", "20250615T150640.001Z.jpg", "20250615T150640.002Z.jpg"]
+    paths = [Album(tmp_path, "open", limits, clock).add(b"picture") for _ in range(3)]
+    assert {path.stat().st_mode & 0o777 for path in paths} == {0o600}
+    assert [path.name for path in paths] == [
+        "20250615T150640.000Z.jpg",
+        "20250615T150640.001Z.jpg",
+        "20250615T150640.002Z.jpg",
+    ]
     assert Album(tmp_path, "open", Limits(30, 0), clock).lacks_room(10)
 
 
