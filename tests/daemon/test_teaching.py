@@ -165,8 +165,12 @@ def test_a_period_has_a_head_of_its_own_once_it_was_taught_then(
     assert state["top"][0]["label"] == "in"
     daemon.edit(source=sees(tmp_path / "cat1.0"))
     receive(subscriber, "state", lambda state: "head" in state and "period" not in state["head"])
-    daemon.edit(periods={"never": {"light": "night", "hours": ["00:00-00:01"]}}, source=sees(tmp_path / "cat0.1"))
-    receive(subscriber, "info", lambda info: any("period never" in each for each in info["heads"][0]["missing"]))
+    daemon.edit(
+        periods={"never": {"light": "night", "hours": ["00:00-00:01"]}}, source=sees(tmp_path / "cat0.1")
+    )
+    receive(
+        subscriber, "info", lambda info: any("period never" in each for each in info["heads"][0]["missing"])
+    )
     daemon.edit(periods=None)
     receive(subscriber, "info", lambda info: "period" not in str(info["heads"][0]["missing"]))
 

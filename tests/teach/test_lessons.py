@@ -24,7 +24,16 @@ from edge_agent.teach import head_file
 from edge_agent.teach.examples import Example, Feature, Limits, grouped
 from edge_agent.teach.fitting import finished, fit
 from edge_agent.teach.head import Head
-from edge_agent.teach.lessons import ENOUGH_OF_PERIOD, Lesson, Lessons, Relearnt, Shot, directory_of
+from edge_agent.teach.lessons import (
+    ENOUGH_OF_PERIOD,
+    Calendar,
+    Lesson,
+    Lessons,
+    PeriodHeads,
+    Relearnt,
+    Shot,
+    directory_of,
+)
 from edge_agent.teach.merge import merge
 from edge_agent.teach.store import MOST_UNDOS, STORE_NAME
 from tests.teach.test_fitting import everything
