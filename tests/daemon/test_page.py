@@ -86,7 +86,9 @@ def test_the_page_ends_with_the_agent_and_shows_kept_events_when_it_comes_back(
     assert daemon.wait() == EXIT_OK
     with pytest.raises(ConnectionError):
         Client(port).ask("/")
+    receive(subscriber, "availability", lambda text: text == "offline")
     daemon.start()
+    receive(subscriber, "availability", lambda text: text == "online")
     receive(subscriber, "state")
     kept = Client(port).ask("/api/v1/events").json["events"][0]
     assert (kept["seq"], kept["to"]) == (changed["seq"], changed["to"])
