@@ -1,7 +1,7 @@
 """Gives the virtual environment that runs this its pip: python -I requirements/unpack_pip.py
 
-`ensurepip` has pip install itself, and compiles all of it, which takes a slow board longer than all else that is
-installed. Here its wheel is unpacked, and only what pip imports is compiled, as it does so.
+`ensurepip` has pip install itself, and compiles all of it, which takes a slow board longer than all the rest.
+Here its wheel is unpacked, and only what pip imports is compiled, as it does so.
 """
 
 from __future__ import annotations
