@@ -1,7 +1,9 @@
 """The network between three nodes is cut in half: the smaller half takes nothing, the larger one goes on.
 
 Each node, and each half's devices, are in a network namespace of their own; two bridges connect them, and the
-cable between the bridges is cut. FLEET_CUTS says how often; each time another node is alone. Needs root.
+cable between the bridges is cut. FLEET_CUTS says how often; each time the node that leads MQTT's stream is
+alone. By a defect of NATS 2.9 its copy differs from the others' afterwards, so it is started with nothing, as
+docs/fleet.md says. Needs root.
 """
 
 from __future__ import annotations
@@ -127,12 +129,14 @@ def test_a_network_cut_in_half_loses_nothing_and_the_smaller_half_takes_nothing(
         with few, many:
             time.sleep(15)
             for number in range(CUTS):
-                cuts.append(cut(halves, cluster, cluster.nodes[number % 3].name))
+                cuts.append(cut(halves, cluster))
                 print(f"cut {number + 1} of {CUTS}, {ledger(tmp_path / 'devices').events} events", flush=True)
         told = ledger(tmp_path / "devices")
         asyncio.run(wait_kept(cluster, told.events, 120))
         found = by_device(asyncio.run(events_in(cluster)))
         taken = asyncio.run(events_in(cluster, MQTT_STREAM))
+        copies = [node.copy_of(MQTT_STREAM) for node in cluster.nodes]
+    assert copies[0] == copies[1] == copies[2]
     assert found == told.sent  # none lost, none twice, and each device's in their order
     for cut_s, healed_s in cuts:
         of_few = [event for event in taken if event.device < f"d{DEVICES:04}"]
@@ -150,19 +154,22 @@ def test_a_network_cut_in_half_loses_nothing_and_the_smaller_half_takes_nothing(
     print(f"{2 * DEVICES} devices, {CUTS} cuts, {told.events} events, {repeats} sent twice: none lost")
 
 
-def cut(halves: Halves, cluster: Cluster, alone: str) -> tuple[float, float]:
-    """Cut the network for a while, with that node and a half of the devices in the smaller half.
+def cut(halves: Halves, cluster: Cluster) -> tuple[float, float]:
+    """Cut the network for a while, MQTT's leader and half of the devices in the smaller half.
 
     Returns when it was cut, and when it was healed, in seconds since 1970.
     """
-    halves.move(alone, SMALLER)
+    alone = next(node for node in cluster.nodes if node.leads(MQTT_STREAM))
+    halves.move(alone.name, SMALLER)
     time.sleep(1)
-    cut_s = time.time()
     halves.cut()
+    cut_s = time.time()
     time.sleep(CUT_S)
     healed_s = time.time()
     halves.heal()
     assert cluster.settle(60)
-    halves.move(alone, LARGER)
+    halves.move(alone.name, LARGER)
+    alone.renew()
+    assert cluster.settle(60)
     time.sleep(5)
     return cut_s, healed_s
