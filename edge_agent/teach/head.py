@@ -33,7 +33,8 @@ class Backbone:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """A last layer, by regression, over roots of features that are centred and of length 1."""
+    """A last layer over roots of features that are centred and of length 1: by regression, alone or added
+    to what the means say."""
 
     weights: NDArray[np.float16]
     """Shape (labels, features)."""
@@ -89,7 +90,7 @@ class Head:
         self._shown = shown
         self._rules = rules or Rules()
         centre = centre_of(taught.classes, taught.frames)
-        directions = _directions(taught.classes, centre)
+        directions = directions_of(taught.classes, centre)
         self.centre: Floats = centre.astype(np.float32)
         self.directions: Floats = directions.astype(np.float32)
         self.floors = self._floors(centre, directions)
@@ -119,7 +120,7 @@ class Head:
 
     def _likeness(self, root: Floats, unit: Floats, label: int) -> float:
         if self._shown:
-            return self._shown.familiarity(root, unit, float(dot(self.centre, unit)))
+            return self._shown.familiarity(root, self.centre)
         return float(dot(self.directions[label], unit))
 
     def _why_unknown(self, best: int, probability: float, likeness: float) -> Why:
@@ -154,7 +155,8 @@ def softmax(logits: Floats) -> Floats:
     return powers
 
 
-def _directions(classes: Mapping[str, Moment], centre: NDArray[np.float64]) -> NDArray[np.float64]:
+def directions_of(classes: Mapping[str, Moment], centre: NDArray[np.float64]) -> NDArray[np.float64]:
+    """From the centre to the mean of each label, with length 1: shape (labels, features)."""
     rows = np.stack([moment.mean - centre for moment in classes.values()])
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     rows /= np.where(lengths > 0, lengths, 1.0)
