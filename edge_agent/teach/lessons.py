@@ -41,6 +41,28 @@ WHOLE_FRAME = "frame"
 _ATTEMPTS = 3  # to fit while somebody else teaches
 _AT_ONCE = 16  # pictures that are relearned in one transaction
 
+ENOUGH_OF_PERIOD = 3
+"""Examples that each label of a view needs in a period, before that gets a head of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """The owner's periods, each of which can have a head of its own."""
+
+    periods: tuple[str, ...]
+    of: Callable[[Example], str]
+    """Gives the period in which an example was taken; empty where it was none."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PeriodHeads:
+    """The heads of periods, and why others have none."""
+
+    heads: Mapping[str, Head] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    """In words, for the owner."""
+
+
 FeaturesOf = Callable[[bytes], Feature]
 """Gives the feature of a JPEG file by the present network; raises EdgeAgentError where it cannot be read."""
 
@@ -243,6 +265,35 @@ class Lessons:
         if keep:
             self._write(lambda: head_file.save(self.head_path, learnt.head.taught))
         return learnt
+
+    def fitting_periods(
+        self, calendar: Calendar, give_back: Callable[[], None] = lambda: None
+    ) -> Generator[None, None, PeriodHeads]:
+        """Fit a head of its own to the examples of each period; yields and gives back like `fitting`, and
+        saves nothing.
+
+        Each label needs ENOUGH_OF_PERIOD examples in the period: one that was not shown at night would be
+        unknown all night. Until then, the head of all examples is the better one.
+        """
+        examples = self.examples()
+        labels = sorted({each.label for each in examples})
+        yield
+        heads: dict[str, Head] = {}
+        missing: list[str] = []
+        for period in calendar.periods:
+            mine = [each for each in examples if calendar.of(each) == period]
+            counts = Counter(each.label for each in mine)
+            few = [f"{counts[label]} of {label}" for label in labels if counts[label] < ENOUGH_OF_PERIOD]
+            if labels and not few:
+                fit = yield from fitting.fitting(mine, self.backbone, None, self._rules)
+                heads[period] = fit.head
+                give_back()
+            elif few:
+                missing.append(
+                    f"period {period} has no head yet: it needs {ENOUGH_OF_PERIOD} examples of each label, and"
+                    f" has {', '.join(few)}"
+                )
+        return PeriodHeads(heads, tuple(missing))
 
     def revert(self) -> Loaded:
         """Answer as before the last fit. The examples stay, and the next lesson is learnt with them."""
