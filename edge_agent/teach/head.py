@@ -21,6 +21,10 @@ SHARPNESS = np.float32(10.0)
 """What cosines with class means are multiplied by before the softmax."""
 
 
+_CLEARLY = 0.2  # of probability: how much more another label than the one that is held must have
+_STRANGER = 0.1  # of familiarity: how much less the label that is held may have
+
+
 @dataclass(frozen=True, slots=True)
 class Backbone:
     """The network that the features are of, and how it computes: features of another mean nothing here."""
@@ -71,7 +75,7 @@ class Answer:
     label: str
     """The best label, or `unknown`."""
     best: str
-    """The best label, known or not."""
+    """The best label, known or not; the one that is held where no other is clearly better."""
     probabilities: Floats
     """Shape (labels,), in the order of the head's labels; they add up to 1."""
     likeness: float
@@ -99,17 +103,22 @@ class Head:
         self._weights = layer.weights.astype(np.float32) if layer else self.directions * SHARPNESS
         self._bias = layer.bias if layer else np.zeros(len(self.labels), np.float32)
 
-    def answer(self, feature: Feature | Floats) -> Answer:
-        """Answer for a feature of shape (features,). Raises TeachError where it is another, or not finite."""
+    def answer(self, feature: Feature | Floats, held: str = "") -> Answer:
+        """Answer for a feature of shape (features,). Raises TeachError where it is another, or not finite.
+
+        `held` is the label that is published, if there is one. It has hysteresis: another must be clearly
+        more probable, and it may itself be a little stranger. So a scene on an edge does not flap.
+        """
         if feature.shape != self.centre.shape or not np.isfinite(feature).all():
             raise TeachError(f"a feature must be {len(self.centre)} finite numbers")
         root = rooted(feature).astype(np.float32)
         unit = unit_of(root - self.centre)
         logits: Floats = dot(self._weights, unit) + self._bias
         probabilities = softmax(logits)
-        best = int(np.argmax(probabilities))
+        best = self._best(probabilities, held)
         likeness = self._likeness(root, unit, best)
-        why = self._why_unknown(best, float(probabilities[best]), likeness)
+        is_held = self.labels[best] == held
+        why = self._why_unknown(best, float(probabilities[best]), likeness, is_held=is_held)
         name = self.labels[best]
         return Answer(UNKNOWN if why else name, name, probabilities, likeness, why)
 
@@ -123,10 +132,19 @@ class Head:
             return self._shown.familiarity(root, self.centre)
         return float(dot(self.directions[label], unit))
 
-    def _why_unknown(self, best: int, probability: float, likeness: float) -> Why:
-        if likeness < self.floors[best]:
+    def _best(self, probabilities: Floats, held: str) -> int:
+        """The most probable label, or the one that is held where that is not clearly more probable."""
+        best = int(np.argmax(probabilities))
+        if held in self.labels:
+            present = self.labels.index(held)
+            if probabilities[best] - probabilities[present] < _CLEARLY:
+                return present
+        return best
+
+    def _why_unknown(self, best: int, probability: float, likeness: float, *, is_held: bool) -> Why:
+        if likeness < self.floors[best] - _STRANGER * is_held:
             return "never seen"
-        if probability < self._rules.probability:
+        if probability < self._rules.probability - _CLEARLY / 2 * is_held:
             return "unsure"
         return "none" if self.labels[best] == NONE else ""
 
