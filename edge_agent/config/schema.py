@@ -573,6 +573,13 @@ class WebConfig:
         "When a token is asked for. auto: of requests that did not come over loopback, or by a name of"
         " web.hosts. always: of all; have this behind a reverse proxy.",
     )
+    events_mb: int = setting(
+        0,
+        "Keep the latest events with small pictures on disk as well, in so many MB (each has about 5 kB), so"
+        " that the page shows them after a restart. 0: in memory alone.",
+        at_least=0,
+        at_most=1000,
+    )
     allow_teach: bool = setting(False, "Let whoever may see the page teach labels with it.", apply=Apply.LIVE)
     allow_edit: bool = setting(
         False,

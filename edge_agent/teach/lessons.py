@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edge_agent.errors import EdgeAgentError, TeachError
@@ -40,6 +40,8 @@ WHOLE_FRAME = "frame"
 
 _ATTEMPTS = 3  # to fit while somebody else teaches
 _AT_ONCE = 16  # pictures that are relearned in one transaction
+
+_NAMED = 5  # of the labels that a period lacks
 
 ENOUGH_OF_PERIOD = 3
 """Examples that each label of a view needs in a period, before that gets a head of its own."""
@@ -289,9 +291,10 @@ class Lessons:
                 heads[period] = fit.head
                 give_back()
             elif few:
+                more = f" and {len(few) - _NAMED} labels more" if len(few) > _NAMED else ""
                 missing.append(
-                    f"period {period} has no head yet: it needs {ENOUGH_OF_PERIOD} examples of each label, and"
-                    f" has {', '.join(few)}"
+                    f"period {period} has no head of its own: it needs {ENOUGH_OF_PERIOD} examples of each"
+                    f" label, and has {', '.join(few[:_NAMED])}{more}"
                 )
         return PeriodHeads(heads, tuple(missing))
 

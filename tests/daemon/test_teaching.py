@@ -160,12 +160,19 @@ def test_a_period_has_a_head_of_its_own_once_it_was_taught_then(
     daemon.edit(periods={"night": {"light": "night"}}, source=sees(tmp_path / "cat0.1"))
     (head,) = receive(subscriber, "info", lambda info: "periods" in info["heads"][0])["heads"]
     assert head["periods"] == ["night"]
+    assert not any("period" in missing for missing in head["missing"])
     state = receive(subscriber, "state", lambda state: state.get("head", {}).get("period") == "night")
     assert state["top"][0]["label"] == "in"
     daemon.edit(source=sees(tmp_path / "cat1.0"))
     receive(subscriber, "state", lambda state: "head" in state and "period" not in state["head"])
-    daemon.edit(periods=None, source=sees(tmp_path / "cat0.1"))
-    receive(subscriber, "info", lambda info: "periods" not in info["heads"][0])
+    daemon.edit(
+        periods={"never": {"light": "night", "hours": ["00:00-00:01"]}}, source=sees(tmp_path / "cat0.1")
+    )
+    receive(
+        subscriber, "info", lambda info: any("period never" in each for each in info["heads"][0]["missing"])
+    )
+    daemon.edit(periods=None)
+    receive(subscriber, "info", lambda info: "period" not in str(info["heads"][0]["missing"]))
 
 
 def sum_of(info: dict[str, Any]) -> int:
