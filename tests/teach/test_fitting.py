@@ -168,6 +168,33 @@ class TestUnknown:
         answer = head.answer(SMALL.example(NONE, 0, 5).feature)
         assert (answer.label, answer.best, answer.why) == (UNKNOWN, NONE, "none")
 
+    def test_the_label_that_is_published_stays_until_another_is_clearly_more_probable(self) -> None:
+        head = fit(SMALL.examples(range(4), 2, labels="ab"), backbone(64)).head
+        one, other = (SMALL.example(label, 0, 0).feature for label in "ab")
+        between = [(share * one + (1 - share) * other).astype(np.float16) for share in np.linspace(0, 1, 201)]
+        alone, held = ([head.answer(each, label) for each in between] for label in ("", "a"))
+        for free, kept in zip(alone, held, strict=True):
+            first, second = kept.probabilities
+            assert free.best == ("a" if first >= second else "b")
+            assert kept.best == ("a" if second - first < 0.2 else "b")
+            assert kept.why in (free.why, "")
+        assert [each.best for each in alone] != [each.best for each in held]
+
+    def test_the_label_that_is_published_may_be_a_little_stranger(self) -> None:
+        world = World(rank=300)
+        head = fit(world.examples(range(6), 4), backbone()).head
+        strangers = world.examples(range(100, 130), 2, labels="uvwxyz")
+        answers = [(head.answer(each.feature), each.feature) for each in strangers]
+        floor = head.floors[0]
+        edge = [(free, head.answer(f, free.best)) for free, f in answers if free.why == "never seen"]
+        kept = [free.likeness for free, held in edge if held.why == ""]
+        assert kept
+        assert min(kept) >= floor - 0.1
+        assert all(
+            held.why == "" for free, held in edge if free.likeness > floor - 0.09 and held.why != "unsure"
+        )
+        assert all(head.answer(f, "another").why == free.why for free, f in answers)
+
     def test_below_the_least_probability_nothing_is_claimed(self) -> None:
         examples = SMALL.examples(range(3), 2)
         strict = fit(examples, backbone(64), rules=Rules(probability=1.01)).head
