@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 import threading
 from collections.abc import Iterator
@@ -35,10 +36,13 @@ from edge_agent.pipeline.inference_loop import InferenceLoop
 from edge_agent.pipeline.jpeg import encode_jpeg
 from edge_agent.pipeline.part import box_of, place_in
 from edge_agent.system.clock import Clock
+from edge_agent.system.log import RepeatedError
 from edge_agent.web.agent_view import BusyError, HeadAnswer, Picture, Recognised
+from edge_agent.web.event_folder import EventFolder
 from edge_agent.web.event_ring import Event, EventRing
 from edge_agent.web.history import History
 
+_LOG = logging.getLogger(__name__)
 _MOST_WAITING = 2
 _QUALITY = 75
 _PICTURE_S = 0.2
@@ -68,9 +72,13 @@ class WebAgent:
         clock: Clock,
         teaching: Teaching,
         errands: Errands,
+        events_dir: Path,
     ) -> None:
+        """`events_dir` is where events are kept, if the configuration wants that."""
         self.config_file = config_file
-        self.events = EventRing(_MOST_WAITING)
+        most_bytes = live.config.web.events_mb << 20
+        folder = EventFolder(events_dir, most_bytes, RepeatedError(_LOG, clock.monotonic_s))
+        self.events = EventRing(_MOST_WAITING, keeper=folder if most_bytes else None)
         self.history = History()
         self._live = live
         self._link = link

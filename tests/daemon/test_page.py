@@ -74,15 +74,25 @@ def test_a_picture_that_is_sent_has_the_right_label_and_frames_go_on(
     assert receive(subscriber, "state", lambda state: state["frame"]["id"] > before + 1)
 
 
-def test_the_page_ends_with_the_agent(start: StartDaemon, subscriber: Subscriber) -> None:
+def test_the_page_ends_with_the_agent_and_shows_kept_events_when_it_comes_back(
+    start: StartDaemon, subscriber: Subscriber
+) -> None:
     port = free_port()
-    daemon = start(web={"enabled": True, "listen": f"{HOST}:{port}"})
-    receive(subscriber, "state")
-    assert Client(port).ask("/").status == 200
+    web = {"enabled": True, "listen": f"{HOST}:{port}", "events_mb": 1}
+    daemon = start(web=web, publish={"event_image": True})
+    receive(subscriber, "event")
+    shown = until(lambda: Client(port).ask("/api/v1/events").json["events"], lambda found: bool(found))[0]
     daemon.send(signal.SIGTERM)
     assert daemon.wait() == EXIT_OK
     with pytest.raises(ConnectionError):
         Client(port).ask("/")
+    receive(subscriber, "availability", lambda text: text == "offline")
+    daemon.start()
+    receive(subscriber, "availability", lambda text: text == "online")
+    receive(subscriber, "state")
+    kept = Client(port).ask("/api/v1/events").json["events"][0]
+    assert kept == shown
+    assert Client(port).ask(f"/api/v1/event.jpg?seq={kept['seq']}").body.startswith(b"\xff\xd8")
 
 
 def test_an_address_that_is_taken_does_not_stop_the_agent(
