@@ -43,6 +43,10 @@ _MOST_WAITING = 2
 _QUALITY = 75
 _PICTURE_S = 0.2
 """A picture is made at most this often."""
+_LONGEST_PICTURE_S = 1.0
+"""As rarely as this where making one takes long: the board is slow, or busy with frames."""
+_SHARE = 0.02
+"""Of the time, that making them takes."""
 _THUMBNAIL = (160, 120)
 _THUMBNAIL_S = 0.2
 _HEALTH_S = 1.0
@@ -92,7 +96,7 @@ class WebAgent:
         self._info: Info | None = None
         self._rate = SteadyRate()
         self._pictures: dict[int, Picture] = {}
-        self._picture_s = -math.inf
+        self._next_picture_s = -math.inf
         self._thumbnail_s = -math.inf
         self._lock = threading.Lock()
 
@@ -171,11 +175,12 @@ class WebAgent:
             return None
         with self._lock:
             now_s, made = self._clock.monotonic_s(), self._pictures.get(width)
-            is_fresh = now_s - self._picture_s < _PICTURE_S
+            is_fresh = now_s < self._next_picture_s
             if made is not None and (made.frame_id == frame.id or is_fresh):
                 return made
-            self._picture_s = now_s
             made = Picture(frame.id, encode_jpeg(shrunk(frame.pixels, width), _QUALITY))
+            cost_s = self._clock.monotonic_s() - now_s
+            self._next_picture_s = now_s + min(max(_PICTURE_S, cost_s / _SHARE), _LONGEST_PICTURE_S)
             self._pictures = {width: made} if len(self._pictures) > 1 else {**self._pictures, width: made}
             return made
 

@@ -20,6 +20,8 @@ _LARGEST_SEQ = (1 << 63) - 1
 _LONGEST_WAIT_S = 25
 _NEXT_MS = 1000
 """After so long a client asks again whom no thread could wait for."""
+_AFTER_EVENTS_MS = 500
+"""After so long a client asks again who was told of events; where each frame brings one, of several."""
 _STALE_S = 120.0
 _WIDTHS = (160, 320, 480, 640)
 _T = TypeVar("_T")
@@ -83,7 +85,7 @@ class Api:
                 "events": [_event(event) for event in found.events],
                 "newest": found.newest,
                 "has_gap": found.has_gap,
-                "next_ms": 0 if found.events else _NEXT_MS,
+                "next_ms": _AFTER_EVENTS_MS if found.events else _NEXT_MS,
             }
         )
 
