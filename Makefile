@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .NOTPARALLEL: # first what Debian brings, then the gigabytes
-.PHONY: demo test kernels wheels native-test debian-demo debian-test lock fault-test fleet-test attack-test soak-test decode-test skeletons skeletons-test train-test oldest-test arm-test arm-count board-test clean ha-test web-test web-pictures teach-bench
+.PHONY: demo test kernels wheels native-test debian-demo debian-test lock fault-test fleet-test fleet-bench attack-test soak-test decode-test skeletons skeletons-test train-test oldest-test arm-test arm-count board-test clean ha-test web-test web-pictures teach-bench
 
 demo: $(VENV)/.demo kernels
 	$(BIN)/edge-agent demo
@@ -31,9 +31,16 @@ wheels: $(VENV)/.dev
 fault-test: $(VENV)/.dev
 	$(BIN)/pytest -m fault tests/mqtt tests/teach
 
-# Three nodes of NATS killed in turn under simulated devices: minutes; FLEET_DEVICES and FLEET_KILLS say how many.
-fleet-test: $(VENV)/.dev
+# Three nodes of NATS killed in turn under simulated devices, their network cut in half, changes pushed to real
+# daemons, Prometheus: minutes; FLEET_DEVICES, FLEET_KILLS and FLEET_CUTS say how many. The network needs root.
+fleet-test: $(VENV)/.dev kernels
+	@requirements/debian fleet
 	$(BIN)/pytest -s -m fleet tests/tools/fleet
+
+# What a fleet of 100, 300 and 1,000 simulated devices takes on three nodes of NATS: a quarter of an hour.
+fleet-bench: $(VENV)/.dev
+	@requirements/debian fleet
+	$(BIN)/python -m benchmarks.fleet
 
 # Damage, hostile brokers and floods by the thousand: minutes.
 attack-test: $(VENV)/.dev

@@ -46,6 +46,7 @@ COMMANDS = (
     Command("model", "build, inspect or verify a model"),
     Command("classify", "print the top labels of pictures"),
     Command("teach", "teach it labels of your own, by pictures"),
+    Command("collect", "collect pictures for training from the configured camera"),
     Command("dataset", "check a set of labelled pictures before a network is trained on it"),
     Command("train", "train a whole network on labelled pictures, and make a model of it"),
     Command("calibrate", "measure which engine and precision suit this CPU, and keep the evidence"),

@@ -54,11 +54,16 @@ def add_burst_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check_bursts(args: argparse.Namespace) -> None:
+    """Raise UsageError for what can end no burst."""
+    if not (args.burst_gap > 0 and args.longest_burst > 0):
+        raise UsageError("--burst-gap and --longest-burst must be above 0 seconds")
+
+
 def run(args: argparse.Namespace) -> int:
     from edge_agent.tools.train.check import check
 
-    if args.burst_gap <= 0 or args.longest_burst <= 0:
-        raise UsageError("--burst-gap and --longest-burst must be above 0 seconds")
+    check_bursts(args)
     found = check(args.directory, args.seed, args.burst_gap, args.longest_burst)
     if args.json:
         print(json.dumps(plain_json(asdict(found)), indent=2))

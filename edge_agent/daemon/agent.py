@@ -144,7 +144,7 @@ def run_agent(
         cooling = Cooling(board, config.thermal, pace, capture.use_policy)
         costs.record("pipeline")
 
-        teaching = Teaching(state_dir, loop, lambda: live.config, clock, link.teach)
+        teaching = Teaching(state_dir, loop, lambda: live.config, clock, link.teach, guard.trim)
         teaching.adopt()
         reason = take_reason(state_dir)
         report = Report(live, link, loop, capture, guard, cooling, board, clock, teaching, reason)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -26,9 +25,10 @@ class Pupil:
         lessons: Lessons,
         use_head: Callable[[Head | None], None],
         features_of: FeaturesOf,
+        give_back: Callable[[], None],
     ) -> None:
         """`name` is that of the view, for the log. `features_of` looks at the pictures of examples that
-        another network was taught."""
+        another network was taught. `give_back` trims memory, see `Lessons.fitting`."""
         self.name = name
         self.lessons = lessons
         self.counts: dict[str, int] = {}
@@ -37,6 +37,7 @@ class Pupil:
         """Why the head on disk, or the last lesson, is not what answers; empty where all is well."""
         self._use_head = use_head
         self._features_of = features_of
+        self._give_back = give_back
         self._relearns = True
         self.method = ""
         """How the head that answers tells labels apart; empty where there is none."""
@@ -150,7 +151,7 @@ class Pupil:
         return lesson
 
     def _count(self) -> None:
-        self.counts = dict(Counter(each.label for each in self.lessons.examples()))
+        self.counts = self.lessons.counts()
 
     def _adopt(self, loaded: Loaded) -> None:
         if loaded.problem and loaded.problem != self.problem:
@@ -163,7 +164,7 @@ class Pupil:
         self._use_head(head)
 
     def _fit(self) -> Generator[None, None, None]:
-        learnt: Learnt | None = yield from self.lessons.fitting()
+        learnt: Learnt | None = yield from self.lessons.fitting(give_back=self._give_back)
         self.known_report = learnt.report if learnt else None
         self.problem = ""
         self._answer_with(learnt.head if learnt else None)
@@ -172,7 +173,7 @@ class Pupil:
 
     def _judge(self) -> Generator[None, None, None]:
         """Find out how good the head is that answers already."""
-        learnt = yield from self.lessons.fitting(keep=False)
+        learnt = yield from self.lessons.fitting(keep=False, give_back=self._give_back)
         self.known_report = learnt.report if learnt else None
 
     def _relearn_and_fit(self) -> Generator[None, None, None]:

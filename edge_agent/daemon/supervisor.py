@@ -94,8 +94,7 @@ class Supervisor:
             self.reloader.reload_saved()
         self.link.carry_out_requests()
         self.errands.work()
-        if self.teaching.work(now_s):
-            self.guard.trim()  # what fitting took for a moment
+        self.teaching.work(now_s)
         self.report.follow_teaching()
         self.report.follow_broker()
         if self._cooling_due.is_due(now_s):

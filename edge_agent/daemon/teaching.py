@@ -48,14 +48,17 @@ class Teaching:
         config: Callable[[], Config],
         clock: Clock,
         announce: Callable[[Mapping[str, tuple[str, ...]]], None],
+        give_back: Callable[[], None],
     ) -> None:
         """`config` returns the configuration in force; `announce` is given the labels of each view that can
-        be taught, whenever they may have changed."""
+        be taught, whenever they may have changed. `give_back` trims memory: it is called before and after
+        what takes much for a moment, so that one such thing does not come on top of another."""
         self._state_dir = state_dir
         self._loop = loop
         self._config = config
         self._clock = clock
         self._announce = announce
+        self._give_back = give_back
         self._features, self._info = loop.model.features, loop.model.engine.info
         self._pupils: dict[str, Pupil] = {}
         self._look_due = Every(_LOOK_EVERY_S)
@@ -71,24 +74,20 @@ class Teaching:
             self._use_head(region, None)
         self._say()
 
-    def work(self, now_s: float) -> bool:
-        """Do a slice of what is to be done, and look now and then what a command has taught.
-
-        Returns whether something was finished, whose memory can be given back.
-        """
+    def work(self, now_s: float) -> None:
+        """Do a slice of what is to be done, and look now and then what a command has taught."""
         if not self._loop.is_running:  # which looks at the pictures of examples
-            return False
+            return
         busy = next((pupil for pupil in self._pupils.values() if pupil.is_busy), None)
         if busy is not None:
             if busy.work():
+                self._give_back()
                 self._say()
-                return True
         elif self._look_due.is_due(now_s):
             self._find()
             changed = [pupil for pupil in self._pupils.values() if pupil.follow_disk()]
             if changed:
                 self._say()
-        return False
 
     @property
     def wait_s(self) -> float | None:
@@ -150,6 +149,7 @@ class Teaching:
         if not lesson.label:
             raise TeachError('name what the frame shows: {"label": "open"}')
         shot = self._asked(lesson) if lesson.question is not None else self._present(lesson.region)
+        self._give_back()
         done = pupil.learn(lesson.label, shot)
         if lesson.question is not None:
             self._drop_question(lesson.region, lesson.question)
@@ -276,9 +276,11 @@ class Teaching:
         asking = Asking(AskRules(every_s=config.ask_every_s)) if config.ask_every_s else None
         self._loop.between_frames(lambda: self._loop.use_asking(region, asking))
         features_of = from_thumbnails(self._feature_of)
-        pupil = Pupil(name, lessons, lambda head: self._use_head(region, head), features_of)
+        pupil = Pupil(name, lessons, lambda head: self._use_head(region, head), features_of, self._give_back)
         self._pupils[region] = pupil
+        self._give_back()
         pupil.load()
+        self._give_back()
         return pupil
 
     def _backbone(self) -> Backbone:

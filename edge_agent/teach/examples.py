@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby, pairwise
 from typing import Literal
 
 import numpy as np
@@ -187,7 +187,9 @@ def grouped(examples: Iterable[Example]) -> list[Example]:
 
 def in_order(examples: Iterable[Example]) -> list[Example]:
     """The examples in the one order in which everything is computed, however they came."""
-    return sorted(examples, key=lambda each: (each.label, each.burst, each.feature.tobytes()))
+    bursts = groupby(sorted(examples, key=_label_and_burst), key=_label_and_burst)
+    # One burst at a time: `sorted` copies the features of all that it sorts.
+    return [each for _, mine in bursts for each in sorted(mine, key=lambda each: each.feature.tobytes())]
 
 
 def labels_of(examples: Iterable[Example]) -> tuple[str, ...]:
@@ -204,16 +206,20 @@ def fingerprint(examples: Iterable[Example]) -> str:
     return digest.hexdigest()
 
 
+def _label_and_burst(example: Example) -> tuple[str, int]:
+    return example.label, example.burst
+
+
 def _units(examples: Sequence[Example]) -> NDArray[np.float32]:
     rows = np.stack([each.feature for each in examples]).astype(np.float32)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    rows /= np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
     return rows
 
 
 def _highest_cosine(example: Example, others: Sequence[Example]) -> float:
     if not others:
         return -1.0
-    return float((_units(others) @ _units([example])[0]).max())
+    return float(np.einsum("ij,j->i", _units(others), _units([example])[0]).max())
 
 
 def _older_of_the_closest(examples: Sequence[Example]) -> Example:

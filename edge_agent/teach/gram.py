@@ -34,10 +34,14 @@ class Rows:
 
     def block(self, start: int) -> Floats:
         """Rows from `start` on, shape (BLOCK or what is left, features)."""
-        some: list[NDArray[np.floating]] = [rooted(each) for each in self._features[start : start + BLOCK]]
-        if start + BLOCK >= len(self):
-            some += self._extra
-        return np.stack(some).astype(np.float32) - self._centre
+        some = self._features[start : start + BLOCK]
+        extra = self._extra if start + BLOCK >= len(self) else []
+        rows = np.empty((len(some) + len(extra), self.features), np.float32)
+        for place, feature in enumerate(some):
+            rows[place] = rooted(feature)
+        rows[len(some) :] = extra or 0
+        rows -= self._centre
+        return rows
 
 
 def products(rows: Rows) -> Generator[None, None, Floats]:

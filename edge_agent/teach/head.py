@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import TeachError
 from edge_agent.teach.examples import NONE, UNKNOWN, Feature
-from edge_agent.teach.moments import Moment, rooted
+from edge_agent.teach.moments import Moment, dot, rooted
 from edge_agent.teach.unknown import Floats, Rules, Shown, mean_floors
 
 Method = Literal["means", "regression"]
@@ -104,7 +104,7 @@ class Head:
             raise TeachError(f"a feature must be {len(self.centre)} finite numbers")
         root = rooted(feature).astype(np.float32)
         unit = unit_of(root - self.centre)
-        logits: Floats = np.asarray(self._weights @ unit + self._bias, np.float32)
+        logits: Floats = dot(self._weights, unit) + self._bias
         probabilities = softmax(logits)
         best = int(np.argmax(probabilities))
         likeness = self._likeness(root, unit, best)
@@ -119,8 +119,8 @@ class Head:
 
     def _likeness(self, root: Floats, unit: Floats, label: int) -> float:
         if self._shown:
-            return self._shown.familiarity(root, unit, float(self.centre @ unit))
-        return float(self.directions[label] @ unit)
+            return self._shown.familiarity(root, unit, float(dot(self.centre, unit)))
+        return float(dot(self.directions[label], unit))
 
     def _why_unknown(self, best: int, probability: float, likeness: float) -> Why:
         if likeness < self.floors[best]:
@@ -143,7 +143,7 @@ def centre_of(classes: Mapping[str, Moment], frames: Moment | None) -> NDArray[n
 
 def unit_of(vector: Floats) -> Floats:
     """The vector with length 1, or as it is where it is nothing but zeros."""
-    length = float(np.sqrt(vector @ vector))
+    length = float(np.sqrt(dot(vector, vector)))
     return vector / length if length > 0 else vector
 
 

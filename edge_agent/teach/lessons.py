@@ -138,6 +138,10 @@ class Lessons:
         """The examples in the order in which they came, without thumbnails, in bursts by their times."""
         return grouped(self._store.load())
 
+    def counts(self) -> dict[str, int]:
+        """How many examples each label has."""
+        return self._store.counts()
+
     def everything(self) -> list[Example]:
         """The examples together with those that only other networks know, see `relearning`."""
         return grouped([*self._store.load(), *self._foreign()])
@@ -204,28 +208,38 @@ class Lessons:
         return fitting.finished(self.fitting(frames, keep=keep))
 
     def fitting(
-        self, frames: Moment | None = None, *, keep: bool = True
+        self,
+        frames: Moment | None = None,
+        *,
+        keep: bool = True,
+        give_back: Callable[[], None] = lambda: None,
     ) -> Generator[None, None, Learnt | None]:
         """Fit a head to the examples and, with `keep`, save it; the one before it can be had by `revert`.
 
         Yields between steps of a few milliseconds, the reading and writing of files apart. `frames` is the
         moment of frames of this camera that nobody has named; without it, that of the present head is taken.
+        `give_back` is called where memory can be trimmed: reading, fitting and writing need other code each.
         Where there are no examples, there will be no head: None.
         """
         for _ in range(_ATTEMPTS):
+            give_back()
             examples = self.examples()
             if not examples:
                 if keep:
                     self._write(lambda: head_file.retire(self.head_path))
                 return None
+            give_back()
             yield
             fit = yield from fitting.fitting(
                 examples, self.backbone, frames or self._known_frames(), self._rules
             )
-            learnt = Learnt(fit.head, report(examples, fit))
+            learnt, known = Learnt(fit.head, report(examples, fit)), {each.key for each in examples}
+            del examples, fit
+            give_back()
             yield
-            if fingerprint(self.examples()) == fit.head.taught.fingerprint:
+            if self._store.keys() == known:
                 break
+        give_back()
         if keep:
             self._write(lambda: head_file.save(self.head_path, learnt.head.taught))
         return learnt
@@ -258,7 +272,7 @@ class Lessons:
 
         One picture is looked at between two yields. What cannot be relearned is left as it is.
         """
-        counts = Counter(each.label for each in self._store.load())
+        counts = Counter(self._store.counts())
         waiting: list[tuple[str, Example]] = []
         learnt = lost = 0
         for origin in self._foreign():
@@ -279,8 +293,10 @@ class Lessons:
 
     def _foreign(self) -> list[Example]:
         """Examples that only other networks know; each picture once, by the network that knew it last."""
-        known = {_picture(each) for each in self._store.load()}
         others = {_picture(each): each for each in self._store.of_other_networks()}
+        if not others:
+            return []
+        known = {_picture(each) for each in self._store.load()}
         return [each for picture, each in others.items() if picture not in known]
 
     def _relearned(self, origin: Example, features_of: FeaturesOf) -> Example | None:

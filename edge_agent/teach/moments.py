@@ -58,7 +58,18 @@ class Moment:
 def rooted(features: NDArray[np.floating]) -> NDArray[np.float16]:
     """Roots of features, of the same shape; that of a negative number is negative."""
     numbers = features.astype(np.float32)
-    return np.copysign(np.sqrt(np.abs(numbers)), numbers).astype(np.float16)
+    roots = np.sqrt(np.abs(numbers))
+    np.negative(roots, out=roots, where=numbers < 0)
+    return roots.astype(np.float16)
+
+
+def dot(rows: NDArray[np.float32], vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The product of each row, shape (..., features), with a vector of shape (features,).
+
+    What answers for a frame multiplies with it: the library behind `@` would keep 0.7 MB of pages for that.
+    """
+    found: NDArray[np.float32] = np.einsum("...j,j->...", rows, vector)
+    return found
 
 
 def moment_of(feature: Feature) -> Moment:

@@ -25,7 +25,7 @@ from edge_agent.model.plan import MOST_FEATURES
 from edge_agent.system.database import check_structure, is_damage
 from edge_agent.system.files import set_aside
 from edge_agent.system.log import say
-from edge_agent.teach.examples import MOST_THUMBNAIL_BYTES, Example
+from edge_agent.teach.examples import MOST_THUMBNAIL_BYTES, Example, Feature
 from edge_agent.teach.head import Backbone
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ _MOST_PAGES = 2 * MOST_ROWS * (MOST_THUMBNAIL_BYTES + 2 * MOST_FEATURES) // _PAG
 _CACHE_KB = 64
 _LONGEST_VALUE_BYTES = 1 << 20
 _MOST_GAPS = 2000
+_SHELF = 1 << 18
+"""Numbers: half a MB, which the allocator maps for itself."""
 _COLUMNS = "key, backbone, label, time_s, brightness, burst, taught, gone, feature, seal, thumbnail_crc"
 _CREATE = (
     # `taught` and `gone` are the lessons that brought and took an example; of one that is there `gone` is 0.
@@ -148,10 +150,21 @@ class ExampleStore:
         """
         self._use(lambda database: self._relearn(database, examples))
 
-    def newest(self) -> str | None:
-        """The key of the example of the present network that came last; None where there is none."""
-        examples = self.load()
-        return examples[-1].key if examples else None
+    def counts(self) -> dict[str, int]:
+        """How many examples of the present network each label has; their features are not read."""
+        if not self._exists():
+            return {}
+        query = "SELECT label, count(*) FROM examples WHERE gone = 0 AND backbone = ? GROUP BY label"
+        found = self._use(lambda database: database.execute(query, (self._backbone,)).fetchall())
+        return {label.decode(): int(count) for label, count in found}
+
+    def keys(self) -> frozenset[str]:
+        """The keys of the examples of the present network; their features are not read."""
+        if not self._exists():
+            return frozenset()
+        query = "SELECT key FROM examples WHERE gone = 0 AND backbone = ?"
+        found = self._use(lambda database: database.execute(query, (self._backbone,)).fetchall())
+        return frozenset(key.decode() for (key,) in found)
 
     def _present(self, database: sqlite3.Connection) -> list[Example]:
         return _examples(database, "gone = 0 AND backbone = ?", self._backbone)
@@ -347,12 +360,30 @@ def _values(example: Example, backbone: str, lesson: int) -> tuple[object, ...]:
     return (example.key, backbone, example.label, *numbers, feature, seal, crc, example.thumbnail)
 
 
-def _example(values: Sequence[Any]) -> Example:
+class _Shelf:
+    """Keeps features side by side in large blocks, which the system gets back whole when they are let go.
+
+    One by one they would lie between what stays, and their memory would never be free again.
+    """
+
+    def __init__(self) -> None:
+        self._left = np.empty(0, np.float16)
+
+    def put(self, feature: bytes) -> Feature:
+        """A copy of what was written of a feature. Raises ValueError where it is none."""
+        numbers = np.frombuffer(feature, "<f2")
+        if len(numbers) > len(self._left):
+            self._left = np.empty(max(len(numbers), _SHELF), np.float16)
+        mine, self._left = self._left[: len(numbers)], self._left[len(numbers) :]
+        mine[:] = numbers
+        return mine
+
+
+def _example(values: Sequence[Any], shelf: _Shelf) -> Example:
     """The example in a row of _COLUMNS, without its thumbnail. Raises _DamagedRowError."""
     key, backbone, label, time_s, brightness, burst, taught, gone, feature, seal, crc = values
     try:
-        numbers = np.frombuffer(feature, "<f2").astype(np.float16)
-        example = Example(label.decode(), numbers, time_s, brightness, burst)
+        example = Example(label.decode(), shelf.put(feature), time_s, brightness, burst)
         expected = _seal(example.key, backbone.decode(), burst, taught, gone, crc)
         is_whole = example.key == key.decode() and seal == expected
     except (TeachError, ValueError, TypeError, AttributeError):
@@ -364,7 +395,8 @@ def _example(values: Sequence[Any]) -> Example:
 
 def _examples(database: sqlite3.Connection, condition: str, *arguments: object) -> list[Example]:
     found = database.execute(f"SELECT {_COLUMNS} FROM examples WHERE {condition} ORDER BY place", arguments)
-    return [_example(values) for values in found]
+    shelf = _Shelf()
+    return [_example(values, shelf) for values in found]
 
 
 def _thumbnail(database: sqlite3.Connection, key: str) -> bytes:
@@ -406,7 +438,7 @@ def _whole_rows(path: Path) -> Iterator[tuple[object, ...]]:
         database.text_factory = bytes
         database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE_BYTES)
         database.execute("PRAGMA writable_schema = ON")  # or a file that is cut would be refused altogether
-        place, gaps, found = -1, 0, 0
+        place, gaps, found, shelf = -1, 0, 0, _Shelf()
         while gaps < _MOST_GAPS and found < MOST_ROWS:
             try:
                 values = _next_row(database, place)
@@ -417,7 +449,7 @@ def _whole_rows(path: Path) -> Iterator[tuple[object, ...]]:
                 return
             place = values[0]
             with contextlib.suppress(_DamagedRowError):
-                example = _example(values[1:])
+                example = _example(values[1:], shelf)
                 if not values[_GONE]:
                     example = replace(example, thumbnail=_saved(database, place, values[-1]))
                     yield _values(example, values[2].decode(), lesson=0)

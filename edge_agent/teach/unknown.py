@@ -10,7 +10,6 @@ How familiar a frame is, is computed with some of the examples, the *anchors*. T
 from __future__ import annotations
 
 import itertools
-import math
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.teach.examples import Example, Feature
-from edge_agent.teach.moments import Moment, rooted
+from edge_agent.teach.examples import Example
+from edge_agent.teach.moments import Moment, dot, rooted
 
 MOST_ANCHORS = 128
 """Of all labels together: a frame is compared with that many at most, so that it takes no longer."""
@@ -53,9 +52,10 @@ class Rules:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shown:
-    """The anchors, for "was anything like this ever shown?"; their features are not copied."""
+    """The anchors, for "was anything like this ever shown?"."""
 
-    features: tuple[Feature, ...]
+    roots: NDArray[np.float16]
+    """Shape (anchors, features): a copy, so that the examples can be let go."""
     lengths: Floats
     """Shape (anchors,): those of their roots."""
     centred: Floats
@@ -74,38 +74,34 @@ class Shown:
         `along_centre` the product of that with the centre.
         """
         own, along = self._products(root, unit)
-        length = float(np.sqrt(root @ root))
+        length = float(np.sqrt(dot(root, root)))
         cosine = float((own / self.lengths).max()) / length if length > 0 else 0.0
         known = (along - np.float32(along_centre)) / self.centred
-        novelty = 1 - float(known @ (self.inverse @ known))
+        novelty = 1 - float(dot(known, dot(self.inverse, known)))
         return _familiarity(cosine, novelty, self.spread)
 
     def _products(self, root: Floats, unit: Floats) -> tuple[Floats, Floats]:
-        pair = np.stack([root, unit], axis=1)
-        blocks = (self.features[at : at + _BLOCK] for at in range(0, len(self.features), _BLOCK))
-        found = np.concatenate([_roots(some) @ pair for some in blocks])
-        return found[:, 0], found[:, 1]
+        found = np.empty((2, len(self.roots)), np.float32)
+        for at in range(0, len(self.roots), _BLOCK):
+            some = self.roots[at : at + _BLOCK].astype(np.float32)
+            found[0, at : at + _BLOCK] = dot(some, root)
+            found[1, at : at + _BLOCK] = dot(some, unit)
+        return found[0], found[1]
 
 
 def shown(examples: Sequence[Example], centre: Floats, rules: Rules) -> Generator[None, None, Shown]:
     """Prepare the anchors of the examples, which are in their order; a bounded step between two yields."""
     anchors = _anchors(examples)
-    features = tuple(each.feature for each in anchors)
-    rows = np.empty((len(anchors), len(centre)), np.float32)
-    for at in range(0, len(anchors), _BLOCK):
-        rows[at : at + _BLOCK] = _roots(features[at : at + _BLOCK])
-        yield
-    lengths = _lengths(rows)
-    cosines = yield from _products(rows)
-    cosines /= np.outer(lengths, lengths)
-    rows -= centre
-    centred = _lengths(rows)
-    products = yield from _products(rows)
-    products /= np.outer(centred, centred)
+    roots = np.empty((len(anchors), len(centre)), np.float16)
+    for place, anchor in enumerate(anchors):
+        roots[place] = rooted(anchor.feature)
+    yield
+    lengths, cosines = yield from _cosines(roots, np.zeros_like(centre))
+    centred, products = yield from _cosines(roots, centre)
     products.flat[:: len(anchors) + 1] += _RIDGE
     inverse = yield from inverted(products)
     spread, floors = _typical(anchors, cosines, inverse, rules.quantile)
-    return Shown(features, lengths, centred, inverse, spread, floors)
+    return Shown(roots, lengths, centred, inverse, spread, floors)
 
 
 def inverted(matrix: Floats) -> Generator[None, None, Floats]:
@@ -149,16 +145,22 @@ def _familiarity(cosine: float, novelty: float, spread: float) -> float:
 
 def _distance(cosine: float) -> float:
     """Between two vectors of length 1."""
-    return math.sqrt(max(2 - 2 * cosine, 0.0))
+    return float(np.sqrt(max(2 - 2 * cosine, 0.0)))  # and not `math`, for whose pages see `dot`
 
 
-def _products(rows: Floats) -> Generator[None, None, Floats]:
-    """Between all rows, some of them at a time."""
-    found = np.empty((len(rows), len(rows)), np.float32)
-    for at in range(0, len(rows), _BLOCK):
-        np.matmul(rows[at : at + _BLOCK], rows.T, out=found[at : at + _BLOCK])
+def _cosines(roots: NDArray[np.float16], centre: Floats) -> Generator[None, None, tuple[Floats, Floats]]:
+    """The lengths of all roots less the centre, which are never 0, and the cosines between them."""
+    found = np.empty((len(roots), len(roots)), np.float32)
+    for top in range(0, len(roots), _BLOCK):
+        rows = roots[top : top + _BLOCK] - centre
+        for left in range(0, top + 1, _BLOCK):
+            part = rows @ (roots[left : left + _BLOCK] - centre).T
+            found[top : top + _BLOCK, left : left + _BLOCK] = part
+            found[left : left + _BLOCK, top : top + _BLOCK] = part.T
         yield
-    return found
+    lengths: Floats = np.sqrt(np.maximum(np.diagonal(found), np.float32(1e-12)))
+    found /= np.outer(lengths, lengths)
+    return lengths, found
 
 
 def _anchors(examples: Sequence[Example]) -> list[Example]:
@@ -209,13 +211,3 @@ def _novelties(bursts: NDArray[np.intp], inverse: Floats) -> Floats:
 def _quantile(values: Floats, share: float) -> float:
     """numpy's own takes 2 MB, with what it imports."""
     return float(np.sort(values)[int(share * (len(values) - 1))])
-
-
-def _roots(features: Sequence[Feature]) -> Floats:
-    return rooted(np.stack(features)).astype(np.float32)
-
-
-def _lengths(rows: Floats) -> Floats:
-    """Never 0."""
-    found: Floats = np.sqrt(np.maximum(np.einsum("ij,ij->i", rows, rows), np.float32(1e-12)))
-    return found

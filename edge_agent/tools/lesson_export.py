@@ -14,7 +14,9 @@ from edge_agent.teach.examples import Example
 from edge_agent.teach.head import Backbone
 from edge_agent.teach.lessons import Lessons
 
-TABLE_NAME = "examples.csv"
+EXPORTED_NAME = "examples.csv"
+FORMULA_SIGNS = ("=", "+", "-", "@")
+"""With one of them at its front, a spreadsheet takes a cell for a formula."""
 
 _ANY_NETWORK = Backbone("", "", 0)
 _LONGEST_NAME = 48
@@ -50,7 +52,7 @@ def export(directory: Path, folder: Path) -> Exported:
 def _written(lessons: Lessons, examples: list[Example], folder: Path) -> Exported:
     folders = folder_names(each.label for each in examples)
     pictures = 0
-    with (folder / TABLE_NAME).open("x", newline="", encoding="utf-8") as file:
+    with (folder / EXPORTED_NAME).open("x", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(("picture", "label", "time", "brightness", "burst", "key"))
         for each in examples:
@@ -86,4 +88,4 @@ def folder_names(labels: Iterable[str]) -> dict[str, str]:
 
 def _cell(text: str) -> str:
     """A label that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    return f"'{text}" if text.startswith(FORMULA_SIGNS) else text

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +35,7 @@ from edge_agent.teach.lessons import Lessons, Shot
 from edge_agent.teach.store import STORE_NAME
 from edge_agent.tools.classroom import Classroom, view_of
 from edge_agent.tools.lesson_export import folder_names
+from edge_agent.tools.train.dataset import read_dataset
 from tests.commands.gates import GATE, write_gates
 
 
@@ -375,6 +377,19 @@ class TestFiles:
         names = {path.name for path in (tmp_path / "out").iterdir()}
         assert names == {"up", "1_1", "Über_auf", "über_AUF-2", "label", "examples.csv"}
         assert "'=1+1" in (tmp_path / "out" / "examples.csv").read_text()
+
+    def test_what_is_exported_is_a_set_to_train_on(
+        self, teach: Owner, gates: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        teach("add", "--label", "=open/wide", gates / "open")
+        teach("add", "--label", "closed", gates / "closed")
+        teach("add", "--label", "closed", "--no-thumbnails", gates / "none")
+        teach("export", tmp_path / "out")
+        items = read_dataset(tmp_path / "out")
+        assert Counter(item.label for item in items) == {"=open/wide": 4, "closed": 4}
+        assert all(item.path.is_file() and item.time_s is not None for item in items)
+        assert cli.main(["dataset", "check", str(tmp_path / "out")]) == 0
+        assert "4       4  =open/wide" in capsys.readouterr().out
 
     @given(st.lists(st.text(min_size=1, max_size=80), max_size=30))
     def test_every_label_has_a_folder_of_its_own(self, labels: list[str]) -> None:

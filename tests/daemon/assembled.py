@@ -246,6 +246,7 @@ class Assembled:
             lambda: self.live.config,
             clock,
             lambda labels: self.taught.append(dict(labels)),
+            self.guard.trim,
         )
         self.report = Report(
             self.live,

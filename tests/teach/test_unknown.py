@@ -117,10 +117,10 @@ def test_an_example_is_more_familiar_than_another_day_and_that_more_than_a_stran
 def test_as_many_anchors_of_each_label_are_kept_as_there_is_room_for() -> None:
     world = World(features=64, labels="abcd")
     found = shown_of(world.examples(range(25), 2))
-    assert len(found.features) == MOST_ANCHORS
+    assert len(found.roots) == MOST_ANCHORS
     assert found.inverse.shape == (MOST_ANCHORS, MOST_ANCHORS)
     few = world.examples(range(25), 2, labels="abc") + world.examples(range(2), 2, labels="d")
-    assert len(shown_of(few).features) == 3 * (MOST_ANCHORS // 4) + 4
+    assert len(shown_of(few).roots) == 3 * (MOST_ANCHORS // 4) + 4
 
 
 @pytest.mark.parametrize("labels", ["a", "ab"])

@@ -1,7 +1,7 @@
 """What `fleet watch` has in NATS JetStream: durable consumers, a store of keys, a stream of events.
 
 An MQTT message with QoS 1 is in the stream `$MQTT_msgs`, on most of the nodes, before its device is told so.
-Consumers are made on that very stream: what is between them and the device is nothing that a node could lose.
+That very stream is read: what is between the reader and the device is nothing that a node could lose.
 NATS makes that stream for the first MQTT client, so that a message goes once nobody is to get it; with 2.9
 such a stream has lost messages when a node returned. Made by us before, it keeps everything for a while.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from nats.js.api import (
     KeyValueConfig,
     RetentionPolicy,
     StreamConfig,
+    StreamInfo,
 )
 from nats.js.errors import BadRequestError, NotFoundError
 from nats.js.kv import KeyValue
@@ -34,8 +36,14 @@ _PREFIX = "$MQTT.msgs."
 _NAMES = re.compile(r"[a-zA-Z0-9_-]{1,64}(\.[a-zA-Z0-9_-]{1,64}){1,3}")  # what the store takes as keys
 _ACK_WAIT_S = 10.0
 _MOST_UNACKED = 512
+_READER_KEPT_S = 60.0
+_EVENT_TOPICS = {"events": "*.event", "region_events": "*.region.*.event"}
 _MQTT_MAX_AGE_S = 7 * 24 * 3600.0
 _EVENTS_MAX_AGE_S = 30 * 24 * 3600.0
+
+
+class MadeByNatsError(Exception):
+    """An MQTT client was there before us, so NATS has made MQTT's stream itself: it loses messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,24 +96,36 @@ class Backbone:
         self._replicas = replicas
 
     async def prepare(self) -> KeyValue:
-        """Make what is missing; returns the store. Raises nats.errors.Error until most nodes are there."""
-        await self._make_stream(MQTT_STREAM, f"{_PREFIX}>", _MQTT_MAX_AGE_S)
+        """Make what is missing; returns the store.
+
+        Raises nats.errors.Error until most nodes are there, and MadeByNatsError until MQTT's stream is ours.
+        """
+        found = await self._mqtt_stream()
+        if found.config.retention != RetentionPolicy.LIMITS:
+            raise MadeByNatsError
         await self._make_stream(EVENTS_STREAM, "edge_agent_event.*.*", _EVENTS_MAX_AGE_S)
-        for name, subject, unacked in (
-            ("status", f"{_PREFIX}{self.base}.*.*", _MOST_UNACKED),
-            # One at a time: two instances must not overtake one another on the events of one device.
-            ("events", f"{_PREFIX}{self.base}.*.event", 1),
-            ("region_events", f"{_PREFIX}{self.base}.*.region.*.event", 1),
-        ):
-            await self._make_consumer(name, subject, unacked)
+        await self._make_status_consumer()
         try:
             return await self.stream.key_value(BUCKET)
         except NotFoundError:
             return await self.stream.create_key_value(KeyValueConfig(bucket=BUCKET, replicas=self._replicas))
 
-    async def pull(self, name: str) -> JetStreamContext.PullSubscription:
-        """The consumer of that name: `status`, `events` or `region_events`."""
-        return await self.stream.pull_subscribe_bind(consumer=self._durable(name), stream=MQTT_STREAM)
+    async def pull_status(self) -> JetStreamContext.PullSubscription:
+        """What devices publish; each message goes to one of the instances, until that acknowledges it."""
+        return await self.stream.pull_subscribe_bind(consumer=self._durable("status"), stream=MQTT_STREAM)
+
+    async def pull_events(self, name: str, behind: int) -> JetStreamContext.PullSubscription:
+        """The `events`, or `region_events`, behind a place of MQTT's stream, in order."""
+        config = ConsumerConfig(
+            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+            opt_start_seq=behind + 1,
+            ack_policy=AckPolicy.NONE,
+            inactive_threshold=_READER_KEPT_S,
+            mem_storage=True,
+            num_replicas=1,
+        )
+        subject = f"{_PREFIX}{self.base}.{_EVENT_TOPICS[name]}"
+        return await self.stream.pull_subscribe(subject, stream=MQTT_STREAM, config=config)
 
     async def last_event(self, topic: Topic) -> tuple[int, int]:
         """The number of the last event kept of a device, and its place in the stream; -1 and 0 before one."""
@@ -125,10 +145,14 @@ class Backbone:
                 return None
             raise
 
-    async def keeps_for_nobody(self) -> bool:
-        """Whether MQTT's stream keeps messages that nobody is to get: it does where we have made it."""
-        found = await self.stream.stream_info(MQTT_STREAM)
-        return found.config.retention == RetentionPolicy.LIMITS
+    async def _mqtt_stream(self) -> StreamInfo:
+        try:
+            return await self.stream.stream_info(MQTT_STREAM)
+        except NotFoundError:
+            with suppress(NotFoundError):  # places in a stream that was removed
+                await self.stream.delete_key_value(BUCKET)
+            await self._make_stream(MQTT_STREAM, f"{_PREFIX}>", _MQTT_MAX_AGE_S)
+            return await self.stream.stream_info(MQTT_STREAM)
 
     async def _make_stream(self, name: str, subject: str, max_age_s: float) -> None:
         try:
@@ -139,17 +163,18 @@ class Backbone:
             )
             await self.stream.add_stream(config)
 
-    async def _make_consumer(self, name: str, subject: str, unacked: int) -> None:
+    async def _make_status_consumer(self) -> None:
+        name = self._durable("status")
         try:
-            await self.stream.consumer_info(MQTT_STREAM, self._durable(name))
+            await self.stream.consumer_info(MQTT_STREAM, name)
         except NotFoundError:
             config = ConsumerConfig(
-                durable_name=self._durable(name),
+                durable_name=name,
                 deliver_policy=DeliverPolicy.ALL,
                 ack_policy=AckPolicy.EXPLICIT,
                 ack_wait=_ACK_WAIT_S,
-                filter_subject=subject,
-                max_ack_pending=unacked,
+                filter_subject=f"{_PREFIX}{self.base}.*.*",
+                max_ack_pending=_MOST_UNACKED,
                 num_replicas=self._replicas,
             )
             await self.stream.add_consumer(MQTT_STREAM, config)

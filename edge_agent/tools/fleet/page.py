@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from edge_agent.system.exposition import heading, labelled
@@ -13,6 +13,29 @@ from edge_agent.tools.fleet.devices import Device
 
 MOST_ROWS = 500
 """So many devices are on one page; the filter finds the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked for."""
+
+    words: str = ""
+    """A row has all of them."""
+    sort: str = "device"
+    """A column's key; `-key` is downwards."""
+    renew: bool = False
+    """Whether the page loads itself again."""
+
+    @classmethod
+    def of(cls, asked: Mapping[str, str]) -> Query:
+        """From the parameters of an address."""
+        return cls(asked.get("q", ""), asked.get("sort", "device"), asked.get("renew") == "1")
+
+    @property
+    def address(self) -> str:
+        """The same as an address."""
+        renew = "&renew=1" if self.renew else ""
+        return f"?q={quote(self.words)}&sort={quote(self.sort)}{renew}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,41 +70,42 @@ _Gauge = tuple[str, str, Callable[[Device], float | None]]
 _STYLE = (
     "body{font:14px sans-serif;margin:1em}table{border-collapse:collapse}td,th{padding:.2em .6em;"
     "border-bottom:1px solid #ccc;text-align:left}tr.gone{color:#a00}"
+    "[aria-sort=ascending]::after{content:' \\2191'}[aria-sort=descending]::after{content:' \\2193'}"
 )
 
 
-def chosen(devices: Iterable[Device], words: str, sort: str, now_s: float) -> list[Device]:
-    """The devices that have all of `words` in their row, sorted by a column's key; `-key` is downwards."""
-    wanted = words.lower().split()
+def chosen(devices: Iterable[Device], query: Query, now_s: float) -> list[Device]:
+    """The devices that are asked for, in the order that is asked for."""
+    wanted = query.words.lower().split()
     found = [device for device in devices if all(word in _row_text(device, now_s) for word in wanted)]
-    column = _BY_KEY.get(sort.removeprefix("-"), COLUMNS[0])
+    column = _BY_KEY.get(query.sort.removeprefix("-"), COLUMNS[0])
     found.sort(key=lambda device: device.name)
-    found.sort(key=lambda device: _sort_key(column.value(device, now_s)), reverse=sort.startswith("-"))
+    found.sort(key=lambda device: _sort_key(column.value(device, now_s)), reverse=query.sort.startswith("-"))
     return found
 
 
-def page(devices: Iterable[Device], words: str, sort: str, now_s: float) -> str:
+def page(devices: Iterable[Device], query: Query, now_s: float) -> str:
     """The page, which needs no script."""
-    rows = chosen(devices, words, sort, now_s)
+    rows = chosen(devices, query, now_s)
     there = sum(device.is_there(now_s) for device in rows)
-    heads = "".join(_head(column, words, sort) for column in COLUMNS)
+    heads = "".join(_head(column, query) for column in COLUMNS)
     body = "".join(_row(device, now_s) for device in rows[:MOST_ROWS])
     more = f", the first {MOST_ROWS} shown" if len(rows) > MOST_ROWS else ""
+    renew = '<meta http-equiv="refresh" content="30">' if query.renew else ""
     return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="30">'
-        f"<title>edge-agent fleet</title><style>{_STYLE}</style>"
-        f'<form><input name="q" value="{html.escape(words)}" placeholder="filter">'
-        f'<input type="hidden" name="sort" value="{html.escape(sort)}"><button>filter</button></form>'
-        f"<p>{there} of {len(rows)} devices are there{more}.</p>"
-        f"<table><tr>{heads}</tr>{body}</table></html>"
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width">{renew}'
+        f"<title>edge-agent fleet</title><style>{_STYLE}</style></head><body><main><h1>Devices</h1>"
+        f"{_form(query)}<p>{there} of {len(rows)} devices are there{more}.</p>"
+        f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></main></body></html>"
     )
 
 
-def devices_json(devices: Iterable[Device], words: str, sort: str, now_s: float) -> str:
+def devices_json(devices: Iterable[Device], query: Query, now_s: float) -> str:
     """The same rows as JSON, all of them."""
     rows = [
         {column.key: column.value(device, now_s) for column in COLUMNS}
-        for device in chosen(devices, words, sort, now_s)
+        for device in chosen(devices, query, now_s)
     ]
     return json.dumps({"schema": 1, "devices": rows})
 
@@ -134,9 +158,22 @@ def _sort_key(value: str | float | None) -> tuple[int, float, str]:
     return (2, 0.0, value) if isinstance(value, str) else (1, value, "")
 
 
-def _head(column: Column, words: str, sort: str) -> str:
-    target = f"-{column.key}" if sort == column.key else column.key
-    return f'<th><a href="?q={quote(words)}&amp;sort={quote(target)}">{html.escape(column.title)}</a></th>'
+def _form(query: Query) -> str:
+    checked = " checked" if query.renew else ""
+    return (
+        f'<form><label>Filter <input name="q" value="{html.escape(query.words)}"></label> '
+        f'<input type="hidden" name="sort" value="{html.escape(query.sort)}">'
+        f'<label><input type="checkbox" name="renew" value="1"{checked}> load again every 30 s</label> '
+        "<button>Show</button></form>"
+    )
+
+
+def _head(column: Column, query: Query) -> str:
+    """A click sorts by the column; a second one turns the order."""
+    is_up, is_down = query.sort == column.key, query.sort == f"-{column.key}"
+    target = replace(query, sort=f"-{column.key}" if is_up else column.key).address
+    order = ' aria-sort="ascending"' if is_up else ' aria-sort="descending"' if is_down else ""
+    return f'<th scope="col"{order}><a href="{html.escape(target)}">{html.escape(column.title)}</a></th>'
 
 
 def _row(device: Device, now_s: float) -> str:

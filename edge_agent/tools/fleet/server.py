@@ -8,13 +8,14 @@ from http import HTTPStatus
 from urllib.parse import parse_qs, urlsplit
 
 _LONGEST_REQUEST = 8192
+_LONGEST_PARAMETER = 200
 _TIMEOUT_S = 10.0
 _MOST = 64  # connections at a time
 
 Answer = tuple[str, str]
 """Content type and text."""
-Route = Callable[[str, str], Answer]
-"""Takes the filter's words and the sort key."""
+Route = Callable[[Mapping[str, str]], Answer]
+"""Takes the parameters behind the path."""
 
 
 class Server:
@@ -50,9 +51,8 @@ class Server:
             return _response(HTTPStatus.BAD_REQUEST, "text/plain", "no address\n")
         if (route := self._routes.get(url.path)) is None:
             return _response(HTTPStatus.NOT_FOUND, "text/plain", f"there are {', '.join(self._routes)}\n")
-        return _response(
-            HTTPStatus.OK, *route(query.get("q", [""])[0][:200], query.get("sort", ["device"])[0])
-        )
+        asked = {name: values[0][:_LONGEST_PARAMETER] for name, values in query.items()}
+        return _response(HTTPStatus.OK, *route(asked))
 
 
 def _response(status: HTTPStatus, kind: str, text: str) -> bytes:

@@ -1,6 +1,6 @@
 """Watches many devices: several instances share the work, and any of them may die at any time.
 
-Every message is acknowledged when what follows from it is kept, so the next instance gets what one has left.
+A message counts as handled when what follows from it is kept, so the next instance gets what one has left.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import base64
 import json
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,16 +22,21 @@ from nats.js.kv import KeyValue
 
 from edge_agent.system.text import printable
 from edge_agent.tools import Report
-from edge_agent.tools.fleet.backbone import Backbone, Login, Topic, connect
-from edge_agent.tools.fleet.devices import KINDS, Device, event_sequence
-from edge_agent.tools.fleet.page import devices_json, metrics, page
-from edge_agent.tools.fleet.server import Server
+from edge_agent.tools.fleet.backbone import Backbone, Login, MadeByNatsError, Topic, connect
+from edge_agent.tools.fleet.devices import KINDS, Device
+from edge_agent.tools.fleet.events import TURNS, Events, Turn, side_by_side
+from edge_agent.tools.fleet.page import Query, devices_json, metrics, page
+from edge_agent.tools.fleet.server import Route, Server
 
 _BATCH = 64
 _WAIT_S = 5.0
 _AGAIN_S = 1.0
 _QUIET_S = 30.0
 _ERRORS = (nats.errors.Error, OSError, TimeoutError)
+_MEND = (
+    "an MQTT client was here before the first watcher, so NATS itself has made $MQTT_msgs, and would lose"
+    " messages: waiting until you have removed that stream; docs/fleet.md says how"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,6 @@ class Watch:
     )
     _kept: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Of each key in the store: its revision, and the place in MQTT's stream that its message had."""
-    _last_events: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     async def run(self) -> None:
         """Serve the page and follow the devices until cancelled. Raises OSError where it cannot listen."""
@@ -73,21 +77,15 @@ class Watch:
         try:
             backbone = Backbone(client, self.options.base_topic, self.options.replicas)
             store = await self._prepared(backbone)
-            if not await backbone.keeps_for_nobody():
-                self.report(
-                    "an MQTT client was here before the first watcher, so NATS itself has made $MQTT_msgs:"
-                    " messages can be lost when a node returns; docs/fleet.md says how to mend that"
-                )
             self.report("following")
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._forever("the store", lambda: self._look(store)))
-                for name, handle in (
-                    ("status", self._status_handler(store)),
-                    ("events", self._event_handler(backbone, store)),
-                    ("region_events", self._event_handler(backbone, store)),
-                ):
-                    work = partial(self._consume, backbone, name, handle)
-                    group.create_task(self._forever(name, work))
+                group.create_task(self._forever("status", lambda: self._follow_status(backbone, store)))
+                for name in ("events", "region_events"):
+                    turn = Turn(store, f"{TURNS}{name}")
+                    show = partial(self._keep, store)
+                    events = Events(backbone, name, turn, self._count, show)
+                    group.create_task(self._forever(name, partial(_always, events.follow)))
         finally:
             with suppress(*_ERRORS):
                 await client.close()
@@ -97,10 +95,13 @@ class Watch:
         while True:
             try:
                 return await backbone.prepare()
+            except MadeByNatsError:
+                said = _MEND
             except _ERRORS as error:
-                if (said := f"waiting for NATS ({type(error).__name__})") != last:
-                    self.report(last := said)
-                await asyncio.sleep(_AGAIN_S)
+                said = f"waiting for NATS ({type(error).__name__})"
+            if said != last:
+                self.report(last := said)
+            await asyncio.sleep(_AGAIN_S)
 
     async def _forever(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
         """Do it again whenever it fails: nodes come and go."""
@@ -111,62 +112,32 @@ class Watch:
                 self.report(f"{what}: {printable(str(error) or type(error).__name__, 200)}")
                 await asyncio.sleep(_AGAIN_S)
 
-    async def _consume(self, backbone: Backbone, name: str, handle: Callable[[Msg], Awaitable[None]]) -> None:
-        pulled = await backbone.pull(name)
+    async def _follow_status(self, backbone: Backbone, store: KeyValue) -> None:
+        pulled = await backbone.pull_status()
         while True:
             try:
-                messages = await pulled.fetch(_BATCH if name == "status" else 1, timeout=_WAIT_S)
-            except (nats.errors.TimeoutError, TimeoutError):
+                messages = await pulled.fetch(_BATCH, timeout=_WAIT_S)
+            except TimeoutError:
                 continue
+            await self._keep_latest(store, messages)
             for message in messages:
-                await handle(message)
                 await message.ack()
 
-    def _status_handler(self, store: KeyValue) -> Callable[[Msg], Awaitable[None]]:
-        async def handle(message: Msg) -> None:
+    async def _keep_latest(self, store: KeyValue, messages: Sequence[Msg]) -> None:
+        """Keep of each topic what came last. Raises the first error."""
+        latest: dict[Topic, Msg] = {}
+        for message in sorted(messages, key=lambda each: each.metadata.sequence.stream):
             topic = Topic.of(message.subject, self._base)
-            if topic is None or topic.kind not in KINDS or topic.kind == "event":
-                return
-            self.counts["messages"] += 1
-            try:
-                Device(topic.device).with_payload(topic.kind, message.data, 0)
-            except ValueError:
-                self.counts["unreadable"] += 1
-                return
-            await self._keep(store, topic, message)
+            if topic is not None and topic.kind in KINDS and topic.kind != "event":
+                self._count("messages")
+                if _is_readable(topic.kind, message.data):
+                    latest[topic] = message
+                else:
+                    self._count("unreadable")
+        await side_by_side([self._keep(store, topic, message) for topic, message in latest.items()])
 
-        return handle
-
-    def _event_handler(self, backbone: Backbone, store: KeyValue) -> Callable[[Msg], Awaitable[None]]:
-        async def handle(message: Msg) -> None:
-            topic = Topic.of(message.subject, self._base)
-            if topic is None:
-                return
-            try:
-                seq = event_sequence(message.data)
-            except ValueError:
-                self.counts["unreadable"] += 1
-                return
-            if await self._keep_event(backbone, topic, seq, message.data):
-                self.counts["events"] += 1
-                await self._keep(store, topic, message)
-            else:
-                self.counts["repeats"] += 1
-
-        return handle
-
-    async def _keep_event(self, backbone: Backbone, topic: Topic, seq: int, payload: bytes) -> bool:
-        """Keep an event behind the last one of its device; False for one that is kept already."""
-        subject = topic.event_subject
-        while True:
-            last, place = self._last_events.get(subject) or await backbone.last_event(topic)
-            self._last_events[subject] = (last, place)
-            if seq <= last:
-                return False
-            if (kept := await backbone.keep_event(topic, payload, place)) is not None:
-                self._last_events[subject] = (seq, kept)
-                return True
-            del self._last_events[subject]  # another instance has kept one
+    def _count(self, what: str) -> None:
+        self.counts[what] += 1
 
     async def _keep(self, store: KeyValue, topic: Topic, message: Msg) -> None:
         """Keep the latest message of a kind, whichever instance got it, and in whatever order."""
@@ -198,7 +169,7 @@ class Watch:
         try:
             while True:
                 entry = await watcher.updates(timeout=_QUIET_S)  # type: ignore[no-untyped-call]
-                if entry is None or entry.value is None:
+                if entry is None or entry.value is None or entry.key.startswith(TURNS):
                     continue
                 self._take(entry.key, entry.value, entry.revision or 0)
         except (nats.errors.TimeoutError, TimeoutError):
@@ -225,22 +196,35 @@ class Watch:
     def _base(self) -> str:
         return self.options.base_topic.replace("/", ".")
 
-    def _routes(self) -> dict[str, Callable[[str, str], tuple[str, str]]]:
+    def _routes(self) -> dict[str, Route]:
         def listed() -> list[Device]:
             return sorted(self.devices.values(), key=lambda device: device.name)
 
         return {
-            "/": lambda words, sort: ("text/html", page(listed(), words, sort, self.clock())),
-            "/api/v1/devices": lambda words, sort: (
+            "/": lambda asked: ("text/html", page(listed(), Query.of(asked), self.clock())),
+            "/api/v1/devices": lambda asked: (
                 "application/json",
-                devices_json(listed(), words, sort, self.clock()),
+                devices_json(listed(), Query.of(asked), self.clock()),
             ),
-            "/metrics": lambda *_: (
+            "/metrics": lambda _: (
                 "text/plain; version=0.0.4",
                 metrics(listed(), self.counts, self.clock()),
             ),
-            "/healthz": lambda *_: ("text/plain", "ok\n"),
+            "/healthz": lambda _: ("text/plain", "ok\n"),
         }
+
+
+def _is_readable(kind: str, payload: bytes) -> bool:
+    try:
+        Device("").with_payload(kind, payload, 0)
+    except ValueError:
+        return False
+    return True
+
+
+async def _always(work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await work()
 
 
 async def _present(store: KeyValue, key: str) -> tuple[int, int]:

@@ -13,8 +13,11 @@ from edge_agent.errors import ModelError, TeachError
 from edge_agent.sources.picture_files import pictures_below
 from edge_agent.system.text import printable
 from edge_agent.teach.examples import check_label
+from edge_agent.tools.lesson_export import EXPORTED_NAME, FORMULA_SIGNS
 
 TABLE_NAME = "pictures.csv"
+TABLES = {TABLE_NAME: "path", EXPORTED_NAME: "picture"}
+"""The tables that decide what is in a set, and their columns of paths; the first that is there counts."""
 MOST_PICTURES = 200_000
 _LARGEST_TABLE_BYTES = 64 << 20
 _TIME_IN_NAME = re.compile(
@@ -38,10 +41,10 @@ def read_dataset(root: Path) -> tuple[Item, ...]:
     """Return the pictures of a set, in the order of their labels and names.
 
     Where there is a `pictures.csv` with the columns `path` and `label`, and perhaps `time` (ISO 8601), it
-    decides; otherwise each folder in `root` is a label, and holds its pictures at any depth. Raises
-    ModelError, which names the line or the folder at fault.
+    decides, or the `examples.csv` of `edge-agent teach export`; otherwise each folder in `root` is a label,
+    and holds its pictures at any depth. Raises ModelError, which names the line or the folder at fault.
     """
-    table = root / TABLE_NAME
+    table = next((path for name in TABLES if (path := root / name).is_file()), root / TABLE_NAME)
     try:
         found = list(_of_table(root, table) if table.is_file() else _of_folders(root))
     except OSError as error:
@@ -77,11 +80,15 @@ def _of_table(root: Path, table: Path) -> Iterator[Item]:
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
-            if not {"path", "label"} <= set(rows.fieldnames or ()):
-                raise ModelError(f"{printable(table)}: line 1: expected the columns path,label")
+            path_column = TABLES[table.name]
+            if not {path_column, "label"} <= set(rows.fieldnames or ()):
+                raise ModelError(f"{printable(table)}: line 1: expected the columns {path_column},label")
             for row in rows:
                 where = f"{printable(table)}: line {rows.line_num}"
-                yield _row(root, row, where)
+                if table.name != EXPORTED_NAME:
+                    yield _row(root, row, where)
+                elif name := row.get(path_column):
+                    yield _row(root, row | {"path": name, "label": _plain(row.get("label") or "")}, where)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ModelError(f"{printable(table)}: not a table in UTF-8: {error}") from error
 
@@ -96,6 +103,11 @@ def _row(root: Path, row: dict[str, str | None], where: str) -> Item:
     except (ValueError, OverflowError):
         raise ModelError(f"{where}: {printable(time, 60)!r} is no time in ISO 8601") from None
     return Item(root.joinpath(*parts), "/".join(parts), _checked_label(label, where), time_s)
+
+
+def _plain(label: str) -> str:
+    """A label as it was, before a mark kept spreadsheets from taking it for a formula."""
+    return label[1:] if label[:1] == "'" and label[1:2] in FORMULA_SIGNS else label
 
 
 def time_in(name: str) -> float | None:

@@ -14,6 +14,7 @@ Logits = NDArray[np.float32]
 
 _TEMPERATURES = np.geomspace(0.5, 20.0, 161)  # where all is right, ever lower ones would seem better
 _KEPT = 0.95
+_BINS = 10
 _HIGHEST_THRESHOLD = 0.9
 
 
@@ -39,6 +40,40 @@ class Judgement:
     labels: tuple[OfLabel, ...]
     confusion: tuple[tuple[int, ...], ...]
     """For each label, in their order, how many of its pictures were taken for each label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Answers that are about as sure, with probabilities from `low` to `high`."""
+
+    low: float
+    high: float
+    count: int
+    sure: float
+    """Their mean probability."""
+    right: float
+    """The share of them that is right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """How well probabilities say how often answers are right."""
+
+    bins: tuple[Bin, ...]
+    """Those that have answers, the least sure first."""
+    error: float
+    """How far sureness and share are apart, on the mean over all answers, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """The probability below which a frame had better be unknown, and what that costs and spares."""
+
+    probability: float
+    kept: float | None
+    """The share of right answers that stay."""
+    refused: float | None
+    """The share of wrong answers that become unknown; None where there was no wrong one."""
 
 
 def judge(logits: Logits, truth: NDArray[np.intp], bursts: Sequence[str], labels: Sequence[str]) -> Judgement:
@@ -73,6 +108,48 @@ def threshold_of(logits: Logits, truth: NDArray[np.intp], temperature: float) ->
     right = chances.max(axis=1)[chances.argmax(axis=1) == truth]
     lowest = float(np.quantile(right, 1 - _KEPT)) if len(right) else 0.5
     return round(min(lowest, _HIGHEST_THRESHOLD), 2)
+
+
+def reliability_of(logits: Logits, truth: NDArray[np.intp], temperature: float) -> Reliability:
+    """Sort answers of shape (pictures, labels) by how sure they are."""
+    chances = _chances(logits, temperature)
+    sure, right = chances.max(axis=1), chances.argmax(axis=1) == truth
+    place = np.minimum((sure * _BINS).astype(np.intp), _BINS - 1)
+    bins = tuple(
+        Bin(
+            number / _BINS,
+            (number + 1) / _BINS,
+            int(mine.sum()),
+            float(sure[mine].mean()),
+            float(right[mine].mean()),
+        )
+        for number in range(_BINS)
+        if (mine := place == number).any()
+    )
+    error = sum(each.count * abs(each.sure - each.right) for each in bins) / max(len(truth), 1)
+    return Reliability(bins, float(error))
+
+
+def cost_of(logits: Logits, truth: NDArray[np.intp], temperature: float, threshold: float) -> Threshold:
+    """What a threshold does to answers of shape (pictures, labels)."""
+    chances = _chances(logits, temperature)
+    is_sure, right = chances.max(axis=1) >= threshold, chances.argmax(axis=1) == truth
+    return Threshold(
+        threshold,
+        _share(int((is_sure & right).sum()), int(right.sum())),
+        _share(int((~is_sure & ~right).sum()), int((~right).sum())),
+    )
+
+
+def worst(
+    logits: Logits, truth: NDArray[np.intp], temperature: float, most: int
+) -> list[tuple[int, int, float]]:
+    """The surest wrong answers, the surest first: row, answer, and its probability."""
+    chances = _chances(logits, temperature)
+    said = chances.argmax(axis=1)
+    rows = np.flatnonzero(said != truth)
+    order = rows[np.argsort(-chances[rows, said[rows]], kind="stable")][:most]
+    return [(int(row), int(said[row]), float(chances[row, said[row]])) for row in order]
 
 
 def _chances(logits: Logits, temperature: float) -> NDArray[np.float64]:

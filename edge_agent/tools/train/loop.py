@@ -10,6 +10,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from torch.nn import functional
 from edge_agent.errors import ModelError
 from edge_agent.model.sidecar import Preprocessing
 from edge_agent.tools import Report
+from edge_agent.tools.progress_line import duration
+from edge_agent.tools.train.average import Average
 from edge_agent.tools.train.network import Scope, Trainee, set_scope
 from edge_agent.tools.train.pictures import Pictures, middle, varied
 from edge_agent.tools.train.recompute import Checkpoint, recompute
@@ -47,6 +50,8 @@ class Recipe:
     smoothing: float = 0.1
     patience: int = 6
     """Epochs without a better loss on the pictures to tune on, after which it ends."""
+    average: bool = True
+    """Judge and keep the mean of the weights over about the last epoch, not those of the last step."""
     checkpoint: Checkpoint = "none"
     precision: str = "fp32"
     seed: int = 0
@@ -74,6 +79,12 @@ class Progress:
     tuned: list[tuple[float, float]] = field(default_factory=list)
     """Loss and accuracy on the pictures to tune on, after each epoch."""
 
+    def epoch_losses(self) -> list[float]:
+        """The mean loss of the steps of each epoch that has ended."""
+        epochs = len(self.tuned)
+        steps = len(self.losses) // max(epochs, 1)
+        return [float(np.mean(self.losses[each * steps : (each + 1) * steps])) for each in range(epochs)]
+
 
 class InterruptedTrainingError(ModelError):
     """It was asked to stop; its state is on the disk."""
@@ -91,6 +102,9 @@ class Training:
     """Of the set and the recipe: a state of another one is refused."""
     report: Report
     is_stopped: Callable[[], bool] = lambda: False
+    show: Callable[[str], None] = lambda _: None
+    """Takes a line about how far it is, after each step."""
+    _average: Average | None = None
     _progress: Progress = field(default_factory=Progress)
     _save_due_s: float = 0.0
 
@@ -105,6 +119,8 @@ class Training:
             nesterov=True,
             foreach=False,  # which would take the memory of all weights once more
         )
+        if self.recipe.average:
+            self._average = Average(network, learning, max(self._steps, 10))
         self._load(network, optimizer)
         if self.recipe.scope == "all":
             recompute(network, self.recipe.checkpoint)
@@ -112,9 +128,11 @@ class Training:
             raise ModelError(
                 "--checkpoint saves nothing where only a part learns: leave it out, or --scope all"
             )
-        weights = self._weights_of_labels()
+        weights = weights_of(self.sets.truth[list(self.sets.learn)])
+        started, started_s = self._progress.step, time.monotonic()
         while not self._is_done():
             self._step(network, optimizer, weights, learning)
+            self._show((time.monotonic() - started_s) / (self._progress.step - started))
             if self._progress.step % self._steps == 0:
                 self._end_epoch(network)
             is_last = self.is_stopped()
@@ -143,7 +161,7 @@ class Training:
         torch.manual_seed(recipe.seed * 1_000_003 + step)
         for module in learning:
             module.train()
-        optimizer.param_groups[0]["lr"] = recipe.rate * self._schedule(step)
+        optimizer.param_groups[0]["lr"] = recipe.rate * schedule(step, recipe.epochs * self._steps)
         epoch, turn = divmod(step, self._steps)
         order = np.random.default_rng((recipe.seed, epoch)).permutation(np.array(self.sets.learn))
         places = order[turn * recipe.batch : (turn + 1) * recipe.batch]
@@ -165,20 +183,18 @@ class Training:
         optimizer.zero_grad(set_to_none=True)
         self._progress.step += 1
         self._progress.losses.append(total)
+        if self._average:
+            self._average.update(self._progress.step)
 
-    def _schedule(self, step: int) -> float:
-        """From 0 to 1: up within the first steps, then down by a cosine."""
-        steps = self.recipe.epochs * self._steps
-        warm = max(1, round(_WARM_UP * steps))
-        if step < warm:
-            return (step + 1) / warm
-        return 0.5 + 0.5 * math.cos(math.pi * (step - warm) / max(1, steps - warm))
-
-    def _weights_of_labels(self) -> Tensor:
-        """More for a label with few pictures, by the root of their number."""
-        counts = np.bincount(self.sets.truth[list(self.sets.learn)])
-        weights = np.sqrt(counts.mean() / np.maximum(counts, 1))
-        return torch.from_numpy(weights.astype(np.float32))
+    def _show(self, step_s: float) -> None:
+        progress, steps = self._progress, self._steps
+        epoch, turn = divmod(progress.step - 1, steps)
+        right = f", {progress.tuned[-1][1]:.1%} right" if progress.tuned else ""
+        left_s = step_s * (self.recipe.epochs * steps - progress.step)
+        self.show(
+            f"epoch {epoch + 1} of {self.recipe.epochs}, step {turn + 1} of {steps}:"
+            f" loss {progress.losses[-1]:.4f}{right}, {duration(left_s)} left at most"
+        )
 
     def _inputs(self, places: NDArray[Any], epoch: int) -> Tensor:
         crop = self.trainee.preprocessing.crop
@@ -191,19 +207,24 @@ class Training:
         return inputs_of(seen, self.trainee.preprocessing)
 
     def _end_epoch(self, network: nn.Module) -> None:
-        progress = self._progress
-        logits = answers(self.trainee, self.sets.pictures, self.sets.tune, self.recipe.batch)
-        truth = self.sets.truth[list(self.sets.tune)]
-        loss = float(functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(truth)))
-        accuracy = float((logits.argmax(axis=1) == truth).mean())
-        progress.tuned.append((loss, accuracy))
-        if loss < progress.best_loss:
-            progress.best_loss, progress.best_epoch = loss, len(progress.tuned) - 1
-            _write(self.folder / "best.pt", network.state_dict())
+        with self._average.in_place() if self._average else nullcontext():
+            self._tune(network)
+        progress, (loss, accuracy) = self._progress, self._progress.tuned[-1]
         self.report(
             f"epoch {len(progress.tuned)} of {self.recipe.epochs}: loss"
             f" {np.mean(progress.losses[-self._steps :]):.4f}, to tune on {loss:.4f}, {accuracy:.1%} right"
         )
+
+    def _tune(self, network: nn.Module) -> None:
+        """Note how good it is on the pictures to tune on, and keep it where it is the best so far."""
+        progress = self._progress
+        logits = answers(self.trainee, self.sets.pictures, self.sets.tune, self.recipe.batch)
+        truth = self.sets.truth[list(self.sets.tune)]
+        loss = float(functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(truth)))
+        progress.tuned.append((loss, float((logits.argmax(axis=1) == truth).mean())))
+        if loss < progress.best_loss:
+            progress.best_loss, progress.best_epoch = loss, len(progress.tuned) - 1
+            _write(self.folder / "best.pt", network.state_dict())
 
     def _load(self, network: nn.Module, optimizer: torch.optim.SGD) -> None:
         path = self.folder / "state.pt"
@@ -214,6 +235,8 @@ class Training:
             raise ModelError(f"{path}: of another set or another recipe; remove {self.folder} to begin anew")
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
+        if self._average:
+            self._average.load(state["average"])
         self._progress = Progress(**state["progress"])
         self.report(f"goes on after step {self._progress.step}")
 
@@ -226,6 +249,7 @@ class Training:
             "identity": self.identity,
             "network": network.state_dict(),
             "optimizer": optimizer.state_dict(),
+            "average": self._average.state() if self._average else {},
             "progress": asdict(self._progress),
         }
         _write(self.folder / "state.pt", state)
@@ -233,19 +257,40 @@ class Training:
         self._save_due_s = ended_s + (ended_s - started_s) / _SAVING_SHARE
 
 
+def schedule(step: int, steps: int) -> float:
+    """What of the rate a step has, of so many: up from 0 to 1 within the first, then down by a cosine."""
+    warm = max(1, round(_WARM_UP * steps))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 + 0.5 * math.cos(math.pi * (step - warm) / max(1, steps - warm))
+
+
+def weights_of(truth: NDArray[np.intp]) -> Tensor:
+    """What a picture of each label counts, shape (labels,): more where there are few, by the root of it."""
+    counts = np.bincount(truth)
+    weights = np.sqrt(counts.mean() / np.maximum(counts, 1))
+    return torch.from_numpy(weights.astype(np.float32))
+
+
 def answers(trainee: Trainee, pictures: Pictures, places: Sequence[int], batch: int) -> NDArray[np.float32]:
     """The logits of pictures, shape (pictures, labels), as the daemon sees them."""
-    module, taken = trainee.module, trainee.preprocessing
+    module = trainee.module
     modes = [(each, each.training) for each in module.modules()]
     module.eval()
     rows = []
     with torch.inference_mode():
         for first in range(0, len(places), batch):
-            seen = [middle(pictures.read(place), taken.crop) for place in places[first : first + batch]]
-            rows.append(module(inputs_of(seen, taken)).float().numpy())
+            seen = seen_of(trainee, pictures, places[first : first + batch])
+            rows.append(module(seen).float().numpy())
     for each, mode in modes:
         each.training = mode
     return np.concatenate(rows)
+
+
+def seen_of(trainee: Trainee, pictures: Pictures, places: Sequence[int]) -> Tensor:
+    """Pictures as the daemon shows them to the network, shape (pictures, 3, crop, crop)."""
+    crop = trainee.preprocessing.crop
+    return inputs_of([middle(pictures.read(place), crop) for place in places], trainee.preprocessing)
 
 
 def inputs_of(seen: Sequence[NDArray[np.uint8]], taken: Preprocessing) -> Tensor:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from edge_agent.errors import ModelError
+from edge_agent.errors import ModelError, TeachError
 from edge_agent.model.sidecar import Artifact, write_sidecar
 from edge_agent.system.text import printable
 from edge_agent.tools import Report
@@ -20,11 +20,36 @@ from edge_agent.tools.builder.build import BuildOptions, build
 from edge_agent.tools.builder.input_options import InputOptions
 from edge_agent.tools.builder.staging import check_replaceable
 from edge_agent.tools.train.bursts import Split, bursts_of, split
+from edge_agent.tools.train.chart import training_svg
 from edge_agent.tools.train.dataset import Item, labels_of, read_dataset
-from edge_agent.tools.train.judge import Judgement, judge, temperature_of, threshold_of
-from edge_agent.tools.train.loop import Recipe, Sets, Training, answers
+from edge_agent.tools.train.judge import (
+    Judgement,
+    Logits,
+    Reliability,
+    Threshold,
+    cost_of,
+    judge,
+    reliability_of,
+    temperature_of,
+    threshold_of,
+    worst,
+)
+from edge_agent.tools.train.kept import settle
+from edge_agent.tools.train.loop import Progress, Recipe, Sets, Training, answers, seen_of
 from edge_agent.tools.train.network import Trainee, make_trainee
 from edge_agent.tools.train.pictures import store
+from edge_agent.tools.train.report import (
+    MOST_MISTAKES,
+    Findings,
+    Mistake,
+    facts_of,
+    verdict,
+    write_report,
+)
+from edge_agent.tools.train.taught import Comparison, compare
+
+_SETTLED_ON = 256
+"""Pictures, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +67,20 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A trained network's figures; its model is on the disk."""
+    """A trained network's figures; its model is on the disk, and the report beside it."""
 
     judgement: Judgement
     temperature: float
-    threshold: float
-    """The probability below which a frame had better be unknown."""
+    threshold: Threshold
+    before: Reliability
+    """Without the temperature."""
+    after: Reliability
+    comparison: Comparison | None
+    """With the head that teaching would have made."""
+    verdict: str
+    """Whether it was worth it, in words."""
+    report: str
+    """The file of the report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +97,22 @@ class _Material:
         return hashlib.sha256(whole.encode()).hexdigest()
 
 
-def train(wanted: Wanted, report: Report, is_stopped: Callable[[], bool]) -> Result:
+def train(
+    wanted: Wanted,
+    report: Report,
+    is_stopped: Callable[[], bool] = lambda: False,
+    show: Callable[[str], None] = lambda _: None,
+) -> Result:
     """Train, judge, and build the model. The folder beside it has the state until it ends.
+
+    `show` is given a line about how far it is after each step.
 
     Raises ModelError for a set or a recipe that cannot be trained, and InterruptedTrainingError, after the
     running step, when `is_stopped` says so.
     """
     check_replaceable(wanted.output)
     material = _material(wanted)
-    trainee = _trainee(wanted, len(material.labels), report)
+    trainee = _trainee(wanted, material.labels, report)
     folder = wanted.output.resolve().with_name(f"{wanted.output.resolve().name}.training")
     folder.mkdir(parents=True, exist_ok=True)
     identity = material.identity(wanted)
@@ -80,14 +120,26 @@ def train(wanted: Wanted, report: Report, is_stopped: Callable[[], bool]) -> Res
     try:
         truth = np.array([material.labels.index(item.label) for item in material.items], np.intp)
         sets = Sets(pictures, truth, material.parts.learn, material.parts.tune)
-        Training(trainee, wanted.recipe, sets, folder, identity, report, is_stopped).run()
-        result = _judged(trainee, material, sets, wanted.recipe.batch)
+        _settle(trainee, sets, wanted.recipe)
+        progress = Training(trainee, wanted.recipe, sets, folder, identity, report, is_stopped, show).run()
+        findings = _found(wanted, trainee, material, sets, progress)
     finally:
         pictures.close()
     artifact = _build(wanted, trainee, material.labels, folder, report)
-    write_sidecar(artifact.directory, replace(artifact.sidecar, temperature=result.temperature))
+    write_sidecar(artifact.directory, replace(artifact.sidecar, temperature=findings.temperature))
+    where = write_report(findings, artifact.directory)
     shutil.rmtree(folder)
-    return result
+    said = verdict(findings.judgement, findings.comparison, findings.no_comparison)
+    return Result(
+        findings.judgement,
+        findings.temperature,
+        findings.threshold,
+        findings.before,
+        findings.after,
+        findings.comparison,
+        said,
+        str(where),
+    )
 
 
 def _material(wanted: Wanted) -> _Material:
@@ -98,22 +150,68 @@ def _material(wanted: Wanted) -> _Material:
     return _Material(items, labels, bursts, split(items, bursts, wanted.recipe.seed))
 
 
-def _trainee(wanted: Wanted, classes: int, report: Report) -> Trainee:
+def _trainee(wanted: Wanted, labels: tuple[str, ...], report: Report) -> Trainee:
     recipe = wanted.recipe
     torch.manual_seed(recipe.seed)
-    return make_trainee(recipe.arch, recipe.start, wanted.size, classes, report)
+    return make_trainee(recipe.arch, recipe.start, wanted.size, labels, report)
 
 
-def _judged(trainee: Trainee, material: _Material, sets: Sets, batch: int) -> Result:
+def _settle(trainee: Trainee, sets: Sets, recipe: Recipe) -> None:
+    """Fit the batch norm of a model that is trained further to pictures of the set."""
+    if trainee.norms:
+        places = sets.learn[:: max(1, len(sets.learn) // _SETTLED_ON)]
+        starts = range(0, len(places), recipe.batch)
+        chunks = (places[start : start + recipe.batch] for start in starts)
+        settle(trainee.module, trainee.norms, (seen_of(trainee, sets.pictures, each) for each in chunks))
+
+
+def _found(wanted: Wanted, trainee: Trainee, material: _Material, sets: Sets, progress: Progress) -> Findings:
+    """Judge the trained network by pictures that it has never seen."""
+    batch, places = wanted.recipe.batch, material.parts.judge
     tuned, tune = answers(trainee, sets.pictures, sets.tune, batch), sets.truth[list(sets.tune)]
-    temperature, places = temperature_of(tuned, tune), material.parts.judge
-    judgement = judge(
-        answers(trainee, sets.pictures, places, batch),
-        sets.truth[list(places)],
-        [material.bursts[place] for place in places],
-        material.labels,
+    said, truth = answers(trainee, sets.pictures, places, batch), sets.truth[list(places)]
+    temperature = temperature_of(tuned, tune)
+    judged = judge(said, truth, [material.bursts[place] for place in places], material.labels)
+    comparison, why_not = _compared(wanted, material, sets, said)
+    mistakes = [
+        Mistake(
+            material.items[places[row]].name,
+            material.items[places[row]].label,
+            material.labels[answer],
+            probability,
+            sets.pictures.read(places[row]),
+        )
+        for row, answer, probability in worst(said, truth, temperature, MOST_MISTAKES)
+    ]
+    return Findings(
+        f"{wanted.recipe.arch} trained on {wanted.data.resolve().name}",
+        facts_of(wanted.recipe, trainee, sets, len(places), progress),
+        judged,
+        temperature,
+        reliability_of(said, truth, 1.0),
+        reliability_of(said, truth, temperature),
+        cost_of(said, truth, temperature, threshold_of(tuned, tune, temperature)),
+        comparison,
+        why_not,
+        training_svg(progress.epoch_losses(), progress.tuned, progress.best_epoch),
+        mistakes,
+        int((said.argmax(axis=1) != truth).sum()),
     )
-    return Result(judgement, temperature, threshold_of(tuned, tune, temperature))
+
+
+def _compared(wanted: Wanted, material: _Material, sets: Sets, said: Logits) -> tuple[Comparison | None, str]:
+    """The taught head beside it, and why there is none."""
+    recipe = wanted.recipe
+    if recipe.start == "none":
+        return None, "the network began with random weights, whose features no head is taught on"
+    start = _trainee(wanted, material.labels, lambda _: None)
+    try:
+        found = compare(
+            start, sets, material.parts.judge, material.bursts, material.labels, said, recipe.batch
+        )
+    except TeachError as error:
+        return None, f"no head can be taught on this network: {error}"
+    return found, ""
 
 
 def _build(

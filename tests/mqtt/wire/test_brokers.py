@@ -96,3 +96,9 @@ def test_an_address_that_accepts_and_says_nothing_does_not_stand_before_the_othe
         with pytest.raises(BrokerConnectionError):
             tried.dial()
         tried.dial().close(goodbye=True)
+
+
+def test_where_an_address_of_a_name_refuses_the_next_one_is_tried_at_once(broker: Mosquitto) -> None:
+    places = [("127.0.0.2", free_port()), (HOST, broker.port)]
+    lookup = Lookup(lambda *_, **__: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", it) for it in places])
+    brokers(1883, lookup=lookup, protocol="5").dial().close(goodbye=True)

@@ -1,46 +1,59 @@
-"""Real nodes of NATS on loopback, which a test kills and starts again."""
+"""Real nodes of NATS, which a test kills and starts again: on loopback, or each in a network of its own."""
 
 from __future__ import annotations
 
-import os
-import re
+import json
 import signal
 import subprocess
 import time
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from tests.installed import program
 from tests.mqtt.brokers import HOST, free_port
+from tests.tools.fleet.cost import Cost, cost
 
 _START_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a node runs: its address, and the command that starts programs there."""
+
+    host: str = HOST
+    within: tuple[str, ...] = ()
+
+
+HERE = Place()
 
 
 class Node:
     """One nats-server; `start` after `kill` keeps ports and data."""
 
-    def __init__(self, directory: Path, name: str, cluster: tuple[int, ...] = (), index: int = 0) -> None:
-        """`cluster` has the ports of the routes between the nodes, of which `index` is this one's."""
+    def __init__(
+        self, directory: Path, name: str, place: Place = HERE, route: str = "", routes: tuple[str, ...] = ()
+    ) -> None:
+        """`routes` are the addresses at which the nodes of a cluster meet, `route` is this one's."""
         directory.mkdir(parents=True, exist_ok=True)
-        self.name = name
+        self.name, self.host = name, place.host
         self.port, self.mqtt_port, self.http_port = free_port(), free_port(), free_port()
         self.log = directory / f"{name}.log"
+        self._within = place.within
         self._config = directory / f"{name}.conf"
         self._process: subprocess.Popen[bytes] | None = None
-        routes = ", ".join(f"nats://{HOST}:{port}" for port in cluster)
-        clustered = (
-            f"cluster {{ name: c, listen: {HOST}:{cluster[index]}, routes: [{routes}] }}\n" if cluster else ""
-        )
+        others = ", ".join(f"nats://{address}" for address in routes)
+        clustered = f"cluster {{ name: c, listen: {route}, routes: [{others}] }}\n" if routes else ""
         self._config.write_text(
-            f"server_name: {name}\nlisten: {HOST}:{self.port}\nhttp: {HOST}:{self.http_port}\n"
+            f"server_name: {name}\nlisten: {self.host}:{self.port}\nhttp: {self.host}:{self.http_port}\n"
             f"jetstream {{ store_dir: {directory}/{name}, max_mem: 64M, max_file: 2G }}\n"
-            f"mqtt {{ listen: {HOST}:{self.mqtt_port} }}\n{clustered}"
+            f"mqtt {{ listen: {self.host}:{self.mqtt_port} }}\n{clustered}"
         )
 
     @property
     def url(self) -> str:
-        return f"nats://{HOST}:{self.port}"
+        return f"nats://{self.host}:{self.port}"
 
     def __enter__(self) -> Self:
         self.start()
@@ -53,40 +66,45 @@ class Node:
     def start(self) -> None:
         """Skips the test where nats-server is not installed."""
         with self.log.open("ab") as log:
-            command = [program("nats-server"), "-c", str(self._config)]
+            command = [*self._within, program("nats-server"), "-c", str(self._config)]
             self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
 
     def wait_healthy(self, timeout_s: float = _START_S) -> None:
         """Return once the node has caught up with the others; fail if it does not in time."""
         deadline_s = time.monotonic() + timeout_s
-        while not self._is_healthy():
+        while self._answer("healthz") is None:
             assert time.monotonic() < deadline_s, (
                 f"{self.name} did not start:\n{self.log.read_text()[-2000:]}"
             )
             time.sleep(0.1)
 
-    def settle(self, timeout_s: float) -> None:
-        """Give the node time to catch up. NATS 2.9 can call one unhealthy for a consumer of a node that was
-        killed, although it serves everybody: that fails nothing."""
-        deadline_s = time.monotonic() + timeout_s
-        while not self._is_healthy() and time.monotonic() < deadline_s:
-            time.sleep(0.1)
+    def streams(self) -> dict[str, bool] | None:
+        """Of each stream that it has whether it leads it, and all others have all of it; None where it does
+        not answer."""
+        found = self._answer("jsz?streams=1&accounts=1")
+        if found is None:
+            return None
+        accounts = found.get("account_details") or []
+        details = [each for account in accounts for each in account.get("stream_detail") or []]
+        return {each["name"]: self._is_followed(each.get("cluster") or {}) for each in details}
 
-    def _is_healthy(self) -> bool:
+    def _is_followed(self, cluster: dict[str, Any]) -> bool:
+        replicas = cluster.get("replicas") or []
+        return (
+            cluster.get("leader") == self.name and len(replicas) == 2 and all(r["current"] for r in replicas)
+        )
+
+    def _answer(self, path: str) -> dict[str, Any] | None:
         try:
-            with urllib.request.urlopen(f"http://{HOST}:{self.http_port}/healthz", timeout=2) as answer:
-                return bool(answer.status == 200)
+            with urllib.request.urlopen(f"http://{self.host}:{self.http_port}/{path}", timeout=2) as answer:
+                found: dict[str, Any] = json.loads(answer.read())
+                return found
         except OSError:
-            return False
+            return None
 
-    def cost(self) -> tuple[float, float]:
-        """Seconds of CPU that it has taken so far, and its resident memory in MB."""
+    def cost(self) -> Cost:
         assert self._process is not None
-        folder = Path(f"/proc/{self._process.pid}")
-        fields = (folder / "stat").read_text().rpartition(")")[2].split()
-        ticks = int(fields[11]) + int(fields[12])
-        (rss_kb,) = re.findall(r"VmRSS:\s+(\d+)", (folder / "status").read_text())
-        return ticks / os.sysconf("SC_CLK_TCK"), int(rss_kb) / 1024
+        return cost(self._process.pid)
 
     def kill(self) -> None:
         """End it at once, as a power cut would."""
@@ -99,9 +117,12 @@ class Node:
 class Cluster:
     """Three nodes; a context manager."""
 
-    def __init__(self, directory: Path) -> None:
-        routes = (free_port(), free_port(), free_port())
-        self.nodes = tuple(Node(directory, f"n{index + 1}", routes, index) for index in range(3))
+    def __init__(self, directory: Path, places: tuple[Place, Place, Place] = (HERE, HERE, HERE)) -> None:
+        routes = tuple(f"{place.host}:{free_port()}" for place in places)
+        self.nodes = tuple(
+            Node(directory, f"n{index + 1}", place, routes[index], routes)
+            for index, place in enumerate(places)
+        )
 
     def __enter__(self) -> Self:
         for node in self.nodes:
@@ -114,10 +135,26 @@ class Cluster:
         for node in self.nodes:
             node.kill()
 
+    def settle(self, timeout_s: float) -> bool:
+        """Return once all nodes answer, and each stream has a leader whom both others follow; False where
+        that takes longer. (`healthz` of NATS 2.9 can say no for good, for a consumer of a killed node.)"""
+        deadline_s = time.monotonic() + timeout_s
+        while not self._is_settled():
+            if time.monotonic() > deadline_s:
+                return False
+            time.sleep(0.2)
+        return True
+
+    def _is_settled(self) -> bool:
+        seen = [streams for node in self.nodes if (streams := node.streams()) is not None]
+        names = {name for streams in seen for name in streams}
+        followed = {name for streams in seen for name, is_followed in streams.items() if is_followed}
+        return len(seen) == len(self.nodes) and bool(names) and names == followed
+
     @property
     def hosts(self) -> tuple[str, ...]:
         """What devices have as `mqtt.hosts`."""
-        return tuple(f"{HOST}:{node.mqtt_port}" for node in self.nodes)
+        return tuple(f"{node.host}:{node.mqtt_port}" for node in self.nodes)
 
     @property
     def urls(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edge_agent.mqtt.contract.payloads import GroupInfo, Refusal, encode
 from edge_agent.tools.fleet.backbone import Topic
 from edge_agent.tools.fleet.devices import KINDS, Device, setting_of
-from edge_agent.tools.fleet.page import COLUMNS, chosen, devices_json, metrics, page
+from edge_agent.tools.fleet.page import COLUMNS, Query, chosen, devices_json, metrics, page
 from tests.mqtt import samples
 
 NOW_S = 1_000_000.0
@@ -73,25 +73,25 @@ def test_whatever_a_device_publishes_is_read_or_refused_and_can_be_shown(
         device = Device("porch").with_payload(kind, raw, NOW_S)
     except ValueError:
         return
-    assert "porch" in page([device], "", "device", NOW_S)
-    json.loads(devices_json([device], "", "-memory", NOW_S))
+    assert "porch" in page([device], Query(), NOW_S)
+    json.loads(devices_json([device], Query(sort="-memory"), NOW_S))
     for line in metrics([device], {"events": 1}, NOW_S).splitlines():
         assert re.fullmatch(r'# .*|[a-z_]+(\{([a-z]+="(\\.|[^"\\])*",?)+\})? \S+', line), line
 
 
 def test_the_page_is_filtered_sorted_and_escaped() -> None:
     hostile = replace(PORCH, name="porch2", label="<script>alert(1)</script>")
-    shown = page([PORCH, GONE, hostile], '"><b>', "age", NOW_S)
+    shown = page([PORCH, GONE, hostile], Query('"><b>', '"><b>'), NOW_S)
     assert "<b>" not in shown
-    assert "<script>" not in page([hostile], "", "age", NOW_S)
-    assert [each.name for each in chosen([PORCH, GONE], "", "age", NOW_S)] == ["porch", "gate"]
-    assert [each.name for each in chosen([PORCH, GONE], "", "-age", NOW_S)] == ["gate", "porch"]
-    assert [each.name for each in chosen([PORCH, GONE], "no running", "device", NOW_S)] == ["gate"]
+    assert "<script>" not in page([hostile], Query(), NOW_S)
+    assert [each.name for each in chosen([PORCH, GONE], Query(sort="age"), NOW_S)] == ["porch", "gate"]
+    assert [each.name for each in chosen([PORCH, GONE], Query(sort="-age"), NOW_S)] == ["gate", "porch"]
+    assert [each.name for each in chosen([PORCH, GONE], Query("no running"), NOW_S)] == ["gate"]
 
 
 @pytest.mark.parametrize("column", [column.key for column in COLUMNS])
 def test_every_column_sorts_devices_that_have_said_nothing(column: str) -> None:
-    assert len(chosen([PORCH, Device("new"), GONE], "", column, NOW_S)) == 3
+    assert len(chosen([PORCH, Device("new"), GONE], Query(sort=column), NOW_S)) == 3
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +19,13 @@ from edge_agent.mqtt.contract.payloads import encode
 from edge_agent.mqtt.contract.topics import Topics
 from edge_agent.mqtt.wire.connection import Ack, Connection
 from edge_agent.system.clock import SystemClock
-from tests.installed import program
+from edge_agent.tools.fleet.backbone import MQTT_STREAM, Login, connect
 from tests.mqtt import samples
 from tests.mqtt.brokers import HOST, free_port, wait_until
 from tests.mqtt.samples import broker_config
 from tests.tools.fleet.nats import Node
 
 PORT = free_port()
-DEPLOY = Path(__file__).parents[3] / "deploy"
 
 
 def get(path: str) -> str:
@@ -51,16 +52,40 @@ def node(tmp_path: Path) -> Iterator[Node]:
 
 
 @pytest.fixture
-def watch(node: Node, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+def watch(node: Node, tmp_path: Path) -> Iterator[None]:
+    with watching(node, tmp_path / "watch.log", "following"):
+        yield
+
+
+@contextmanager
+def watching(node: Node, log: Path, until: str) -> Iterator[None]:
+    """`fleet watch`, once it has said that."""
     command = [sys.executable, "-m", "edge_agent", "fleet", "watch", "--server", node.url]
-    with (tmp_path / "watch.log").open("wb") as log:
+    with log.open("wb") as file:
         process = subprocess.Popen(
-            [*command, "--replicas", "1", "--listen", f"{HOST}:{PORT}"], stdout=log, stderr=log
+            [*command, "--replicas", "1", "--listen", f"{HOST}:{PORT}"], stdout=file, stderr=file
         )
-    wait_until(lambda: "following" in (tmp_path / "watch.log").read_text(), 60)
-    yield process
-    process.kill()
-    process.wait()
+    try:
+        wait_until(lambda: until in log.read_text(), 60)
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_stream_that_nats_made_itself_is_waited_for_to_be_removed(node: Node, tmp_path: Path) -> None:
+    say(node, Message("edge_agent/porch/health", encode(samples.health()), retain=True))
+    with watching(node, tmp_path / "watch.log", "waiting until you have removed that stream"):
+        asyncio.run(remove_stream(node))
+        wait_until(lambda: "following" in (tmp_path / "watch.log").read_text(), 60)
+        say(node, Message("edge_agent/porch/health", encode(samples.health()), retain=True))
+        wait_until(lambda: [each["device"] for each in devices()] == ["porch"], 60)
+
+
+async def remove_stream(node: Node) -> None:
+    client = await connect(Login((node.url,)), "test")
+    await client.jetstream().delete_stream(MQTT_STREAM)
+    await client.close()
 
 
 def say(node: Node, *messages: Message) -> None:
@@ -71,40 +96,6 @@ def say(node: Node, *messages: Message) -> None:
     while waiting:
         waiting -= {item.mid for item in connection.step(1) if isinstance(item, Ack)}
     connection.close(goodbye=True)
-
-
-@pytest.mark.fleet
-@pytest.mark.usefixtures("watch")
-def test_prometheus_scrapes_it_with_the_shipped_files(node: Node, tmp_path: Path) -> None:
-    say(node, Message("edge_agent/porch/health", encode(samples.health()), retain=True))
-    port = free_port()
-    for file in (DEPLOY / "prometheus").iterdir():
-        text = file.read_text().replace("127.0.0.1:8385", f"{HOST}:{PORT}").replace("30s", "1s")
-        (tmp_path / file.name).write_text(text)
-    command = [
-        program("prometheus"), f"--config.file={tmp_path / 'prometheus.yaml'}",
-        f"--storage.tsdb.path={tmp_path / 'data'}", f"--web.listen-address={HOST}:{port}",
-    ]  # fmt: skip
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-
-    def asked(path: str) -> Any:
-        try:
-            with urllib.request.urlopen(f"http://{HOST}:{port}/api/v1/{path}", timeout=5) as answer:
-                return json.loads(answer.read())["data"]
-        except OSError:
-            return {}
-
-    try:
-        query = "query?query=edge_agent_fleet_memory_rss_mb"
-        wait_until(lambda: bool(asked(query).get("result")), 60)
-        (sample,) = asked(query)["result"]
-        assert (sample["metric"]["device"], sample["value"][1]) == ("porch", "88")
-        (group,) = asked("rules")["groups"]
-        wait_until(lambda: all(r["health"] == "ok" for r in asked("rules")["groups"][0]["rules"]), 90)
-        assert len(group["rules"]) == 6
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.mark.usefixtures("watch")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,15 @@ from edge_agent.model.sidecar import read_sidecar
 from edge_agent.tools.train.bursts import bursts_of, split
 from edge_agent.tools.train.dataset import labels_of, read_dataset
 from edge_agent.tools.train.judge import judge, temperature_of, threshold_of
-from edge_agent.tools.train.loop import InterruptedTrainingError, Progress, Recipe, Sets, Training
+from edge_agent.tools.train.loop import (
+    InterruptedTrainingError,
+    Progress,
+    Recipe,
+    Sets,
+    Training,
+    schedule,
+    weights_of,
+)
 from edge_agent.tools.train.network import make_trainee
 from edge_agent.tools.train.pictures import store, varied
 from tests.tools.train.scenes import render, scene
@@ -40,7 +49,7 @@ def train(
     labels = labels_of(items)
     made = split(items, bursts_of(items), recipe.seed)
     torch.manual_seed(recipe.seed)
-    trainee = make_trainee(recipe.arch, "none", 32, len(labels), lambda _: None)
+    trainee = make_trainee(recipe.arch, "none", 32, labels, lambda _: None)
     pictures = store(items, trainee.preprocessing, folder / "pictures")
     truth = np.array([labels.index(item.label) for item in items], np.intp)
     sets = Sets(pictures, truth, made.learn, made.tune)
@@ -83,6 +92,44 @@ def test_a_picture_is_varied_in_light_and_place_but_never_mirrored() -> None:
         seen = varied(picture, 32, np.random.default_rng(seed)).astype(int)
         assert seen.shape == (32, 32, 3)
         assert seen[:, :8].mean() > seen[:, 24:].mean() + 50
+
+
+def test_a_picture_is_varied_in_light_and_at_times_without_colour() -> None:
+    picture = np.full((40, 40, 3), (40, 120, 200), np.uint8)
+    seen = [varied(picture, 32, np.random.default_rng(seed)).astype(int) for seed in range(200)]
+    light = [each.mean() for each in seen]
+    assert min(light) < 0.8 * picture.mean() < 1.2 * picture.mean() < max(light)
+    grey = sum(abs(each[..., 2].mean() - each[..., 0].mean()) < 40 for each in seen)
+    assert 5 < grey < 50
+
+
+def test_the_rate_rises_and_falls_by_a_cosine() -> None:
+    shares = [schedule(step, 100) for step in range(100)]
+    assert shares[:5] == [0.2, 0.4, 0.6, 0.8, 1.0]
+    assert shares[5] == 1.0
+    assert all(one > other for one, other in itertools.pairwise(shares[5:]))
+    assert schedule(52, 100) == pytest.approx(0.5, abs=0.02)
+    assert shares[-1] < 0.001
+
+
+def test_a_label_with_few_pictures_counts_more_by_the_root() -> None:
+    few, many = weights_of(np.array([1] * 9 + [0]))
+    assert few / many == pytest.approx(3)
+
+
+def test_labels_are_smoothed(root: Path, tmp_path: Path) -> None:
+    losses = []
+    for smoothing in (0.0, 0.2, 0.4):
+        recipe = replace(RECIPE, scope="head", epochs=1, smoothing=smoothing)
+        losses.append(train(root, tmp_path / str(smoothing), recipe)[0].losses[0])
+    assert losses[0] != losses[2]
+    assert losses[1] == pytest.approx((losses[0] + losses[2]) / 2, rel=1e-4)
+
+
+def test_it_ends_early_where_nothing_gets_better(root: Path, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, scope="head", rate=1e-30, epochs=50, patience=2)
+    progress, _ = train(root, tmp_path / "still", recipe)
+    assert (len(progress.tuned), progress.best_epoch) == (3, 0)
 
 
 def test_answers_that_are_too_sure_are_cooled_and_a_threshold_keeps_most_right_ones() -> None:

@@ -1,0 +1,98 @@
+"""The whole path: collect, check, train, judge, and the daemon publishes what the trained model sees."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+pytest.importorskip("torch")
+
+from edge_agent.cli import main
+from edge_agent.model.sidecar import Artifact, read_sidecar
+from edge_agent.tools.demo.subscriber import Subscriber
+from tests.daemon.helpers import DEVICE, receive
+from tests.daemon.process import Daemon
+from tests.mqtt.brokers import HOST, Mosquitto
+from tests.tools.train.scenes import scene
+
+LABELS = ("closed", "open")
+GOES, SHOTS = 3, 6
+
+
+@pytest.fixture
+def subscriber(broker: Mosquitto) -> Iterator[Subscriber]:
+    with Subscriber(HOST, broker.port, f"edge_agent/{DEVICE}/#") as connected:
+        yield connected
+
+
+def settings(camera: Path, model: Path, port: int) -> dict[str, object]:
+    """Those of an agent whose camera is a folder of pictures."""
+    return {
+        "device_id": DEVICE,
+        "source": {"type": "folder", "folder": {"path": str(camera), "loop": False}, "fps": 0},
+        "model": {"path": str(model), "threads": 1},
+        "memory": {"budget_mb": 512},
+        "stabilizer": {"window": 1, "votes": 1},
+        "mqtt": {"host": HOST, "port": port},
+    }
+
+
+def shoot(camera: Path, label: str, day: int, shots: int = SHOTS) -> None:
+    """What the camera sees on a day, and nothing from before."""
+    camera.mkdir(exist_ok=True)
+    for old in camera.iterdir():
+        old.unlink()
+    for shot in range(shots):
+        Image.fromarray(scene(label, day, shot)).save(camera / f"{shot}.png")
+
+
+def test_what_is_collected_is_checked_trained_judged_and_published(
+    lite0: Artifact,
+    tmp_path: Path,
+    broker: Mosquitto,
+    subscriber: Subscriber,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    camera, data, model = tmp_path / "camera", tmp_path / "gate", tmp_path / "model"
+    config = tmp_path / "edge-agent.yaml"
+    camera.mkdir()
+    config.write_text(yaml.safe_dump(settings(camera, lite0.directory, broker.port)))
+    collect = ["collect", "--every", "0", "--alike", "2", "--output", str(data), "--config", str(config)]
+    for go in range(GOES):
+        for label in LABELS:
+            shoot(camera, label, go)
+            assert main([*collect, "--label", label]) == 0
+        time.sleep(0.3)  # which ends a burst here
+    capsys.readouterr()
+
+    assert main(["dataset", "check", str(data), "--burst-gap", "0.25"]) == 0
+    assert "18       3  open" in capsys.readouterr().out
+
+    options = ["--scope", "head", "--size", "64", "--epochs", "4", "--batch", "12", "--burst-gap", "0.25"]
+    train = ["train", str(data), "--weights", str(lite0.directory), *options, "--output", str(model)]
+    assert main([*train, "--json"]) == 0
+    said = capsys.readouterr()
+    assert "epoch 4 of 4" in said.err
+    found = json.loads(said.out)
+    assert found["judgement"]["accuracy"] > 0.7
+    assert found["comparison"]["taught"]["pictures"] == found["judgement"]["pictures"]
+    assert "worth it" in found["verdict"]
+    page = Path(found["report"]).read_text()
+    assert found["verdict"] in page
+    assert (tmp_path / "model.training.svg").is_file()
+    assert read_sidecar(model).sidecar.labels == LABELS
+
+    shoot(camera, "open", GOES, 1)
+    daemon = Daemon(tmp_path / "agent", settings(camera, model, broker.port))
+    try:
+        daemon.start()
+        state = receive(subscriber, "state")
+    finally:
+        daemon.kill()
+    assert state["label"] == "open"
