@@ -39,7 +39,8 @@ from edge_agent.web.agent_view import BusyError, HeadAnswer, Picture, Recognised
 from edge_agent.web.event_ring import Event, EventRing
 from edge_agent.web.history import History
 
-_MOST_WAITING = 2
+MOST_WAITING = 6
+"""For an event, at once: fewer than the page has threads."""
 _QUALITY = 75
 _PICTURE_S = 0.2
 """A picture is made at most this often."""
@@ -74,7 +75,7 @@ class WebAgent:
         errands: Errands,
     ) -> None:
         self.config_file = config_file
-        self.events = EventRing(_MOST_WAITING)
+        self.events = EventRing(MOST_WAITING)
         self.history = History()
         self._live = live
         self._link = link

@@ -29,6 +29,7 @@ _FILES = {
     "charts.js": _SCRIPT,
     "try.js": _SCRIPT,
     "settings.js": _SCRIPT,
+    "pairs.js": _SCRIPT,
     "regions.js": _SCRIPT,
     "teach.js": _SCRIPT,
 }

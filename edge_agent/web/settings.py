@@ -6,6 +6,7 @@ import hashlib
 import threading
 import typing
 from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -157,7 +158,7 @@ def _keep(path: Path, text: str) -> None:
 
 
 def _described(leaf: Leaf) -> dict[str, Any]:
-    setting = leaf.setting
+    setting, kind = leaf.setting, _item_kind(leaf.kind)
     return {
         "key": leaf.key,
         "kind": _kind(leaf),
@@ -168,7 +169,13 @@ def _described(leaf: Leaf) -> dict[str, Any]:
         "at_most": setting.at_most,
         "apply": setting.apply.value,
         "value": shown(leaf),
+        "members": [_described(member) for member in leaves(kind())] if is_dataclass(kind) else [],
     }
+
+
+def _item_kind(kind: Any) -> Any:
+    """What is behind each name of pairs or named sections; else None."""
+    return typing.get_args(kind)[1] if typing.get_origin(kind) is dict else None
 
 
 def _kind(leaf: Leaf) -> str:
@@ -179,6 +186,9 @@ def _kind(leaf: Leaf) -> str:
         return "choice"
     if origin is tuple:
         return "numbers" if typing.get_args(leaf.kind)[0] in (int, float) else "texts"
+    if origin is dict:
+        kind = _item_kind(leaf.kind)
+        return "sections" if is_dataclass(kind) else "number pairs" if kind in (int, float) else "text pairs"
     return {bool: "switch", int: "whole", float: "number"}.get(leaf.kind, "text")
 
 
@@ -187,8 +197,7 @@ def _is_secret(leaf: Leaf) -> bool:
 
 
 def _is_offered(leaf: Leaf) -> bool:
-    """Whether the form has a field for it: pairs are for the file."""
-    return leaf.key.partition(".")[0] != _OWN_SECTION and not isinstance(leaf.value, Mapping)
+    return leaf.key.partition(".")[0] != _OWN_SECTION
 
 
 def _problem(problem: Problem) -> dict[str, Any]:
