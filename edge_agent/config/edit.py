@@ -158,16 +158,20 @@ def _members(value: Any) -> Mapping[str, Any]:
     return {leaf.key: leaf.value for leaf in leaves(value)} if is_dataclass(value) else value
 
 
+def _defaults(section: Any) -> Mapping[str, Any]:
+    return _members(type(section)())
+
+
 def _asked(before: Any, asked: Mapping[str, Any], entry: str) -> Any:
     """What is asked for under a name: of a section, what is left out has its default; else None."""
-    defaults = _members(type(before)()) if is_dataclass(before) else {}
+    defaults = _defaults(before) if is_dataclass(before) else {}
     return asked.get(entry, defaults.get(entry))
 
 
 def _is_same(before: Any, asked: Any) -> bool:
     if not is_dataclass(before):
         return bool(before == asked)
-    return isinstance(asked, dict) and _members(before) == {**_members(type(before)()), **asked}
+    return isinstance(asked, dict) and _members(before) == {**_defaults(before), **asked}
 
 
 def _is_block(node: yaml.Node | None) -> bool:

@@ -64,8 +64,9 @@ class Api:
     def _states(self, _: Request, __: Mapping[str, str]) -> Response:
         boxes = {name: list(box) for name, box in self._agent.regions().items()}
         states = [plain(state) for state in self._agent.states()]
-        window = list(self._agent.window())
-        return json_response({"states": states, "regions": boxes, "window": window})
+        window, age_s = list(self._agent.window()), self._agent.last_frame_s()
+        answer = {"states": states, "regions": boxes, "window": window}
+        return json_response({**answer, "age_s": round(age_s, 1) if math.isfinite(age_s) else None})
 
     def _health(self, _: Request, __: Mapping[str, str]) -> Response:
         return json_response(plain(_there(self._agent.health())))

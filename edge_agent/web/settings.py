@@ -19,7 +19,7 @@ from edge_agent.config.loader import parse
 from edge_agent.config.problem import InvalidConfigError, Problem
 from edge_agent.config.render import describe_values, shown
 from edge_agent.config.schema import Config
-from edge_agent.config.tree import Leaf, leaves
+from edge_agent.config.tree import Leaf, leaves, members
 from edge_agent.errors import ConfigError
 from edge_agent.system.files import write_atomic
 from edge_agent.system.secret import MASK, Secret
@@ -54,7 +54,8 @@ class Settings:
             text = read_text(path)
             config = _parsed(text, path)
         settings = [_described(leaf) for leaf in leaves(config) if _is_offered(leaf)]
-        return json_response({"tag": _tag(text), "settings": settings})
+        sections = {member.name: member.doc for member in members(Config) if member.setting is None}
+        return json_response({"tag": _tag(text), "sections": sections, "settings": settings})
 
     def _preview(self, request: Request, _: Mapping[str, str]) -> Response:
         self._refuse_unless_allowed()
@@ -169,8 +170,12 @@ def _described(leaf: Leaf) -> dict[str, Any]:
         "at_most": setting.at_most,
         "apply": setting.apply.value,
         "value": shown(leaf),
-        "members": [_described(member) for member in leaves(kind())] if is_dataclass(kind) else [],
+        "members": _described_members(kind) if is_dataclass(kind) else [],
     }
+
+
+def _described_members(section: Any) -> list[dict[str, Any]]:
+    return [_described(member) for member in leaves(section())]
 
 
 def _item_kind(kind: Any) -> Any:

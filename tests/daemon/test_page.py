@@ -6,14 +6,16 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from edge_agent.daemon.web_agent import shrunk
+from edge_agent.daemon.web_agent import WebAgent, shrunk
 from edge_agent.errors import EXIT_OK
+from edge_agent.frame import Frame
 from edge_agent.tools.demo.bundled import PICTURES_DIR
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.daemon.conftest import StartDaemon
@@ -101,3 +103,40 @@ def test_a_frame_is_made_no_larger_than_asked_for(width: int, shape: tuple[int, 
     made = shrunk(pixels, width)
     assert made.shape == shape
     Image.fromarray(made).save(tmp_path / "frame.jpg")
+
+
+class Watch:
+    """A clock that goes on by `step_s` each time it is looked at."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.step_s = 0.0
+
+    def monotonic_s(self) -> float:
+        self.now_s += self.step_s
+        return self.now_s
+
+
+def pictures_made(watch: Watch, cost_s: float) -> int:
+    """How many pictures are made in ten seconds in which each frame is asked for."""
+    loop = SimpleNamespace(last_frame=None)
+    parts = [SimpleNamespace() for _ in range(11)]
+    parts[3], parts[8] = loop, watch  # type: ignore[call-overload]
+    agent = WebAgent(*cast(Any, parts))
+    found = set()
+    watch.now_s, watch.step_s = 0.0, 0.0
+    for number in range(100):
+        watch.now_s = max(watch.now_s, number / 10)
+        loop.last_frame = Frame(number, 0.0, 0.0, np.zeros((48, 64, 3), np.uint8))
+        watch.step_s = cost_s / 2
+        picture = agent.picture(640)
+        watch.step_s = 0.0
+        assert picture is not None
+        found.add(picture.frame_id)
+    return len(found)
+
+
+def test_a_picture_is_made_once_for_all_and_more_rarely_where_it_takes_long() -> None:
+    assert pictures_made(Watch(), 0.001) in range(35, 51)
+    assert pictures_made(Watch(), 0.012) in range(14, 22)
+    assert pictures_made(Watch(), 0.200) in range(9, 13)

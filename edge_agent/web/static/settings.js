@@ -45,7 +45,10 @@ async function load() {
   for (const field of fields) {
     const { key, kind } = field.setting;
     const name = key.includes(".") || kind === "sections" ? key.split(".")[0] : "device";
-    if (!sections.has(name)) sections.set(name, make("details", {}, make("summary", {}, name)));
+    if (!sections.has(name)) {
+      const doc = answer.sections[name] ?? (kind === "sections" ? field.setting.doc : "What it is called.");
+      sections.set(name, make("details", {}, make("summary", {}, `${name} `, make("span", {}, doc))));
+    }
     sections.get(name).append(field.place);
   }
   form.replaceChildren(...sections.values(), preview, message, make("p", {}, check, " ", save));
