@@ -63,7 +63,7 @@ skeletons: $(VENV)/.dev
 skeletons-test: $(VENV)/.dev
 	$(BIN)/pytest -m skeletons tests/tools/builder/skeletons
 
-# A training killed twenty times at random, which ends with the same weights: minutes.
+# A training killed twenty times at random, which ends with the same weights, and others that take long: minutes.
 train-test: $(VENV)/.dev
 	PYTHONPATH=. $(BIN)/pytest -m train tests/tools/train
 

@@ -549,7 +549,9 @@ make_release() {
 }
 
 fill_release() {
-    interruptible "$python" -I -m venv --system-site-packages "$release"
+    interruptible "$python" -I -m venv --system-site-packages --without-pip "$release"
+    interruptible "$release/bin/python" -I "$source_dir/requirements/unpack_pip.py" ||
+        die "pip could not be unpacked (see above); nothing was changed"
     read_pip_settings
     if with_torch; then install_unmet torch web; else install_unmet web; fi
     install_program

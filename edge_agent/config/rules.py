@@ -23,6 +23,7 @@ WHOLE_FRAME = "frame"
 """What the whole picture is called among the regions; no region may be."""
 MOST_REGIONS = 16
 MOST_CORNERS = 32
+MOST_PERIODS = 4
 _LEAST_SIDE = 0.001
 _ROUNDING = 1e-6
 _LONGEST_FILE_BYTES = 1 << 20
@@ -192,6 +193,17 @@ def regions_are_boxes(config: Config) -> Iterator[Violation]:
             yield Violation((f"{key}.{setting}", key, "regions"), problem, hint)
 
 
+def periods_are_times(config: Config) -> Iterator[Violation]:
+    """Each period is some of the time, and there are not too many."""
+    if len(config.periods) > MOST_PERIODS:
+        yield Violation(("periods",), f"are {len(config.periods)}; {MOST_PERIODS} at most have a head")
+    for name, period in config.periods.items():
+        if not period.hours and period.light == "any":
+            hint = "give it `hours`, or `light: night` or `day`"
+            key = f"periods.{name}"
+            yield Violation((key, f"{key}.hours", f"{key}.light", "periods"), "is all the time", hint)
+
+
 def page_address_is_usable(config: Config) -> Iterator[Violation]:
     """The page's address is one, with a port that exists, and its names are names."""
     try:
@@ -213,6 +225,7 @@ RULES: tuple[Rule, ...] = (
     ranges_agree,
     labels_can_appear,
     regions_are_boxes,
+    periods_are_times,
     credentials_are_complete,
     tls_files_are_usable,
     page_address_is_usable,

@@ -11,6 +11,8 @@ from edge_agent.config.setting import Apply, section, setting
 from edge_agent.system.secret import Secret, SecretUrl
 
 REGION_NAME = "[a-z0-9_-]{1,32}"
+_HOURS = "([01][0-9]|2[0-3]):[0-5][0-9]-(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)"
+_HOURS_HELP = "hours as 07:00-22:30"
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,8 +370,8 @@ class ScheduleConfig:
         (),
         'The hours of the day, by the device\'s own clock, for instance ["07:00-12:00", "13:30-22:00"]; one'
         " that ends before it begins goes over midnight. Empty: all day.",
-        pattern="([01][0-9]|2[0-3]):[0-5][0-9]-(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)",
-        pattern_help="hours as 07:00-22:30",
+        pattern=_HOURS,
+        pattern_help=_HOURS_HELP,
     )
     light: Literal["any", "day", "night"] = setting(
         "any", "Whether the picture must be bright (day) or dark (night): see night_below."
@@ -380,6 +382,19 @@ class ScheduleConfig:
         " more.",
         at_least=1,
         at_most=254,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodConfig:
+    """A time with a taught head of its own."""
+
+    APPLY: ClassVar = Apply.LIVE
+    hours: tuple[str, ...] = setting(
+        (), "The hours of the day, as in schedule.hours.", pattern=_HOURS, pattern_help=_HOURS_HELP
+    )
+    light: Literal["any", "day", "night"] = setting(
+        "any", "Whether what is watched must be bright (day) or dark (night): see schedule.night_below."
     )
 
 
@@ -558,6 +573,13 @@ class WebConfig:
         "When a token is asked for. auto: of requests that did not come over loopback, or by a name of"
         " web.hosts. always: of all; have this behind a reverse proxy.",
     )
+    events_mb: int = setting(
+        0,
+        "Keep the latest events with small pictures on disk as well, in so many MB (each has about 5 kB), so"
+        " that the page shows them after a restart. 0: in memory alone.",
+        at_least=0,
+        at_most=1000,
+    )
     allow_teach: bool = setting(False, "Let whoever may see the page teach labels with it.", apply=Apply.LIVE)
     allow_edit: bool = setting(
         False,
@@ -629,6 +651,14 @@ class Config:
     )
     labels: LabelsConfig = section(LabelsConfig, "Which labels are published, and what they are called.")
     teach: TeachConfig = section(TeachConfig, "Labels of your own, taught by example.")
+    periods: dict[str, PeriodConfig] = setting(
+        {},
+        "Times with a taught head of their own, of the examples that were taken then, for instance"
+        " {night: {light: night}}; of several, the first that it is.",
+        apply=Apply.LIVE,
+        pattern=REGION_NAME,
+        pattern_help="1 to 32 small letters, digits, _ and -",
+    )
     stabilizer: StabilizerConfig = section(StabilizerConfig, "Keeps the published label from flapping.")
     schedule: ScheduleConfig = section(ScheduleConfig, "When labels are published.")
     publish: PublishConfig = section(PublishConfig, "What is published, and how often.")

@@ -196,8 +196,20 @@ def run_agent(
         def web_agent() -> WebAgent:
             from edge_agent.daemon.web_agent import WebAgent
 
+            events_dir = state_dir / "events"
             return WebAgent(
-                config_file, live, link, loop, capture, guard, cooling, room, clock, teaching, errands
+                config_file,
+                live,
+                link,
+                loop,
+                capture,
+                guard,
+                cooling,
+                room,
+                clock,
+                teaching,
+                errands,
+                events_dir,
             )
 
         if config.web.enabled:

@@ -149,5 +149,5 @@ class Reloader:
         if changes.touches("labels"):
             labels = label_map(loop.model.artifact, config.labels)
             loop.between_frames(lambda: loop.model.classifier.use_labels(labels))
-        if changes.touches("teach") or changes.touches("regions"):
+        if any(changes.touches(each) for each in ("teach", "regions", "periods", "schedule.night_below")):
             self.teaching.adopt()

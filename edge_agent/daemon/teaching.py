@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ from edge_agent.system.text import printable
 if TYPE_CHECKING:
     from edge_agent.daemon.pupil import Pupil
     from edge_agent.teach.ask import Question
-    from edge_agent.teach.head import Backbone
+    from edge_agent.teach.head import Backbone, Head
     from edge_agent.teach.lessons import Lesson, Shot
 
 _LOG = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class Teaching:
         before, self._pupils = self._pupils, {}
         self._find()
         for region in before.keys() - self._pupils.keys():
-            self._use_head(region, None)
+            self._use_head(region, None, {})
         self._say()
 
     def work(self, now_s: float) -> None:
@@ -266,7 +267,7 @@ class Teaching:
 
     def _make_pupil(self, region: str) -> Pupil:
         from edge_agent.daemon.pupil import Pupil
-        from edge_agent.pipeline.shots import from_thumbnails, lessons_of
+        from edge_agent.pipeline.shots import calendar_of, from_thumbnails, lessons_of
         from edge_agent.teach.ask import Asking, AskRules
         from edge_agent.teach.lessons import directory_of
 
@@ -276,7 +277,8 @@ class Teaching:
         asking = Asking(AskRules(every_s=config.ask_every_s)) if config.ask_every_s else None
         self._loop.between_frames(lambda: self._loop.use_asking(region, asking))
         features_of = from_thumbnails(self._feature_of)
-        pupil = Pupil(name, lessons, lambda head: self._use_head(region, head), features_of, self._give_back)
+        use_head, calendar = partial(self._use_head, region), calendar_of(self._config())
+        pupil = Pupil(name, lessons, use_head, features_of, self._give_back, calendar)
         self._pupils[region] = pupil
         self._give_back()
         pupil.load()
@@ -288,8 +290,8 @@ class Teaching:
 
         return backbone_of(self._loop.model.artifact, self._info, self._features)
 
-    def _use_head(self, region: str, head: Any) -> None:
-        self._loop.between_frames(lambda: self._loop.use_head(region, head))
+    def _use_head(self, region: str, head: Head | None, of_period: Mapping[str, Head]) -> None:
+        self._loop.between_frames(lambda: self._loop.use_head(region, head, of_period))
 
     def _feature_of(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """What the network makes of a picture, by the inference thread. Raises EngineError or ErrandError."""
@@ -307,8 +309,9 @@ class Teaching:
             low=_rounded(report.low) if report else None,
             high=_rounded(report.high) if report else None,
             mislabelled=len(report.mislabelled) if report else 0,
-            missing=report.missing if report else (),
+            missing=(*(report.missing if report else ()), *pupil.of_period.missing),
             problem=pupil.problem,
+            periods=tuple(pupil.of_period.heads),
         )
 
     def _say(self) -> None:

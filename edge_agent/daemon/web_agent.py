@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from edge_agent.config.live import LiveConfig
 from edge_agent.config.schema import Config
 from edge_agent.daemon.cooling import Cooling
 from edge_agent.daemon.errands import Errand, ErrandError, Errands
+from edge_agent.daemon.newest_picture import NewestPicture
 from edge_agent.daemon.report import camera_health
 from edge_agent.daemon.teaching import Teaching
 from edge_agent.errors import EngineError
@@ -35,19 +37,16 @@ from edge_agent.pipeline.inference_loop import InferenceLoop
 from edge_agent.pipeline.jpeg import encode_jpeg
 from edge_agent.pipeline.part import box_of, place_in
 from edge_agent.system.clock import Clock
+from edge_agent.system.log import RepeatedError
 from edge_agent.web.agent_view import BusyError, HeadAnswer, Picture, Recognised
+from edge_agent.web.event_folder import EventFolder
 from edge_agent.web.event_ring import Event, EventRing
 from edge_agent.web.history import History
 
+_LOG = logging.getLogger(__name__)
 MOST_WAITING = 6
 """For an event, at once: fewer than the page has threads."""
 _QUALITY = 75
-_PICTURE_S = 0.2
-"""A picture is made at most this often."""
-_LONGEST_PICTURE_S = 1.0
-"""As rarely as this where making one takes long: the board is slow, or busy with frames."""
-_SHARE = 0.02
-"""Of the time, that making them takes."""
 _THUMBNAIL = (160, 120)
 _THUMBNAIL_S = 0.2
 _HEALTH_S = 1.0
@@ -73,9 +72,13 @@ class WebAgent:
         clock: Clock,
         teaching: Teaching,
         errands: Errands,
+        events_dir: Path,
     ) -> None:
+        """`events_dir` is where events are kept, if the configuration wants that."""
         self.config_file = config_file
-        self.events = EventRing(MOST_WAITING)
+        most_bytes = live.config.web.events_mb << 20
+        folder = EventFolder(events_dir, most_bytes, RepeatedError(_LOG, clock.monotonic_s))
+        self.events = EventRing(MOST_WAITING, keeper=folder if most_bytes else None)
         self.history = History()
         self._live = live
         self._link = link
@@ -96,8 +99,7 @@ class WebAgent:
         self._health_s = -math.inf
         self._info: Info | None = None
         self._rate = SteadyRate()
-        self._pictures: dict[int, Picture] = {}
-        self._next_picture_s = -math.inf
+        self._newest = NewestPicture(clock)
         self._thumbnail_s = -math.inf
         self._lock = threading.Lock()
 
@@ -172,18 +174,7 @@ class WebAgent:
     def picture(self, width: int) -> Picture | None:
         """The newest frame as JPEG; while one was just made, that one."""
         frame = self._loop.last_frame
-        if frame is None:
-            return None
-        with self._lock:
-            now_s, made = self._clock.monotonic_s(), self._pictures.get(width)
-            is_fresh = now_s < self._next_picture_s
-            if made is not None and (made.frame_id == frame.id or is_fresh):
-                return made
-            made = Picture(frame.id, encode_jpeg(shrunk(frame.pixels, width), _QUALITY))
-            cost_s = self._clock.monotonic_s() - now_s
-            self._next_picture_s = now_s + min(max(_PICTURE_S, cost_s / _SHARE), _LONGEST_PICTURE_S)
-            self._pictures = {width: made} if len(self._pictures) > 1 else {**self._pictures, width: made}
-            return made
+        return None if frame is None else self._newest.picture(frame, width)
 
     def room_bytes(self) -> int:
         """What the memory budget leaves."""
@@ -249,17 +240,6 @@ class WebAgent:
             skipped=self._loop.skipped,
             flaps=self._loop.flaps,
         )
-
-
-def shrunk(pixels: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
-    """A picture of shape (height, width, 3) in at most so many pixels across, without a large copy of it."""
-    whole = max(1, pixels.shape[1] // (2 * width))
-    coarse = pixels[::whole, ::whole]
-    if coarse.shape[1] <= width:
-        return np.ascontiguousarray(coarse)
-    height = max(1, round(coarse.shape[0] * width / coarse.shape[1]))
-    picture = Image.fromarray(np.ascontiguousarray(coarse))
-    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
 
 
 def thumbnail(jpeg: bytes) -> bytes:

@@ -20,7 +20,7 @@ from edge_agent.pipeline.frame_stats import FrameRate, FrameStats
 from edge_agent.pipeline.jpeg import encode_jpeg
 from edge_agent.pipeline.last_label import LastLabel
 from edge_agent.pipeline.latest import LatestFrame
-from edge_agent.pipeline.opening import Opening
+from edge_agent.pipeline.opening import opening_of
 from edge_agent.pipeline.rules import Rules
 from edge_agent.pipeline.stabilizer import LabelChange, Stable
 from edge_agent.pipeline.turns import Turns
@@ -72,7 +72,7 @@ class InferenceLoop:
         self._frames = frames
         self._model = model
         self._rules = rules
-        self._opening = Opening(rules.schedule)
+        self._opening = opening_of(rules.schedule)
         self._is_open = True
         self._turns = Turns()
         self._cost_s = 0.0
@@ -155,7 +155,7 @@ class InferenceLoop:
     def adopt(self, rules: Rules) -> None:
         """Follow other rules, keeping the votes and the labels so far. Call it between frames."""
         if rules.schedule != self._rules.schedule:
-            self._opening = Opening(rules.schedule)
+            self._opening = opening_of(rules.schedule)
         before, self._rules = self._views, rules
         views: dict[str, View] = {}
         for name in watched(rules.regions):
@@ -168,10 +168,11 @@ class InferenceLoop:
         for name in before.keys() - views.keys():
             before[name].close()
 
-    def use_head(self, name: str, head: Head | None) -> None:
-        """Have a view answer by this head, if it is still watched. Call it between frames."""
+    def use_head(self, name: str, head: Head | None, of_period: Mapping[str, Head]) -> None:
+        """Have a view answer by this head, and by those of periods, see `View.use_head`, if it is still
+        watched. Call it between frames."""
         if (view := self._views.get(name)) is not None:
-            view.use_head(head)
+            view.use_head(head, of_period)
 
     def use_asking(self, name: str, asking: Asking | None) -> None:
         """Have a view keep frames that are worth a question. Call it between frames."""

@@ -9,6 +9,7 @@ from typing import Literal, Self
 from edge_agent.config.schema import (
     Config,
     MotionConfig,
+    PeriodConfig,
     PublishConfig,
     RegionConfig,
     ScheduleConfig,
@@ -28,6 +29,8 @@ class Rules:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     """Of single labels, in place of the stabiliser's."""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    periods: Mapping[str, PeriodConfig] = field(default_factory=dict)
+    """Times with a taught head of their own."""
     period_s: float | None = None
     """From frame to frame; None: as many as can be classified."""
     source_type: str = ""
@@ -49,6 +52,7 @@ class Rules:
             config.regions,
             config.labels.thresholds,
             config.schedule,
+            config.periods,
             1 / fps if fps > 0 else None,
             config.source.type,
         )

@@ -9,16 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_agent.config.schema import TeachConfig
+from edge_agent.config.schema import Config, TeachConfig
 from edge_agent.errors import TeachError
 from edge_agent.inference import EngineInfo
 from edge_agent.model.sidecar import Artifact
 from edge_agent.pipeline.brightness import brightness_of
 from edge_agent.pipeline.jpeg import encode_jpeg
+from edge_agent.pipeline.opening import Periods
 from edge_agent.sources.picture import decode_picture
 from edge_agent.teach.examples import MOST_THUMBNAIL_BYTES, Feature, Limits
 from edge_agent.teach.head import Backbone
-from edge_agent.teach.lessons import FeaturesOf, Lessons, Shot
+from edge_agent.teach.lessons import Calendar, FeaturesOf, Lessons, Shot
 from edge_agent.teach.unknown import Rules
 
 THUMBNAIL_PX = 224
@@ -38,6 +39,14 @@ def lessons_of(directory: Path, backbone: Backbone, config: TeachConfig) -> Less
     """The lessons in a directory, within the limits of the configuration."""
     limits = Limits(per_label=config.per_label, in_all=config.in_all)
     return Lessons(directory, backbone, limits=limits, rules=Rules(probability=config.probability))
+
+
+def calendar_of(config: Config) -> Calendar | None:
+    """The owner's periods; None where there are none."""
+    if not config.periods:
+        return None
+    periods = Periods(config.periods, config.schedule.night_below)
+    return Calendar(tuple(config.periods), lambda example: periods.of(example.brightness, example.time_s))
 
 
 def shot_of(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from edge_agent.pipeline.answers import Moment
 from edge_agent.pipeline.few_pixels import FewPixels
 from edge_agent.pipeline.last_label import LastLabel
 from edge_agent.pipeline.motion import MotionGate
+from edge_agent.pipeline.opening import Periods
 from edge_agent.pipeline.part import Part
 from edge_agent.pipeline.rules import Rules
 from edge_agent.pipeline.stabilizer import LabelChange, PublishGate, Stabilizer, Stable
@@ -70,7 +71,9 @@ class View:
         self._stabilizer = Stabilizer(rules.stabilizer, rules.thresholds)
         self._gate = PublishGate(rules.publish.state, rules.publish.heartbeat_s)
         self._motion = MotionGate(rules.motion)
+        self._periods = _periods(rules)
         self._head: teach.Head | None = None
+        self._of_period: Mapping[str, teach.Head] = {}
         self._stable: Stable | None = None
 
     @property
@@ -91,10 +94,13 @@ class View:
         self._stabilizer.adopt(rules.stabilizer, rules.thresholds)
         self._gate = PublishGate(rules.publish.state, rules.publish.heartbeat_s)
         self._motion.adopt(rules.motion)
+        self._periods = _periods(rules)
 
-    def use_head(self, head: teach.Head | None) -> None:
-        """Answer by this head from the next frame on; None: by the network's own labels."""
+    def use_head(self, head: teach.Head | None, of_period: Mapping[str, teach.Head]) -> None:
+        """Answer by this head from the next frame on, and while it is one of the periods in `of_period` by
+        that one's; None: by the network's own labels."""
         self._head = head
+        self._of_period = of_period
 
     def opinion(self, feature: NDArray[np.float32]) -> tuple[tuple[Score, ...], str] | None:
         """What the head says of another picture, and why it is unknown, if it is; None without a head.
@@ -137,11 +143,13 @@ class View:
         answer, votes = None, prediction.top
         ref: HeadRef | None = None
         if self._head is not None:
-            answer = self._head.answer(prediction.feature)
-            top = scores(self._head.labels, answer.probabilities)
+            period = self._period(part, moment)
+            head = self._of_period.get(period, self._head)
+            answer = head.answer(prediction.feature)
+            top = scores(head.labels, answer.probabilities)
             prediction = replace(prediction, top=top)
             votes = () if answer.why else top
-            ref = HeadRef(self._head.taught.method, len(self._head.labels), answer.why)
+            ref = HeadRef(head.taught.method, len(head.labels), answer.why, period)
             self._ask(part, prediction.feature, answer, moment)
         stable = self._stabilizer.update(votes, now_s)
         self._stable = stable
@@ -149,6 +157,11 @@ class View:
         change = self._last_label.change(stable) if self._stabilizer.is_decided else None
         is_due = self._gate.is_due(now_s, changed=stable.change is not None)
         return Judged(prediction, stable, ref, change, is_due)
+
+    def _period(self, part: Frame, moment: Moment) -> str:
+        """The period that it is, if it has a head of its own; else empty."""
+        period = self._periods.at(part.pixels, moment.time_s) if self._of_period else ""
+        return period if period in self._of_period else ""
 
     def _ask(self, part: Frame, feature: NDArray[np.float32], answer: teach.Answer, moment: Moment) -> None:
         """Keep the frame for its owner to name, where much would be learnt from that."""
@@ -174,6 +187,10 @@ def scores(labels: Sequence[str], probabilities: NDArray[np.floating]) -> tuple[
     """The most probable labels of a head, best first; equals in the order of the labels."""
     best = np.argsort(-probabilities, kind="stable")[:_TOP]
     return tuple(Score(labels[i], int(i), float(probabilities[i])) for i in best)
+
+
+def _periods(rules: Rules) -> Periods:
+    return Periods(rules.periods, rules.schedule.night_below)
 
 
 def _part(rules: Rules, name: str) -> Part:

@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edge_agent.errors import EdgeAgentError, TeachError
@@ -40,6 +40,30 @@ WHOLE_FRAME = "frame"
 
 _ATTEMPTS = 3  # to fit while somebody else teaches
 _AT_ONCE = 16  # pictures that are relearned in one transaction
+
+_NAMED = 5  # of the labels that a period lacks
+
+ENOUGH_OF_PERIOD = 3
+"""Examples that each label of a view needs in a period, before that gets a head of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """The owner's periods, each of which can have a head of its own."""
+
+    periods: tuple[str, ...]
+    of: Callable[[Example], str]
+    """Gives the period in which an example was taken; empty where it was none."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PeriodHeads:
+    """The heads of periods, and why others have none."""
+
+    heads: Mapping[str, Head] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    """In words, for the owner."""
+
 
 FeaturesOf = Callable[[bytes], Feature]
 """Gives the feature of a JPEG file by the present network; raises EdgeAgentError where it cannot be read."""
@@ -243,6 +267,36 @@ class Lessons:
         if keep:
             self._write(lambda: head_file.save(self.head_path, learnt.head.taught))
         return learnt
+
+    def fitting_periods(
+        self, calendar: Calendar, give_back: Callable[[], None] = lambda: None
+    ) -> Generator[None, None, PeriodHeads]:
+        """Fit a head of its own to the examples of each period; yields and gives back like `fitting`, and
+        saves nothing.
+
+        Each label needs ENOUGH_OF_PERIOD examples in the period: one that was not shown at night would be
+        unknown all night. Until then, the head of all examples is the better one.
+        """
+        examples = self.examples()
+        labels = sorted({each.label for each in examples})
+        yield
+        heads: dict[str, Head] = {}
+        missing: list[str] = []
+        for period in calendar.periods:
+            mine = [each for each in examples if calendar.of(each) == period]
+            counts = Counter(each.label for each in mine)
+            few = [f"{counts[label]} of {label}" for label in labels if counts[label] < ENOUGH_OF_PERIOD]
+            if labels and not few:
+                fit = yield from fitting.fitting(mine, self.backbone, None, self._rules)
+                heads[period] = fit.head
+                give_back()
+            elif few:
+                more = f" and {len(few) - _NAMED} labels more" if len(few) > _NAMED else ""
+                missing.append(
+                    f"period {period} has no head of its own: it needs {ENOUGH_OF_PERIOD} examples of each"
+                    f" label, and has {', '.join(few[:_NAMED])}{more}"
+                )
+        return PeriodHeads(heads, tuple(missing))
 
     def revert(self) -> Loaded:
         """Answer as before the last fit. The examples stay, and the next lesson is learnt with them."""

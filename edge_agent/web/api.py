@@ -130,7 +130,7 @@ class Api:
 
 
 def _event(event: Event) -> dict[str, object]:
-    return {**plain(event.changed), "has_picture": bool(event.thumbnail)}
+    return {**plain(event.changed), "has_picture": event.has_picture}
 
 
 def _there(value: _T | None) -> _T:

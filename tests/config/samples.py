@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edge_agent.config.characters import doubtful
 from edge_agent.config.rules import RULES
-from edge_agent.config.schema import Config, RegionConfig
+from edge_agent.config.schema import Config, PeriodConfig, RegionConfig
 from edge_agent.config.tree import Leaf, leaves
 from edge_agent.system.secret import Secret, SecretUrl
 
@@ -32,6 +32,9 @@ def values(leaf: Leaf) -> st.SearchStrategy[Any]:
     if leaf.key == "regions":
         names = st.from_regex(leaf.setting.pattern or "", fullmatch=True).filter(lambda name: name != "frame")
         return st.dictionaries(names, regions(), max_size=4)
+    if leaf.key == "periods":
+        names = st.from_regex(leaf.setting.pattern or "", fullmatch=True)
+        return st.dictionaries(names, periods(), max_size=4)
     if leaf.kind == dict[str, float]:
         return st.dictionaries(_TEXTS, _scalars(float, leaf), max_size=4)
     if typing.get_origin(leaf.kind) is dict:
@@ -48,6 +51,15 @@ def regions(draw: st.DrawFn) -> RegionConfig:
     left, top = draw(st.floats(0, 0.9)), draw(st.floats(0, 0.9))
     width, height = draw(st.floats(0.01, 1 - left)), draw(st.floats(0.01, 1 - top))
     return RegionConfig((left, top, width, height), draw(st.integers(1, 100)))
+
+
+@st.composite
+def periods(draw: st.DrawFn) -> PeriodConfig:
+    """Some of the time."""
+    hours = draw(
+        st.lists(st.sampled_from(("07:00-22:30", "22:00-06:00", "00:00-24:00")), min_size=1, max_size=3)
+    )
+    return PeriodConfig(tuple(hours), draw(st.sampled_from(("any", "day", "night"))))
 
 
 def _scalars(kind: Any, leaf: Leaf) -> st.SearchStrategy[Any]:

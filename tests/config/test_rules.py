@@ -10,7 +10,7 @@ import pytest
 
 from edge_agent.config.loader import load, parse
 from edge_agent.config.problem import InvalidConfigError, Problem
-from edge_agent.config.schema import Config
+from edge_agent.config.schema import Config, PeriodConfig
 from tests.config.conftest import only
 from tests.config.samples import obeys_rules
 
@@ -266,3 +266,23 @@ def test_a_device_or_a_pipe_is_no_password_file(tmp_path: Path) -> None:
     for path in (Path("/dev/zero"), pipe):
         with pytest.raises(InvalidConfigError, match=r"mqtt\.password_file: .*no regular file"):
             parse(f"mqtt: {{password_file: {path}}}", "edge-agent.yaml", hostname="pi")
+
+
+@pytest.mark.parametrize(
+    ("periods", "problem"),
+    [
+        ("{always: {}}", "periods.always: is all the time"),
+        ("{night: {hours: [25:00-26:00]}}", "periods.night.hours[0]: must be hours as 07:00-22:30"),
+        ("{night: {light: dim}}", "periods.night.light: must be one of any, day, night"),
+        ("{Night: {light: night}}", "periods.Night"),
+        ("{" + ", ".join(f"p{n}: {{light: day}}" for n in range(5)) + "}", "periods: are 5; 4 at most"),
+    ],
+)
+def test_a_period_that_is_none_is_refused(write: Write, periods: str, problem: str) -> None:
+    (found,) = problems(write(f"periods: {periods}\n"))
+    assert f"{found.key}: {found.message}".startswith(problem)
+
+
+def test_periods_are_times_by_hours_or_by_light(write: Write) -> None:
+    config = load(write("periods: {late: {hours: ['22:00-06:00']}, night: {light: night}}\n"))
+    assert config.periods == {"late": PeriodConfig(("22:00-06:00",)), "night": PeriodConfig(light="night")}

@@ -5,17 +5,11 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from edge_agent.daemon.web_agent import WebAgent, shrunk
 from edge_agent.errors import EXIT_OK
-from edge_agent.frame import Frame
 from edge_agent.tools.demo.bundled import PICTURES_DIR
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.daemon.conftest import StartDaemon
@@ -76,15 +70,25 @@ def test_a_picture_that_is_sent_has_the_right_label_and_frames_go_on(
     assert receive(subscriber, "state", lambda state: state["frame"]["id"] > before + 1)
 
 
-def test_the_page_ends_with_the_agent(start: StartDaemon, subscriber: Subscriber) -> None:
+def test_the_page_ends_with_the_agent_and_shows_kept_events_when_it_comes_back(
+    start: StartDaemon, subscriber: Subscriber
+) -> None:
     port = free_port()
-    daemon = start(web={"enabled": True, "listen": f"{HOST}:{port}"})
-    receive(subscriber, "state")
-    assert Client(port).ask("/").status == 200
+    web = {"enabled": True, "listen": f"{HOST}:{port}", "events_mb": 1}
+    daemon = start(web=web, publish={"event_image": True})
+    receive(subscriber, "event")
+    shown = until(lambda: Client(port).ask("/api/v1/events").json["events"], bool)[0]
     daemon.send(signal.SIGTERM)
     assert daemon.wait() == EXIT_OK
     with pytest.raises(ConnectionError):
         Client(port).ask("/")
+    receive(subscriber, "availability", lambda text: text == "offline")
+    daemon.start()
+    receive(subscriber, "availability", lambda text: text == "online")
+    receive(subscriber, "state")
+    kept = Client(port).ask("/api/v1/events").json["events"][0]
+    assert kept == shown
+    assert Client(port).ask(f"/api/v1/event.jpg?seq={kept['seq']}").body.startswith(b"\xff\xd8")
 
 
 def test_an_address_that_is_taken_does_not_stop_the_agent(
@@ -93,50 +97,3 @@ def test_an_address_that_is_taken_does_not_stop_the_agent(
     daemon = start(web={"enabled": True, "listen": f"{HOST}:{broker.port}"})
     assert receive(subscriber, "state")
     assert f"the page cannot listen on {HOST}:{broker.port}: Address already in use" in daemon.log
-
-
-@pytest.mark.parametrize(
-    ("width", "shape"), [(640, (480, 640, 3)), (320, (240, 320, 3)), (100, (75, 100, 3))]
-)
-def test_a_frame_is_made_no_larger_than_asked_for(width: int, shape: tuple[int, ...], tmp_path: Path) -> None:
-    pixels = np.zeros((480, 640, 3), np.uint8)
-    made = shrunk(pixels, width)
-    assert made.shape == shape
-    Image.fromarray(made).save(tmp_path / "frame.jpg")
-
-
-class Watch:
-    """A clock that goes on by `step_s` each time it is looked at."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-        self.step_s = 0.0
-
-    def monotonic_s(self) -> float:
-        self.now_s += self.step_s
-        return self.now_s
-
-
-def pictures_made(watch: Watch, cost_s: float) -> int:
-    """How many pictures are made in ten seconds in which each frame is asked for."""
-    loop = SimpleNamespace(last_frame=None)
-    parts = [SimpleNamespace() for _ in range(11)]
-    parts[3], parts[8] = loop, watch  # type: ignore[call-overload]
-    agent = WebAgent(*cast(Any, parts))
-    found = set()
-    watch.now_s, watch.step_s = 0.0, 0.0
-    for number in range(100):
-        watch.now_s = max(watch.now_s, number / 10)
-        loop.last_frame = Frame(number, 0.0, 0.0, np.zeros((48, 64, 3), np.uint8))
-        watch.step_s = cost_s / 2
-        picture = agent.picture(640)
-        watch.step_s = 0.0
-        assert picture is not None
-        found.add(picture.frame_id)
-    return len(found)
-
-
-def test_a_picture_is_made_once_for_all_and_more_rarely_where_it_takes_long() -> None:
-    assert pictures_made(Watch(), 0.001) in range(35, 51)
-    assert pictures_made(Watch(), 0.012) in range(14, 22)
-    assert pictures_made(Watch(), 0.200) in range(9, 13)

@@ -8,10 +8,12 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from edge_agent.errors import EXIT_RESTART
 from edge_agent.tools.demo.bundled import BUNDLED_PICTURES
@@ -125,16 +127,62 @@ def test_regions_learn_each_for_themselves(
     assert not (daemon.state_dir / "teach/right").exists()
 
 
+def teach_by_command(daemon: Daemon, *words: str | Path) -> str:
+    command = [sys.executable, "-m", "edge_agent", "teach", *words, "--config", daemon.config]
+    environment = os.environ | {"STATE_DIRECTORY": str(daemon.state_dir)}
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert "the running agent takes it within seconds" in said
+    return said
+
+
+def by_light(folder: Path, name: str, light: float) -> list[Path]:
+    """A picture in three sizes, as bright as `light` makes it."""
+    folder.mkdir(parents=True)
+    files = [folder / f"{number}.png" for number in range(3)]
+    with Image.open(PICTURES[f"{name}.jpg"]) as picture:
+        for number, file in enumerate(files):
+            width, height = picture.size
+            part = picture.crop((30 * number, 20 * number, width, height))
+            part.point([int(level * light) for level in range(256)] * 3).save(file)
+    return files
+
+
+def test_a_period_has_a_head_of_its_own_once_it_was_taught_then(
+    daemon: Daemon, subscriber: Subscriber, tmp_path: Path
+) -> None:
+    for label, name in (("in", "cat"), ("out", "dog")):
+        for light in (1.0, 0.1):
+            teach_by_command(
+                daemon, "add", "--label", label, *by_light(tmp_path / f"{name}{light}", name, light)
+            )
+    (head,) = receive(subscriber, "info", lambda info: sum_of(info) == 12)["heads"]
+    assert "periods" not in head
+    daemon.edit(periods={"night": {"light": "night"}}, source=sees(tmp_path / "cat0.1"))
+    (head,) = receive(subscriber, "info", lambda info: "periods" in info["heads"][0])["heads"]
+    assert head["periods"] == ["night"]
+    assert not any("period" in missing for missing in head["missing"])
+    state = receive(subscriber, "state", lambda state: state.get("head", {}).get("period") == "night")
+    assert state["top"][0]["label"] == "in"
+    daemon.edit(source=sees(tmp_path / "cat1.0"))
+    receive(subscriber, "state", lambda state: "head" in state and "period" not in state["head"])
+    daemon.edit(
+        periods={"never": {"light": "night", "hours": ["00:00-00:01"]}}, source=sees(tmp_path / "cat0.1")
+    )
+    receive(
+        subscriber, "info", lambda info: any("period never" in each for each in info["heads"][0]["missing"])
+    )
+    daemon.edit(periods=None)
+    receive(subscriber, "info", lambda info: "period" not in str(info["heads"][0]["missing"]))
+
+
+def sum_of(info: dict[str, Any]) -> int:
+    return sum(sum(head["labels"].values()) for head in info.get("heads", ()))
+
+
 def test_what_the_command_teaches_is_taken_up_while_the_agent_runs(
     ask: Ask, daemon: Daemon, subscriber: Subscriber
 ) -> None:
-    def teach(*words: str | Path) -> str:
-        command = [sys.executable, "-m", "edge_agent", "teach", *words, "--config", daemon.config]
-        environment = os.environ | {"STATE_DIRECTORY": str(daemon.state_dir)}
-        said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-        assert "the running agent takes it within seconds" in said
-        return said
-
+    teach = partial(teach_by_command, daemon)
     teach("add", "--label", "in", PICTURES["cat.jpg"])
     assert receive(subscriber, "event", lambda event: event["to"] == "in")
     teach("add", "--label", "something else", PICTURES["cat.jpg"])

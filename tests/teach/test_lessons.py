@@ -22,9 +22,18 @@ from hypothesis import strategies as st
 from edge_agent.errors import TeachError
 from edge_agent.teach import head_file
 from edge_agent.teach.examples import Example, Feature, Limits, grouped
-from edge_agent.teach.fitting import fit
+from edge_agent.teach.fitting import finished, fit
 from edge_agent.teach.head import Head
-from edge_agent.teach.lessons import Lesson, Lessons, Relearnt, Shot, directory_of
+from edge_agent.teach.lessons import (
+    ENOUGH_OF_PERIOD,
+    Calendar,
+    Lesson,
+    Lessons,
+    PeriodHeads,
+    Relearnt,
+    Shot,
+    directory_of,
+)
 from edge_agent.teach.merge import merge
 from edge_agent.teach.store import MOST_UNDOS, STORE_NAME
 from tests.teach.test_fitting import everything
@@ -611,3 +620,48 @@ def test_no_head_at_all_can_be_wanted(tmp_path: Path) -> None:
     here = lessons(tmp_path / "here")
     here.take(elsewhere.head_path.read_bytes())
     assert here.take(b"").head is None
+
+
+def shot_in(label: str, burst: int, number: int, *, dark: bool) -> Shot:
+    example = WORLD.example(label, burst, number, dark=dark)
+    return Shot(example.feature, example.time_s, example.brightness)
+
+
+BY_LIGHT = Calendar(("night",), lambda example: "night" if example.brightness < 40 else "")
+
+
+def of_periods(opened: Lessons) -> PeriodHeads:
+    return finished(opened.fitting_periods(BY_LIGHT))
+
+
+def test_a_period_has_a_head_once_each_label_has_enough_examples_of_it(tmp_path: Path) -> None:
+    opened = lessons(tmp_path)
+    for label in "ab":
+        opened.add(label, [shot_in(label, burst, 0, dark=burst % 2 == 0) for burst in range(6)])
+    found = of_periods(opened)
+    heads = found.heads
+    assert (set(heads), found.missing) == ({"night"}, ())
+    mine = [each for each in opened.examples() if each.brightness < 40]
+    assert len(mine) == 2 * ENOUGH_OF_PERIOD
+    assert everything(heads["night"]) == everything(fit(mine, NETWORK).head)
+    opened.add("c", [shot_in("c", burst, 0, dark=False) for burst in range(6)])
+    found = of_periods(opened)
+    assert found.heads == {}  # `c` would be unknown all night
+    assert found.missing == (
+        "period night has no head of its own: it needs 3 examples of each label, and has 0 of c",
+    )
+    opened.remove(label="c")
+    opened.remove(key=mine[0].key)
+    assert "and has 2 of a" in of_periods(opened).missing[0]
+
+
+def test_a_period_names_a_few_of_many_labels_that_it_lacks(tmp_path: Path) -> None:
+    opened = lessons(tmp_path)
+    for label in "abcdefg":
+        opened.add(label, [shot_in(label, 0, 0, dark=False)])
+    assert of_periods(opened).missing[0].endswith("0 of a, 0 of b, 0 of c, 0 of d, 0 of e and 2 labels more")
+
+
+def test_without_examples_no_period_has_a_head(tmp_path: Path) -> None:
+    found = of_periods(lessons(tmp_path))
+    assert (found.heads, found.missing) == ({}, ())

@@ -57,6 +57,8 @@ class HeadRef:
     labels: int
     why_unknown: str
     """`never seen`, `unsure` or `none`, where this frame's answer is unknown; else empty."""
+    period: str = field(default="", metadata=_OPTIONAL)
+    """The period whose own head it is; left out where it is that of all examples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +297,8 @@ class HeadInfo:
     """What should be shown next, in words."""
     problem: str
     """Why what was taught is not used; empty where it is."""
+    periods: tuple[str, ...] = field(default=(), metadata=_OPTIONAL)
+    """Those with a head of their own; left out where there are none."""
 
 
 @dataclass(frozen=True, slots=True)

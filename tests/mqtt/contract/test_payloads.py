@@ -75,6 +75,7 @@ _heads = st.builds(
     st.sampled_from(["means", "regression"]),
     st.integers(1, 64),
     st.sampled_from(["", "never seen", "unsure", "none"]),
+    _regions,
 )
 _states = st.builds(
     State,
@@ -185,6 +186,7 @@ _infos = st.builds(
             st.integers(0, 500),
             st.lists(st.text(), max_size=2).map(tuple),
             st.text(),
+            st.lists(st.from_regex("[a-z0-9_-]{1,32}", fullmatch=True), max_size=2).map(tuple),
         ),
         max_size=2,
     ).map(tuple),
