@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--rate", metavar="X", type=float, default=0.02, help="how far a step goes (default: 0.02)")
     add("--checkpoint", choices=("none", "stages", "blocks"), default="none", help="compute again, keep less")
     add("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="of the arithmetic (fp32)")
-    add("--no-ema", action="store_true", help="keep the last step's weights, not the mean of an epoch's")
+    add("--ema", action="store_true", help="keep the mean of an epoch's weights, not the last step's")
     add("--seed", metavar="N", type=int, default=0, help="of everything by chance (default: 0)")
     add_burst_arguments(parser)
     add("--json", action="store_true", help="print the judgement as JSON")
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         batch=args.batch,
         accumulate=args.accumulate,
         rate=args.rate,
-        average=not args.no_ema,
+        average=args.ema,
         checkpoint=args.checkpoint,
         precision=args.precision,
         seed=args.seed,

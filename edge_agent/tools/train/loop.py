@@ -50,7 +50,7 @@ class Recipe:
     smoothing: float = 0.1
     patience: int = 6
     """Epochs without a better loss on the pictures to tune on, after which it ends."""
-    average: bool = True
+    average: bool = False
     """Judge and keep the mean of the weights over about the last epoch, not those of the last step."""
     checkpoint: Checkpoint = "none"
     precision: str = "fp32"
