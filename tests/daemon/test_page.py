@@ -81,7 +81,7 @@ def test_the_page_ends_with_the_agent_and_shows_kept_events_when_it_comes_back(
     web = {"enabled": True, "listen": f"{HOST}:{port}", "events_mb": 1}
     daemon = start(web=web, publish={"event_image": True})
     receive(subscriber, "event")
-    shown = until(lambda: Client(port).ask("/api/v1/events").json["events"], lambda found: bool(found))[0]
+    shown = until(lambda: Client(port).ask("/api/v1/events").json["events"], bool)[0]
     daemon.send(signal.SIGTERM)
     assert daemon.wait() == EXIT_OK
     with pytest.raises(ConnectionError):
