@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .NOTPARALLEL: # first what Debian brings, then the gigabytes
-.PHONY: demo test kernels wheels native-test debian-demo debian-test lock fault-test fleet-test fleet-bench attack-test soak-test decode-test skeletons skeletons-test train-test oldest-test arm-test arm-count board-test clean ha-test web-test web-pictures teach-bench
+.PHONY: demo test kernels wheels native-test debian-demo debian-test lock fault-test fleet-test fleet-bench attack-test soak-test decode-test skeletons skeletons-test train-test oldest-test arm-test arm-count board-test clean ha-test web-test web-pictures ha-pictures teach-bench
 
 demo: $(VENV)/.demo kernels
 	$(BIN)/edge-agent demo
@@ -63,7 +63,7 @@ skeletons: $(VENV)/.dev
 skeletons-test: $(VENV)/.dev
 	$(BIN)/pytest -m skeletons tests/tools/builder/skeletons
 
-# A training killed twenty times at random, which ends with the same weights: minutes.
+# A training killed twenty times at random, which ends with the same weights, and others that take long: minutes.
 train-test: $(VENV)/.dev
 	PYTHONPATH=. $(BIN)/pytest -m train tests/tools/train
 
@@ -124,6 +124,10 @@ web-pictures: $(VENV)/.dev kernels
 # The real Home Assistant (two releases), Node-RED, exporters and Prometheus; needs root, and minutes more the first time.
 ha-test: $(VENV)/.dev
 	tests/ha/run
+
+# The pictures of Home Assistant in the guide of teaching; needs root.
+ha-pictures: $(VENV)/.dev kernels
+	tests/ha/take-pictures docs
 
 # How good taught heads are, on scenes rendered by code; writes the figures of docs/teaching.md: minutes.
 teach-bench: $(VENV)/.dev kernels

@@ -549,7 +549,9 @@ make_release() {
 }
 
 fill_release() {
-    interruptible "$python" -I -m venv --system-site-packages "$release"
+    interruptible "$python" -I -m venv --system-site-packages --without-pip "$release"
+    interruptible "$release/bin/python" -I "$source_dir/requirements/unpack_pip.py" ||
+        die "pip could not be unpacked (see above); nothing was changed"
     read_pip_settings
     if with_torch; then install_unmet torch web; else install_unmet web; fi
     install_program
@@ -735,12 +737,13 @@ put() {
     unplaced=''
 }
 
-# Print the effective value of a setting, by its dotted name.
+# Print the effective value of a setting, by its dotted name. The agent is asked once, since its start takes a slow board long.
 setting() {
-    agent check-config --json "$etc/edge-agent.yaml" | "$release/bin/python" -I -c '
+    [[ -s $work/settings ]] || agent check-config --json "$etc/edge-agent.yaml" >"$work/settings"
+    "$release/bin/python" -I -c '
 import functools, json, sys
 config = json.load(sys.stdin)["config"]
-print(functools.reduce(lambda section, key: section[key], sys.argv[1].split("."), config))' "$1"
+print(functools.reduce(lambda section, key: section[key], sys.argv[1].split("."), config))' "$1" <"$work/settings"
 }
 
 owned() { if ((!packaging)); then chown "$@"; fi; }

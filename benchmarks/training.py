@@ -1,11 +1,11 @@
 """Renders a set to train on: a scene of `benchmarks.teaching` on many days, by day and by night.
 
-  python -m benchmarks.training --scene bay --days 30 DATA/
+  python -m benchmarks.training --scene "letter box" --whole --days 40 DATA/
   edge-agent dataset check DATA/
   edge-agent train DATA/ --arch efficientnet_lite0 --output ./model
 
-The pictures are of the region that an owner would mark, and named by their time. The same words give the same
-pictures.
+The pictures are named by their time. They show the region that an owner would mark, or with --whole all that
+the camera sees. The same words give the same pictures.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from benchmarks.teaching.camera import WHOLE, Window
 from benchmarks.teaching.sample import Size, taught
 from benchmarks.teaching.scene import Moment, Scene, render
 from benchmarks.teaching.scenes import SCENES
@@ -36,19 +37,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("directory", metavar="DATA", type=Path, help="where the set goes")
     parser.add_argument("--scene", choices=[each.name for each in SCENES], default="bay")
     parser.add_argument("--days", metavar="N", type=int, default=30, help="(default: 30)")
+    parser.add_argument("--whole", action="store_true", help="the whole picture, not the region alone")
     args = parser.parse_args(arguments)
     (scene,) = (each for each in SCENES if each.name == args.scene)
-    print(f"{write_set(scene, args.days, args.directory)} pictures in {args.directory}")
+    window = WHOLE if args.whole else scene.window
+    print(f"{write_set(scene, args.days, args.directory, window)} pictures in {args.directory}")
     return 0
 
 
-def write_set(scene: Scene, days: int, directory: Path) -> int:
-    """Write a folder of pictures for each label of the scene; returns how many there are."""
+def write_set(scene: Scene, days: int, directory: Path, window: Window) -> int:
+    """Write a folder of pictures of the window for each label of the scene; returns how many there are."""
     count = 0
     for moment, name in _moments(scene, days):
         path = directory / moment.state / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encode_jpeg(render(scene, moment, scene.window), _QUALITY))
+        path.write_bytes(encode_jpeg(render(scene, moment, window), _QUALITY))
         count += 1
     return count
 

@@ -25,7 +25,7 @@ from edge_agent.system import paths
 from edge_agent.system.log import say
 
 _LOG = logging.getLogger(__name__)
-_WARM_RUNS = 3
+_TORCH_WARM_RUNS = 3
 _STILL_TO_COME_MB = 10
 """What pictures, broker and outbox take once the model is loaded."""
 
@@ -149,8 +149,11 @@ def _load(
 
 
 def warm_up(model: LoadedModel) -> None:
-    """Run it a few times: the first runs allocate what later ones reuse, and torch compiles in them."""
+    """Run it until it has allocated what later runs use again.
+
+    One run does that where a plan is run; torch compiles in its first ones.
+    """
     side = model.artifact.sidecar.preprocessing.crop
     blank = np.zeros((1, side, side, 3), np.float32)
-    for _ in range(_WARM_RUNS):
+    for _ in range(_TORCH_WARM_RUNS if model.engine.info.engine == "torchscript" else 1):
         model.engine.run(blank)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 import nats.errors
 from nats.aio.msg import Msg
+from nats.js import JetStreamContext
 from nats.js.errors import KeyWrongLastSequenceError, NotFoundError
 from nats.js.kv import KeyValue
 
@@ -114,24 +115,27 @@ class Events:
         self._last.clear()
         pulled = await self.backbone.pull_events(self.name, place)
         try:
-            await self._follow(pulled.fetch, place)
+            await self._follow(pulled, place)
         finally:
             await pulled.unsubscribe()
 
-    async def _follow(self, fetch: Callable[[int, float], Awaitable[list[Msg]]], place: int) -> None:
-        """Returns where nothing came for long: a reader in NATS dies with its node, and says nothing."""
+    async def _follow(self, pulled: JetStreamContext.PullSubscription, place: int) -> None:
+        """Returns where a message is missing. Raises nats.errors.Error."""
         number, said_s, heard_s = 0, self.clock(), self.clock()
-        while self.clock() - heard_s < _QUIET_S:
+        while True:
             try:
-                batch = await fetch(_BATCH, _BEAT_S)
+                batch = await pulled.fetch(_BATCH, _BEAT_S)
             except TimeoutError:  # nats.errors.TimeoutError is one
                 batch = []
             for message in batch:
                 if message.metadata.sequence.consumer != (number := number + 1):
-                    return  # one is missing between
+                    return
             if batch:
                 await self._keep_all(batch)
                 place, heard_s = batch[-1].metadata.sequence.stream, self.clock()
+            elif self.clock() - heard_s >= _QUIET_S:
+                await pulled.consumer_info()  # raises: a reader dies with its node, and says nothing
+                heard_s = self.clock()
             if self.clock() - said_s >= _BEAT_S:
                 await self.turn.go_on(place)
                 said_s = self.clock()

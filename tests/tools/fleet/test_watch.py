@@ -9,6 +9,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +93,10 @@ def say(node: Node, *messages: Message) -> None:
     """Publish as a device does, and wait until NATS has all of it."""
     connection = Connection(broker_config(node.mqtt_port), "porch", "3.1.1", environment={})
     connection.open(SystemClock(), answer_timeout_s=20)
-    waiting = {connection.send(message) for message in messages}
-    while waiting:
+    unsent, waiting = list(messages), set[int]()
+    while unsent or waiting:
+        while unsent and len(waiting) < connection.limits.inflight:
+            waiting.add(connection.send(unsent.pop(0)))
         waiting -= {item.mid for item in connection.step(1) if isinstance(item, Ack)}
     connection.close(goodbye=True)
 
@@ -120,3 +123,12 @@ def test_devices_are_shown_events_kept_once_and_noise_passed_over(node: Node) ->
     assert get("/healthz") == "ok\n"
     with pytest.raises(urllib.error.HTTPError, match="404"):
         get("/etc/passwd")
+
+
+@pytest.mark.usefixtures("watch")
+def test_of_many_messages_at_once_the_last_one_counts(node: Node) -> None:
+    health = samples.health()
+    many = [replace(health, memory=replace(health.memory, rss_mb=number)) for number in range(1, 151)]
+    say(node, *(Message("edge_agent/porch/health", encode(each), retain=True) for each in many))
+    wait_until(lambda: count("messages") == len(many), 60)
+    wait_until(lambda: [each["memory"] for each in devices()] == [150.0], 60)

@@ -37,8 +37,8 @@ from edge_agent.tools.train.network import make_trainee
 from edge_agent.tools.train.pictures import store, varied
 from tests.tools.train.scenes import render, scene
 
-RECIPE = Recipe("shufflenet_v2_x0_5", "none", epochs=3, batch=8)
-LONGER = Recipe("shufflenet_v2_x0_5", "none", epochs=150, batch=8, patience=1000)
+RECIPE = Recipe("shufflenet_v2_x0_5", "none", epochs=3, batch=8, average=True)
+LONGER = Recipe("shufflenet_v2_x0_5", "none", epochs=150, batch=8, patience=1000, average=True)
 
 
 def train(

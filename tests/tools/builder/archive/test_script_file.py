@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import resource
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,10 @@ from edge_agent.errors import ModelError
 from edge_agent.inference.torchscript import deprecation_unmentioned
 from edge_agent.tools.builder.archive.contents import Archive, ScriptObject
 from edge_agent.tools.builder.archive.script_file import open_archive
+from edge_agent.tools.builder.lowering.blob import encode
+from edge_agent.tools.builder.symbolic.translate import translate_archive
+from tests.attack.tally import Tally
+from tests.tools.builder.archive.bent import bent, bent_zip, entries_of
 
 
 class Small(nn.Module):
@@ -124,3 +130,59 @@ def test_it_is_read_from_memory_as_torch_writes_it_there(tmp_path: Path) -> None
         torch.jit.save(torch.jit.script(Small().eval()), buffer)
     (tmp_path / "memory.pt").write_bytes(buffer.getvalue())
     assert open_archive(tmp_path / "memory.pt").root.class_name.endswith("Small")
+
+
+def lowered_or_refused(path: Path) -> str:
+    """Read a file and lower what it holds: `lowered`, or what refuses it. Other exceptions fail the test."""
+    try:
+        translated = translate_archive(open_archive(path), (1, 8, 8, 3))
+        encode(translated.plan, translated.output, "fp32")
+    except ModelError as error:
+        if not str(error).isprintable():
+            pytest.fail(repr(error))
+        return str(error)
+    return "lowered"
+
+
+def attack(tmp_path: Path, count: int) -> tuple[list[str], str]:
+    """Damage traced, scripted and frozen files; return what came of each, and what it took."""
+    samples = [
+        saved(tmp_path / "traced.pt"),
+        saved(tmp_path / "scripted.pt", scripted=True),
+        saved(tmp_path / "frozen.pt", torch.jit.freeze),
+    ]
+    assert [lowered_or_refused(path) for path in samples] == ["lowered"] * 3
+    wholes = [path.read_bytes() for path in samples]
+    entries = [entries_of(path) for path in samples]
+    path, slowest, outcomes = tmp_path / "bent.pt", 0.0, list[str]()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for seed in range(count):
+        sample = seed // 4 % len(samples)
+        if seed % 4:
+            bent_zip(path, seed, entries[sample], (".pkl", ".py", "version", "byteorder"))
+        else:
+            bent(path, seed, wholes[sample])
+        began = time.monotonic()
+        outcomes.append(lowered_or_refused(path))
+        slowest = max(slowest, time.monotonic() - began)
+    grown_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert slowest < 20
+    assert grown_mb < 300
+    return outcomes, f"at most {slowest:.2f} s, {grown_mb:.0f} MB more"
+
+
+def test_damaged_files_are_lowered_or_refused_by_name(tmp_path: Path) -> None:
+    outcomes, _ = attack(tmp_path, 300)
+    assert "lowered" in outcomes
+    assert len(set(outcomes)) > 50
+
+
+@pytest.mark.attack
+def test_twenty_thousand_damaged_files_are_lowered_or_refused_by_name(tmp_path: Path, tally: Tally) -> None:
+    outcomes, took = attack(tmp_path, 20_000)
+    lowered = outcomes.count("lowered")
+    tally.add(
+        "TorchScript files, bytes of pickles and code damaged, behind their checksums too",
+        len(outcomes),
+        f"{len(outcomes) - lowered:,} refused by name, {lowered:,} lowered, {took}",
+    )

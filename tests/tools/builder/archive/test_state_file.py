@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import resource
 import subprocess
 import sys
@@ -23,6 +22,7 @@ import torch
 from edge_agent.errors import ModelError
 from edge_agent.tools.builder.checkpoint import read_file
 from tests.attack.tally import Tally
+from tests.tools.builder.archive.bent import bent, bent_zip, entries_of
 
 TYPES = (
     torch.float32,
@@ -121,42 +121,12 @@ from pathlib import Path
 sys.modules["torch"] = None
 from edge_agent.memory.procfs import read_memory
 from edge_agent.tools.builder.checkpoint import read_file
-from tests.attack.tally import Tally
 before = read_memory().anon_mb
 found = read_file(Path(sys.argv[1]))
 print(read_memory().anon_mb - before)
 """
     done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 8
-
-
-def bent(path: Path, seed: int, content: bytes) -> None:
-    """Write `content` with some bytes changed, cut or doubled."""
-    chosen = random.Random(seed)
-    damaged = bytearray(content)
-    for _ in range(chosen.randint(1, 6)):
-        place = chosen.randrange(len(damaged))
-        match chosen.randrange(4):
-            case 0:
-                damaged[place] = chosen.randrange(256)
-            case 1:
-                del damaged[place : place + chosen.randint(1, 9)]
-            case 2:
-                damaged[place:place] = damaged[place : place + chosen.randint(1, 40)]
-            case 3:
-                damaged[place : place + 4] = chosen.choice((b"\xff" * 4, b"\x00" * 4, b"\x7f\xff\xff\xff"))
-    path.write_bytes(bytes(damaged))
-
-
-def bent_zip(path: Path, seed: int, entries: dict[str, bytes]) -> None:
-    """The same of one entry of an archive, so that the damage lies behind the archive's own checks."""
-    names = sorted(name for name in entries if name.endswith(".pkl"))
-    name = names[seed % len(names)]
-    bent(path, seed, entries[name])
-    damaged = path.read_bytes()
-    with zipfile.ZipFile(path, "w") as archive:
-        for each, content in entries.items():
-            archive.writestr(each, damaged if each == name else content)
 
 
 def unexpected(path: Path) -> float:
@@ -174,9 +144,7 @@ def samples(tmp_path: Path) -> tuple[bytes, bytes, dict[str, bytes]]:
     checkpoint = {"state_dict": state(), "epoch": 3, "args": {"lr": 0.1, "milestones": [1, 2]}}
     legacy = saved(tmp_path / "legacy.pth", checkpoint, legacy=True).read_bytes()
     path = saved(tmp_path / "whole.pth", checkpoint)
-    with zipfile.ZipFile(path) as archive:
-        entries = {name: archive.read(name) for name in archive.namelist()}
-    return legacy, path.read_bytes(), entries
+    return legacy, path.read_bytes(), entries_of(path)
 
 
 def attack(tmp_path: Path, count: int) -> str:
