@@ -4,6 +4,7 @@
   edge-agent train DATA/ --arch resnet18 --weights resnet18-f37072fd.pth --checkpoint blocks --output ./gate
   edge-agent train DATA/ --arch efficientnet_lite0 --scope head --epochs 5 --output ./gate
   edge-agent train DATA/ --weights ./gate --output ./better-gate
+  torchrun --nproc-per-node 2 -m edge_agent train DATA/ --output ./gate
 
 It works in a folder beside the model, from which the same command goes on where it was stopped or killed.
 Exit code 130 after Ctrl-C.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 from dataclasses import asdict
@@ -46,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--scope", choices=("head", "last", "all"), default="all", help="what learns (default: all)")
     add("--size", metavar="N", type=int, help="side of the square that the network takes (its own)")
     add("--epochs", metavar="N", type=int, default=20, help="at most (default: 20)")
-    add("--batch", metavar="N", type=int, default=32, help="pictures a step (default: 32)")
+    add("--batch", metavar="N", type=int, default=32, help="pictures a step, of all workers (default: 32)")
     add(
         "--accumulate",
         metavar="N",
@@ -71,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
     from edge_agent.tools.train.loop import InterruptedTrainingError, Recipe
     from edge_agent.tools.train.network import arch_of
     from edge_agent.tools.train.train import Wanted, train
+    from edge_agent.tools.train.workers import joined
 
     if line := become_owner_of(args.output):
         to_stderr(line)
@@ -92,18 +95,26 @@ def run(args: argparse.Namespace) -> int:
     stopped: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _frame: stopped.append(number))
     try:
-        result = train(wanted, progress.say, lambda: bool(stopped), progress.show)
+        with joined(os.environ) as workers:
+            says = (progress.say, progress.show) if workers.is_writer else (_silent, _silent)
+            result = train(wanted, says[0], lambda: bool(stopped), says[1], workers)
     except InterruptedTrainingError as error:
         progress.say(str(error))
         return _EXIT_INTERRUPTED
     finally:
         progress.clear()
         signal.signal(signal.SIGINT, before)
+    if result is None:  # another worker says it
+        return EXIT_OK
     if args.json:
         print(json.dumps(plain_json(asdict(result)), indent=2))
     else:
         _show(result)
     return EXIT_OK
+
+
+def _silent(_line: str) -> None:
+    """For all workers but one."""
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -16,6 +16,7 @@ from typing import cast
 
 from edge_agent.errors import ModelError
 from edge_agent.memory.procfs import read_memory
+from edge_agent.memory.trim import SystemLibc, tune_allocator
 from edge_agent.system.child import python_module
 from edge_agent.system.json_reader import parse, read
 from edge_agent.system.text import printable
@@ -90,8 +91,11 @@ def measure(mode: str, batch: int, precision: str, arch: str) -> Probe:
 
     architecture = find_architecture(arch)
     side = architecture.preprocessing.crop
+    tune_allocator(
+        SystemLibc(), "native"
+    )  # in every mode, as computing again does it: else they differ in that
     network = architecture.make(_CLASSES).train().to(memory_format=torch.channels_last)
-    recompute(network, cast(Checkpoint, mode))
+    recompute(network, cast(Checkpoint, mode), side)
     optimizer = torch.optim.SGD(network.parameters(), 0.001, momentum=0.9, foreach=False)
     idle_mb, times_s = read_memory().rss_mb, []
     pictures = torch.randn(batch, side, side, 3).permute(0, 3, 1, 2)

@@ -37,7 +37,7 @@ from edge_agent.tools.train.judge import (
 from edge_agent.tools.train.kept import settle
 from edge_agent.tools.train.loop import Progress, Recipe, Sets, Training, answers, seen_of
 from edge_agent.tools.train.network import Trainee, make_trainee
-from edge_agent.tools.train.pictures import store
+from edge_agent.tools.train.pictures import Pictures, store
 from edge_agent.tools.train.report import (
     MOST_MISTAKES,
     Findings,
@@ -47,6 +47,7 @@ from edge_agent.tools.train.report import (
     write_report,
 )
 from edge_agent.tools.train.taught import Comparison, compare
+from edge_agent.tools.train.workers import ALONE, Workers
 
 _SETTLED_ON = 256
 """Pictures, about."""
@@ -91,9 +92,14 @@ class _Material:
     parts: Split
 
     def identity(self, wanted: Wanted) -> str:
-        """Of everything that the weights follow from."""
+        """Of everything that the weights follow from, but for how a step's work is divided.
+
+        That may differ each time it goes on: on a machine with less memory, or with more workers.
+        """
         files = [(item.name, item.label, item.path.stat().st_size) for item in self.items]
-        whole = repr((files, self.bursts, asdict(wanted.recipe), wanted.size))
+        whole = repr(
+            (files, self.bursts, asdict(replace(wanted.recipe, accumulate=1, checkpoint="none")), wanted.size)
+        )
         return hashlib.sha256(whole.encode()).hexdigest()
 
 
@@ -102,10 +108,12 @@ def train(
     report: Report,
     is_stopped: Callable[[], bool] = lambda: False,
     show: Callable[[str], None] = lambda _: None,
-) -> Result:
+    workers: Workers = ALONE,
+) -> Result | None:
     """Train, judge, and build the model. The folder beside it has the state until it ends.
 
-    `show` is given a line about how far it is after each step.
+    `show` is given a line about how far it is after each step. Of several workers all train, and the writer
+    does the rest; the others get None.
 
     Raises ModelError for a set or a recipe that cannot be trained, and InterruptedTrainingError, after the
     running step, when `is_stopped` says so.
@@ -116,12 +124,16 @@ def train(
     folder = wanted.output.resolve().with_name(f"{wanted.output.resolve().name}.training")
     folder.mkdir(parents=True, exist_ok=True)
     identity = material.identity(wanted)
-    pictures = store(material.items, trainee.preprocessing, folder / f"pictures-{identity[:16]}")
+    workers.agree(identity)
+    pictures = _stored(material, trainee, folder / f"pictures-{identity[:16]}", workers)
     try:
         truth = np.array([material.labels.index(item.label) for item in material.items], np.intp)
         sets = Sets(pictures, truth, material.parts.learn, material.parts.tune)
         _settle(trainee, sets, wanted.recipe)
-        progress = Training(trainee, wanted.recipe, sets, folder, identity, report, is_stopped, show).run()
+        training = Training(trainee, wanted.recipe, sets, folder, identity, report, is_stopped, show, workers)
+        progress = training.run()
+        if not workers.is_writer:
+            return None
         findings = _found(wanted, trainee, material, sets, progress)
     finally:
         pictures.close()
@@ -140,6 +152,14 @@ def train(
         said,
         str(where),
     )
+
+
+def _stored(material: _Material, trainee: Trainee, path: Path, workers: Workers) -> Pictures:
+    """The pictures in a file, which one worker of each machine writes while the others wait."""
+    if workers.local_rank == 0:
+        store(material.items, trainee.preprocessing, path).close()
+    workers.agree("stored")
+    return store(material.items, trainee.preprocessing, path)
 
 
 def _material(wanted: Wanted) -> _Material:
