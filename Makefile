@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .NOTPARALLEL: # first what Debian brings, then the gigabytes
-.PHONY: demo test kernels wheels native-test debian-demo debian-test lock fault-test fleet-test fleet-bench attack-test soak-test decode-test skeletons skeletons-test train-test oldest-test arm-test arm-count board-test clean ha-test web-test web-pictures teach-bench
+.PHONY: demo test kernels wheels native-test debian-demo debian-test lock fault-test fleet-test fleet-bench attack-test soak-test decode-test skeletons skeletons-test train-test oldest-test arm-test arm-count board-test clean ha-test web-test web-pictures ha-pictures teach-bench
 
 demo: $(VENV)/.demo kernels
 	$(BIN)/edge-agent demo
@@ -27,9 +27,9 @@ wheels: $(VENV)/.dev
 	for machine in x86_64 aarch64; do \
 		EDGE_AGENT_MACHINE=$$machine $(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . || exit; done
 
-# The broker killed a hundred times, the agent and the store of examples killed at random: minutes.
+# The broker killed a hundred times, the agent, the store of examples and an installation killed at random: minutes.
 fault-test: $(VENV)/.dev
-	$(BIN)/pytest -m fault tests/mqtt tests/teach
+	$(BIN)/pytest -m fault tests/mqtt tests/teach tests/daemon
 
 # Three nodes of NATS killed in turn under simulated devices, their network cut in half, changes pushed to real
 # daemons, Prometheus: minutes; FLEET_DEVICES, FLEET_KILLS and FLEET_CUTS say how many. The network needs root.
@@ -124,6 +124,10 @@ web-pictures: $(VENV)/.dev kernels
 # The real Home Assistant (two releases), Node-RED, exporters and Prometheus; needs root, and minutes more the first time.
 ha-test: $(VENV)/.dev
 	tests/ha/run
+
+# The pictures of Home Assistant in the guide of teaching; needs root.
+ha-pictures: $(VENV)/.dev kernels
+	tests/ha/take-pictures docs
 
 # How good taught heads are, on scenes rendered by code; writes the figures of docs/teaching.md: minutes.
 teach-bench: $(VENV)/.dev kernels

@@ -44,6 +44,7 @@ _TOPIC = "edge_agent/bench"
 _LONGEST_S = 300.0
 _SPREAD = 0.15  # of an example around its label's first one, in the length of that
 _FIT_S = 3.0  # after a lesson: more than any fit takes
+_FRAMES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,33 @@ class Taught:
     fitting_p95_ms: float
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The daemon without anything taught, and with it; medians."""
+
+    without_mb: float
+    without_own_mb: float
+    without_peak_mb: float
+    with_mb: float
+    with_own_mb: float
+    with_peak_mb: float
+
+    @property
+    def added_mb(self) -> float:
+        """What teaching adds while nothing is learnt."""
+        return self.with_mb - self.without_mb
+
+    @property
+    def own_mb(self) -> float:
+        """What of that is the process's own, and no page of a file."""
+        return self.with_own_mb - self.without_own_mb
+
+    @property
+    def added_at_peak_mb(self) -> float:
+        """What it adds to the most that the process ever takes (VmHWM): the start, a fit and a report."""
+        return self.with_peak_mb - self.without_peak_mb
+
+
 @dataclass(slots=True)
 class Watcher:
     """Sees each state, and when it came."""
@@ -78,16 +106,35 @@ class Watcher:
 def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     model = paths.find_model(args.model, os.environ)
-    runs = [_measure(args, model, is_taught) for _ in range(args.runs) for is_taught in (False, True)]
+    runs = _runs(args, model)
     for run in runs:
         print(json.dumps(asdict(run)))
-    without, taught = ([run for run in runs if run.is_taught is wanted] for wanted in (False, True))
-    for name in ("steady_mb", "anon_mb", "peak_mb"):
-        difference = median(getattr(r, name) for r in taught) - median(getattr(r, name) for r in without)
-        print(f"{name}: {difference:+.1f} MB by teaching")
-    slower = median(run.fitting_p95_ms / run.age_p95_ms for run in taught)
+    found = Memory(*_medians(runs, is_taught=False), *_medians(runs, is_taught=True))
+    print(f"steady: {found.added_mb:+.1f} MB by teaching, {found.own_mb:+.1f} MB of it the agent's own")
+    print(f"at the peak: {found.added_at_peak_mb:+.1f} MB")
+    slower = median(run.fitting_p95_ms / run.age_p95_ms for run in runs if run.is_taught)
     print(f"age of frames while a head is fitted: {slower:.2f} times that before, at the 95th percentile")
     return 0
+
+
+def memory(model: Path, runs: int, labels: int, examples: int) -> Memory:
+    """What so many labels of so many examples add to the daemon with this model; a minute for each run."""
+    arguments = ["--frames", str(_FRAMES), "--labels", str(labels), "--examples", str(examples)]
+    found = _runs(_parser().parse_args([*arguments, "--runs", str(runs)]), model)
+    return Memory(*_medians(found, is_taught=False), *_medians(found, is_taught=True))
+
+
+def _runs(args: argparse.Namespace, model: Path) -> list[Taught]:
+    return [_measure(args, model, is_taught) for _ in range(args.runs) for is_taught in (False, True)]
+
+
+def _medians(runs: Sequence[Taught], *, is_taught: bool) -> tuple[float, float, float]:
+    some = [run for run in runs if run.is_taught is is_taught]
+    return (
+        median(run.steady_mb for run in some),
+        median(run.anon_mb for run in some),
+        median(run.peak_mb for run in some),
+    )
 
 
 def _measure(args: argparse.Namespace, model: Path, is_taught: bool) -> Taught:

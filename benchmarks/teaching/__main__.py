@@ -69,7 +69,9 @@ def run(args: argparse.Namespace, work: Path) -> Results:
             _say(f"{each.network}, {each.seen.scene}: {time.monotonic() - started_s:.0f} s")
             found.append(each)
     networks = tuple(dict.fromkeys(each.network for each in found))
-    weigh = partial(cost.measure, work=work, repeats=1 if args.quick else 5)
+    weigh = partial(
+        cost.measure, work=work, repeats=1 if args.quick else 5, runs=0 if args.quick else args.runs
+    )
     costs = tuple(
         weigh([each.seen for each in found if each.network == network], model)
         for network, model in zip(networks, models, strict=True)
@@ -108,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", metavar="DIR", type=Path, action="append", help="a model directory; may be repeated")
     add("--scenes", metavar="NAMES", default="", help=f"(default: {','.join(each.name for each in SCENES)})")
     add("--draws", metavar="N", type=int, default=5, help="owners who choose their examples (default: 5)")
+    add("--runs", metavar="N", type=int, default=3, help="of the daemon, for its memory (default: 3)")
     add("--jobs", metavar="N", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     add("--json", metavar="FILE", type=Path, help="write the figures as JSON")
     add("--svg", metavar="FILE", type=Path, help="write a chart")

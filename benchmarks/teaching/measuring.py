@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,18 +12,26 @@ from benchmarks.teaching.draws import draw
 from benchmarks.teaching.features import Network, SceneFeatures, look
 from benchmarks.teaching.heads import HEADS, Judge
 from benchmarks.teaching.judging import marks
-from benchmarks.teaching.results import DENSE, OF_EACH, OURS, REGION, WHOLE, Day, Estimated, Judged
+from benchmarks.teaching.results import (
+    DENSE,
+    EACH_FRAME,
+    OF_EACH,
+    OURS,
+    REGION,
+    WHOLE,
+    Day,
+    Estimated,
+    Judged,
+)
 from benchmarks.teaching.sample import Size
 from benchmarks.teaching.scenes import SCENES
-from benchmarks.teaching.watching import watch
+from benchmarks.teaching.watching import Voter, by_head, by_verdicts, watch
 from edge_agent.teach.examples import Example
 from edge_agent.teach.fitting import fit
 from edge_agent.teach.report import report
 
 ON_WHOLE = (OURS, DENSE)
 """The heads that are also taught with whole pictures."""
-WATCHED = (OURS, DENSE)
-"""The heads whose events are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +82,8 @@ def judge_all(network: str, seen: SceneFeatures, numbers: Sequence[int], draws: 
         estimated += case.estimated(rows[OURS].marks.accuracy)
         if of_each == OF_EACH:
             days += [
-                Day(network, seen.scene, h, number, watch(seen, judges[h][0](seen.watched.region)))
-                for h in WATCHED
+                Day(network, seen.scene, head, number, watch(seen, vote))
+                for head, vote in case.voters({head: judges[head][0] for head in (OURS, DENSE)})
             ]
     return SceneResults(network, seen, tuple(judged), tuple(estimated), tuple(days))
 
@@ -96,6 +104,13 @@ class _Case:
         started_s = time.perf_counter()
         judge = HEADS[head](self.examples, self.seen.backbone)
         return judge, time.perf_counter() - started_s
+
+    def voters(self, judges: Mapping[str, Judge]) -> Iterator[tuple[str, Voter]]:
+        """What votes on the watched days: our head with hysteresis and without, and the Dense layer."""
+        features = self.seen.watched.region
+        yield OURS, by_head(fit(self.examples, self.seen.backbone).head, features)
+        yield EACH_FRAME, by_verdicts(judges[OURS](features))
+        yield DENSE, by_verdicts(judges[DENSE](features))
 
     def judged(self, head: str, judge: Judge, seconds: float) -> Judged:
         seen = self.seen

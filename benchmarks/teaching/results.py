@@ -8,11 +8,13 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 
+from benchmarks.lessons import Memory
 from benchmarks.teaching.cost import Cost
 from benchmarks.teaching.judging import Marks
 from benchmarks.teaching.watching import Events
 
 OURS, MEANS, REGRESSION, DENSE = "ours", "class means", "regression", "Dense"
+EACH_FRAME = "ours, without hysteresis"
 REGION, WHOLE = "region", "whole picture"
 OF_EACH = 10
 """Examples of each label for which the targets are set."""
@@ -143,7 +145,6 @@ def targets(results: Results) -> list[Target]:
     worst, noise = min(lags, key=lambda each: each[0] + each[1])
     estimates = [each for each in results.estimated if (each.network, each.of_each) == (first, OF_EACH)]
     off = mean(each.accuracy for each in estimates) - mean(each.truth for each in estimates)
-    added_mb = results.costs[0].added_mb
     return [
         Target("97 % accuracy on other days", f"{100 * accuracy:.1f} %", accuracy >= LEAST_ACCURACY),
         Target(
@@ -161,11 +162,21 @@ def targets(results: Results) -> list[Target]:
             f"{100 * off:+.1f} points",
             abs(off) <= MOST_OFF,
         ),
+        *_memory(results.costs[0].memory),
+    ]
+
+
+def _memory(memory: Memory | None) -> list[Target]:
+    if memory is None:
+        return []
+    steady_mb, peak_mb = memory.added_mb, memory.added_at_peak_mb
+    return [
         Target(
-            "at most 3 MB for 10 labels of 50 examples, fit and report included",
-            f"{added_mb:.1f} MB",
-            added_mb <= MOST_MB,
+            "at most 3 MB more than without teaching, with 10 labels of 50 examples",
+            f"{steady_mb:.1f} MB",
+            steady_mb <= MOST_MB,
         ),
+        Target("the same at its peak, fit and report included", f"{peak_mb:.1f} MB", peak_mb <= MOST_MB),
     ]
 
 

@@ -443,3 +443,5 @@ HOOK = Scene(
 )
 
 SCENES = (GATE, BIN, LAMP, BAY, COUNTER, LETTERS, HOOK)
+TUNED_ON = ("gate", "bin", "lamp", "bay")
+"""On these the constants of `edge_agent.teach.unknown` and of hysteresis were set, on the others never."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.teaching.features import SceneFeatures
+from benchmarks.teaching.features import Features, SceneFeatures
 from benchmarks.teaching.heads import Verdicts
 from edge_agent.config.schema import StabilizerConfig
 from edge_agent.inference import Score
 from edge_agent.pipeline.stabilizer import UNKNOWN, Stabilizer
+from edge_agent.pipeline.view import votes_of
+from edge_agent.teach.head import Head
 
 _DAY_MIN = 1440
 
@@ -26,7 +28,21 @@ class Events:
     """Changes after which the label never was right until the next one."""
 
 
-def watch(seen: SceneFeatures, verdicts: Verdicts) -> Events:
+Voter = Callable[[int, str], Sequence[Score]]
+"""Is given a frame's place and the label that is published; returns what the frame votes for."""
+
+
+def by_head(head: Head, features: Features) -> Voter:
+    """Votes as the daemon has them, with hysteresis."""
+    return lambda place, held: votes_of(head.answer(features[place], held), head.labels)
+
+
+def by_verdicts(verdicts: Verdicts) -> Voter:
+    """Each frame votes for itself, whatever is published."""
+    return lambda place, _held: _top(verdicts, place)
+
+
+def watch(seen: SceneFeatures, vote: Voter) -> Events:
     """What subscribers are told over the watched days. With a stranger, `unknown` is what is so."""
     stabilizer = Stabilizer(StabilizerConfig())
     truth = [state if state in seen.labels else UNKNOWN for state in seen.watched.states]
@@ -35,7 +51,7 @@ def watch(seen: SceneFeatures, verdicts: Verdicts) -> Events:
         if truth[place] != part:
             missed += not is_told
             part, is_told = truth[place], False
-        stable = stabilizer.update(_top(verdicts, place), 60.0 * minute)
+        stable = stabilizer.update(vote(place, stabilizer.label), 60.0 * minute)
         if stable.change:
             false += is_told or stable.label != part
         is_told = is_told or stable.label == part

@@ -74,6 +74,11 @@ class Stabilizer:
         self._is_decided = False
 
     @property
+    def label(self) -> str:
+        """The present label, or `unknown`."""
+        return self._label
+
+    @property
     def is_decided(self) -> bool:
         """Whether votes have ever decided; the label's beginning, `unknown`, is nobody's vote."""
         return self._is_decided

@@ -145,10 +145,10 @@ class View:
         if self._head is not None:
             period = self._period(part, moment)
             head = self._of_period.get(period, self._head)
-            answer = head.answer(prediction.feature)
+            answer = head.answer(prediction.feature, self._stabilizer.label)
             top = scores(head.labels, answer.probabilities)
             prediction = replace(prediction, top=top)
-            votes = () if answer.why else top
+            votes = votes_of(answer, head.labels)
             ref = HeadRef(head.taught.method, len(head.labels), answer.why, period)
             self._ask(part, prediction.feature, answer, moment)
         stable = self._stabilizer.update(votes, now_s)
@@ -187,6 +187,14 @@ def scores(labels: Sequence[str], probabilities: NDArray[np.floating]) -> tuple[
     """The most probable labels of a head, best first; equals in the order of the labels."""
     best = np.argsort(-probabilities, kind="stable")[:_TOP]
     return tuple(Score(labels[i], int(i), float(probabilities[i])) for i in best)
+
+
+def votes_of(answer: teach.Answer, labels: Sequence[str]) -> tuple[Score, ...]:
+    """What a head's answer votes for: its label, which need not be the most probable one; none if unknown."""
+    if answer.why:
+        return ()
+    place = labels.index(answer.best)
+    return (Score(answer.best, place, float(answer.probabilities[place])),)
 
 
 def _periods(rules: Rules) -> Periods:

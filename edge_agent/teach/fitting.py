@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from edge_agent.errors import TeachError
 from edge_agent.teach import regression
 from edge_agent.teach.examples import Example, fingerprint, in_order
 from edge_agent.teach.gram import BLOCK, Gram, Rows, products
-from edge_agent.teach.head import Backbone, Head, Layer, Taught, centre_of
+from edge_agent.teach.head import SHARPNESS, Backbone, Head, Layer, Taught, centre_of, directions_of
 from edge_agent.teach.moments import Moment, moments_of
 from edge_agent.teach.trial import Trial, centre_weights, shares_of, trial, truth_of
 from edge_agent.teach.unknown import Floats, Rules, shown
@@ -45,9 +45,8 @@ def fitting(
 ) -> Generator[None, None, Fit]:
     """Fit, and yield between steps that each take a few milliseconds at most on a board.
 
-    Means of the labels from the first example on; regression once every label has LEAST_FOR_REGRESSION,
-    unless the means are better about bursts that they were not taught. The order of the examples does not
-    matter.
+    Means of the labels from the first example on; once every label has LEAST_FOR_REGRESSION, what a trial
+    says: regression, means or both. The order of the examples does not matter.
     `frames` is the moment of frames of this camera that nobody has named. Raises TeachError where there are
     no examples, or they are not of this backbone.
     """
@@ -97,7 +96,7 @@ def _check(examples: Sequence[Example], backbone: Backbone) -> None:
 def _learnt(
     examples: Sequence[Example], classes: Mapping[str, Moment], frames: Moment | None
 ) -> Generator[None, None, tuple[Trial, Layer | None]]:
-    """What trials say, and the layer of a regression if that is better: all that takes much memory."""
+    """What trials say, and the layer of a regression if that is to answer: all that takes much memory."""
     truth = truth_of(examples)
     bursts = np.array([each.burst for each in examples], np.intp)
     extra = frames.mean.astype(np.float32) if frames else None
@@ -112,13 +111,21 @@ def _learnt(
     # The rows are less their centre already; the rounding of it is all that is subtracted here.
     gram = Gram(every, centre_weights(shares, has_frames=frames is not None))
     fitted = yield from regression.coefficients(gram, shares)
-    layer = yield from _layer(rows, gram, fitted)
+    layer = yield from _layer(rows, gram, fitted, _by_means(classes, frames) if tried.better == "both" else 0)
     return tried, layer
 
 
-def _layer(rows: Rows, gram: Gram, fitted: Floats) -> Generator[None, None, Layer]:
+def _by_means(classes: Mapping[str, Moment], frames: Moment | None) -> Floats:
+    """The weights with which means alone answer, shape (labels, features)."""
+    return directions_of(classes, centre_of(classes, frames)).astype(np.float32) * SHARPNESS
+
+
+def _layer(
+    rows: Rows, gram: Gram, fitted: Floats, others: Floats | Literal[0]
+) -> Generator[None, None, Layer]:
+    """The layer of a regression, with the weights of `others` added."""
     shares = fitted * gram.scale[:, None]
-    weights = np.zeros((shares.shape[1], rows.features), np.float32)
+    weights = np.zeros((shares.shape[1], rows.features), np.float32) + others
     for start in range(0, len(rows), BLOCK):
         weights += shares[start : start + BLOCK].T @ rows.block(start)
         yield

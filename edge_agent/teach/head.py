@@ -21,6 +21,10 @@ SHARPNESS = np.float32(10.0)
 """What cosines with class means are multiplied by before the softmax."""
 
 
+_CLEARLY = 0.2  # of probability: how much more another label than the one that is held must have
+_STRANGER = 0.1  # of familiarity: how much less the label that is held may have
+
+
 @dataclass(frozen=True, slots=True)
 class Backbone:
     """The network that the features are of, and how it computes: features of another mean nothing here."""
@@ -33,7 +37,8 @@ class Backbone:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """A last layer, by regression, over roots of features that are centred and of length 1."""
+    """A last layer over roots of features that are centred and of length 1: by regression, alone or added
+    to what the means say."""
 
     weights: NDArray[np.float16]
     """Shape (labels, features)."""
@@ -70,7 +75,7 @@ class Answer:
     label: str
     """The best label, or `unknown`."""
     best: str
-    """The best label, known or not."""
+    """The best label, known or not; the one that is held where no other is clearly better."""
     probabilities: Floats
     """Shape (labels,), in the order of the head's labels; they add up to 1."""
     likeness: float
@@ -89,7 +94,7 @@ class Head:
         self._shown = shown
         self._rules = rules or Rules()
         centre = centre_of(taught.classes, taught.frames)
-        directions = _directions(taught.classes, centre)
+        directions = directions_of(taught.classes, centre)
         self.centre: Floats = centre.astype(np.float32)
         self.directions: Floats = directions.astype(np.float32)
         self.floors = self._floors(centre, directions)
@@ -98,17 +103,22 @@ class Head:
         self._weights = layer.weights.astype(np.float32) if layer else self.directions * SHARPNESS
         self._bias = layer.bias if layer else np.zeros(len(self.labels), np.float32)
 
-    def answer(self, feature: Feature | Floats) -> Answer:
-        """Answer for a feature of shape (features,). Raises TeachError where it is another, or not finite."""
+    def answer(self, feature: Feature | Floats, held: str = "") -> Answer:
+        """Answer for a feature of shape (features,). Raises TeachError where it is another, or not finite.
+
+        `held` is the label that is published, if there is one. It has hysteresis: another must be clearly
+        more probable, and it may itself be a little stranger. So a scene on an edge does not flap.
+        """
         if feature.shape != self.centre.shape or not np.isfinite(feature).all():
             raise TeachError(f"a feature must be {len(self.centre)} finite numbers")
         root = rooted(feature).astype(np.float32)
         unit = unit_of(root - self.centre)
         logits: Floats = dot(self._weights, unit) + self._bias
         probabilities = softmax(logits)
-        best = int(np.argmax(probabilities))
+        best = self._best(probabilities, held)
         likeness = self._likeness(root, unit, best)
-        why = self._why_unknown(best, float(probabilities[best]), likeness)
+        is_held = self.labels[best] == held
+        why = self._why_unknown(best, float(probabilities[best]), likeness, is_held=is_held)
         name = self.labels[best]
         return Answer(UNKNOWN if why else name, name, probabilities, likeness, why)
 
@@ -119,13 +129,22 @@ class Head:
 
     def _likeness(self, root: Floats, unit: Floats, label: int) -> float:
         if self._shown:
-            return self._shown.familiarity(root, unit, float(dot(self.centre, unit)))
+            return self._shown.familiarity(root, self.centre)
         return float(dot(self.directions[label], unit))
 
-    def _why_unknown(self, best: int, probability: float, likeness: float) -> Why:
-        if likeness < self.floors[best]:
+    def _best(self, probabilities: Floats, held: str) -> int:
+        """The most probable label, or the one that is held where that is not clearly more probable."""
+        best = int(np.argmax(probabilities))
+        if held in self.labels:
+            present = self.labels.index(held)
+            if probabilities[best] - probabilities[present] < _CLEARLY:
+                return present
+        return best
+
+    def _why_unknown(self, best: int, probability: float, likeness: float, *, is_held: bool) -> Why:
+        if likeness < self.floors[best] - _STRANGER * is_held:
             return "never seen"
-        if probability < self._rules.probability:
+        if probability < self._rules.probability - _CLEARLY / 2 * is_held:
             return "unsure"
         return "none" if self.labels[best] == NONE else ""
 
@@ -154,7 +173,8 @@ def softmax(logits: Floats) -> Floats:
     return powers
 
 
-def _directions(classes: Mapping[str, Moment], centre: NDArray[np.float64]) -> NDArray[np.float64]:
+def directions_of(classes: Mapping[str, Moment], centre: NDArray[np.float64]) -> NDArray[np.float64]:
+    """From the centre to the mean of each label, with length 1: shape (labels, features)."""
     rows = np.stack([moment.mean - centre for moment in classes.values()])
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     rows /= np.where(lengths > 0, lengths, 1.0)

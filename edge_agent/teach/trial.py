@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +13,18 @@ from numpy.typing import NDArray
 from edge_agent.teach import regression
 from edge_agent.teach.examples import Example, labels_of
 from edge_agent.teach.gram import Gram
-from edge_agent.teach.head import SHARPNESS, Method, softmax
+from edge_agent.teach.head import SHARPNESS, softmax
 from edge_agent.teach.unknown import Floats
 
 MOST_TRIALS = 16
 """Bursts beyond it share trials: several are then left out together."""
 
+LEAST_TIMES = 4
+"""Bursts that each label must have for the trial to choose: without one of two, half of it is not there."""
+
 NOT_JUDGED = -1
+
+Choice = Literal["means", "both", "regression"]
 
 Numbers = NDArray[np.intp]
 Flags = NDArray[np.bool_]
@@ -44,25 +50,34 @@ class Trial:
     means: Answers
     regression: Answers | None
     """None where some label has too few examples for it."""
+    both: Answers | None
+    """By the sum of what the two say; None where there is no regression."""
+    times: int
+    """The fewest bursts of a label."""
 
     @property
-    def better(self) -> Method:
-        """Regression where it was tried, unless the means were right more often, and not by chance alone.
+    def better(self) -> Choice:
+        """What is to answer: the one that was right more often, and not by chance alone; else both together.
 
         Only examples about which the two differ say anything: of so many, one as often as the other would be
-        right, give or take the root of their number.
+        right, give or take the root of their number. From few bursts it cannot be told: then regression,
+        which is the better of the two wherever much depends on it.
         """
         if self.regression is None or (self.means.labels == NOT_JUDGED).all():
             return "means"
+        if self.times < LEAST_TIMES:
+            return "regression"
         by_means, by_regression = (each.labels == self.truth for each in (self.means, self.regression))
         means_alone = int((by_means & ~by_regression).sum())
         regression_alone = int((by_regression & ~by_means).sum())
-        by_chance = math.sqrt(means_alone + regression_alone)
-        return "means" if means_alone - regression_alone > by_chance else "regression"
+        if abs(means_alone - regression_alone) <= math.sqrt(means_alone + regression_alone):
+            return "both"
+        return "means" if means_alone > regression_alone else "regression"
 
     @property
     def chosen(self) -> Answers:
-        return self.regression if self.regression and self.better == "regression" else self.means
+        found = {"means": self.means, "both": self.both, "regression": self.regression}[self.better]
+        return found or self.means
 
 
 def truth_of(examples: Sequence[Example]) -> Numbers:
@@ -96,7 +111,7 @@ def trial(
 
     `products` are those of the examples and, with `has_frames`, of the mean of unnamed frames behind them.
     """
-    means, regressed = _nothing(len(truth)), _nothing(len(truth))
+    means, regressed, both = (_nothing(len(truth)) for _ in range(3))
     labels = int(truth.max()) + 1
     for left_out in folds(bursts):
         shares = shares_of(truth, ~left_out, len(products), labels)
@@ -111,9 +126,12 @@ def trial(
         yield
         if regress:
             fitted = yield from regression.coefficients(gram, shares)
-            _note(regressed, regression.logits(gram, fitted, absent), judged)
+            logits = regression.logits(gram, fitted, absent)
+            _note(regressed, logits, judged)
+            _note(both, scores + logits, judged)
             yield
-    return Trial(truth, means, regressed if regress else None)
+    times = min(len(set(bursts[truth == label].tolist())) for label in range(labels))
+    return Trial(truth, means, regressed if regress else None, both if regress else None, times)
 
 
 def folds(bursts: Numbers) -> list[Flags]:

@@ -1,6 +1,7 @@
 """The real Home Assistant, with its MQTT integration and the shipped automations, in `build-root`'s root.
 
-It runs without its web interface: a stand-in takes the place of the package that holds the pages. The service
+It runs without its web interface, unless pictures of that are to be taken: a stand-in takes the place of the
+package that holds the pages. The service
 `notify.notify`, which the shipped automations call, writes to a file.
 """
 
@@ -47,8 +48,18 @@ class Notes(BaseNotificationService):
 class HomeAssistant:
     """One Home Assistant; `start` again after `stop` keeps what it knows."""
 
-    def __init__(self, root: Path, release: str, directory: str, broker_port: int, automations: Path) -> None:
-        """`directory` is for its files, as seen in `root`; it is emptied."""
+    def __init__(
+        self,
+        root: Path,
+        release: str,
+        directory: str,
+        broker_port: int,
+        automations: Path,
+        *,
+        pages: str = "",
+    ) -> None:
+        """`directory` is for its files, as seen in `root`; it is emptied. `pages` is where the package of its
+        web interface lies."""
         self.port = free_port()
         self._root = root
         self._release = release
@@ -58,9 +69,11 @@ class HomeAssistant:
         self._process: subprocess.Popen[bytes] | None = None
         shutil.rmtree(self._files, ignore_errors=True)
         (self._files / ".storage").mkdir(parents=True)
-        self._write(
-            "hass_frontend/__init__.py", "import pathlib\nwhere = lambda: pathlib.Path(__file__).parent\n"
-        )
+        self._modules = f"{directory}:{pages}" if pages else directory
+        if not pages:
+            self._write(
+                "hass_frontend/__init__.py", "import pathlib\nwhere = lambda: pathlib.Path(__file__).parent\n"
+            )
         self._write("custom_components/notes/__init__.py", "")
         self._write("custom_components/notes/notify.py", _NOTIFY.format(file=f"{directory}/notes"))
         self._write(
@@ -74,6 +87,7 @@ class HomeAssistant:
             "configuration.yaml",
             f"http: {{server_host: {HOST}, server_port: {self.port}}}\n"
             "api:\n"
+            f"{'frontend:' if pages else ''}\n"
             "automation: !include automations.yaml\n"
             "notify: [{platform: notes, name: notify}]\n"
             "logger: {default: warning}\n",
@@ -93,7 +107,7 @@ class HomeAssistant:
 
     def start(self) -> None:
         """Return when it has started, automations included."""
-        command = ["chroot", str(self._root), "/usr/bin/env", f"PYTHONPATH={self._directory}"]
+        command = ["chroot", str(self._root), "/usr/bin/env", f"PYTHONPATH={self._modules}"]
         command += [f"/opt/ha-{self._release}/bin/hass", "--config", self._directory, "--skip-pip"]
         with (self._files / "out").open("ab") as log:
             self._process = subprocess.Popen(
@@ -145,6 +159,13 @@ class HomeAssistant:
                 pass
             time.sleep(0.1)
         raise AssertionError(f"not within {timeout_s} s; Home Assistant says:\n{self.log[-6000:]}")
+
+    def tokens(self) -> str:
+        """What the web interface keeps in the browser of somebody who has signed in, as JSON."""
+        url = f"http://{HOST}:{self.port}"
+        kept = {"hassUrl": url, "clientId": f"{url}/", "access_token": _token(), "token_type": "Bearer"}
+        expires_ms = 1000 * int(time.time() + _TEN_YEARS_S)
+        return json.dumps(kept | {"refresh_token": "", "expires": expires_ms, "expires_in": _TEN_YEARS_S})
 
     def _request(self, path: str, data: dict[str, Any] | None = None) -> bytes:
         request = urllib.request.Request(

@@ -9,18 +9,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from edge_agent.teach.examples import UNKNOWN, Example, in_order
 from edge_agent.teach.fitting import fit
-from edge_agent.teach.head import unit_of
 from edge_agent.teach.moments import rooted
 from edge_agent.teach.unknown import MOST_ANCHORS, Floats, Rules, Shown, inverted, shown
 from tests.teach.worlds import World, backbone
 
 Result = TypeVar("Result")
+Rows = NDArray[np.float64]
 
 WORLD = World(features=64, labels="abc")
-RIDGE = 0.3
+RIDGE, DISTANCE = 0.1, 0.4
 
 
 def finished(slices: Generator[None, None, Result]) -> Result:
@@ -39,9 +40,7 @@ def shown_of(examples: list[Example], centre: Floats | None = None) -> Shown:
 
 def familiarity(found: Shown, example: Example, centre: Floats | None = None) -> float:
     root = rooted(example.feature).astype(np.float32)
-    centre = np.zeros_like(root) if centre is None else centre
-    unit = unit_of(root - centre)
-    return found.familiarity(root, unit, float(centre @ unit))
+    return found.familiarity(root, np.zeros_like(root) if centre is None else centre)
 
 
 @settings(max_examples=40)
@@ -54,49 +53,95 @@ def test_an_inverse_is_one(size: int, seed: int) -> None:
     assert found @ matrix == pytest.approx(np.eye(size), abs=1e-3)
 
 
+def rows_of(examples: list[Example]) -> Rows:
+    return np.stack([rooted(each.feature) for each in examples]).astype(np.float64)
+
+
+def means_of(examples: list[Example]) -> dict[str, Rows]:
+    return {
+        label: rows_of([each for each in examples if each.label == label]).mean(axis=0)
+        for label in {each.label for each in examples}
+    }
+
+
+def novelty_of(example: Example, others: list[Example], centre: Rows, scale: Rows) -> float:
+    units = (rows_of([*others, example]) - centre) * scale
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    known = units[:-1] @ units[-1]
+    inner = units[:-1] @ units[:-1].T + RIDGE * np.eye(len(others))
+    return float(1 - known @ np.linalg.solve(inner, known))
+
+
+def nearest_of(example: Example, others: list[Example], labels: str) -> float:
+    """The distance to the nearest of the others, each moved to each of the labels."""
+    root, means = rows_of([example])[0], means_of(others)
+    moved = [
+        row - means[other.label] + means[label]
+        for other, row in zip(others, rows_of(others), strict=True)
+        for label in labels
+    ]
+    return min(_distance(float(root @ each / np.linalg.norm(root) / np.linalg.norm(each))) for each in moved)
+
+
 def test_familiarity_is_what_the_formulas_say() -> None:
-    examples = WORLD.examples(range(4), 2)
+    examples = in_order(WORLD.examples(range(4), 2))
     centre = np.linspace(0, 0.1, 64).astype(np.float32)
     found = shown_of(examples, centre)
-    roots = np.stack([rooted(each.feature) for each in in_order(examples)]).astype(np.float64)
-    root = rooted(WORLD.example("a", 50, 0).feature).astype(np.float64)
-    cosines = roots @ root / np.linalg.norm(roots, axis=1) / np.linalg.norm(root)
-    units = (roots - centre) / np.linalg.norm(roots - centre, axis=1, keepdims=True)
-    known = units @ (root - centre) / np.linalg.norm(root - centre)
-    novelty = 1 - known @ np.linalg.solve(units @ units.T + RIDGE * np.eye(len(units)), known)
-    expected = -novelty - np.sqrt(2 - 2 * cosines.max()) / found.spread
-    assert familiarity(found, WORLD.example("a", 50, 0), centre) == pytest.approx(expected, abs=2e-3)
+    frame = WORLD.example("a", 50, 0)
+    novelty = novelty_of(frame, examples, centre.astype(np.float64), found.scale.astype(np.float64))
+    expected = -novelty - DISTANCE * nearest_of(frame, examples, "abc") / found.spread
+    assert familiarity(found, frame, centre) == pytest.approx(expected, abs=2e-3)
+
+
+def test_a_number_of_the_feature_counts_for_less_the_more_it_differs_from_day_to_day() -> None:
+    examples = WORLD.examples(range(4), 2)
+    days = {
+        label: np.stack(
+            [
+                rows_of([e for e in examples if (e.label, e.burst) == (label, day)]).mean(axis=0)
+                for day in range(4)
+            ]
+        )
+        for label in "abc"
+    }
+    variance = np.sum([rows.var(axis=0) for rows in days.values()], axis=0)
+    expected = 1 / np.sqrt(variance / variance.mean() + 0.1)
+    assert shown_of(examples).scale == pytest.approx(expected, rel=1e-3)
+    assert shown_of(WORLD.examples([0], 2)).scale == pytest.approx(np.ones(64))
 
 
 def test_the_floor_is_how_familiar_examples_are_without_their_burst() -> None:
     examples = in_order(WORLD.examples(range(5), 2))
-    floors = shown_of(examples).floors
+    found, nowhere = shown_of(examples), np.zeros(64)
     alone = []
     for example in examples:
         rest = [each for each in examples if each.burst != example.burst]
-        found = shown_of(rest)
-        own = [each for each in rest if each.label == example.label]
-        spread = shown_of(examples).spread
-        nearest = max(_cosine(example, each) for each in own)
-        novelty = (
-            -familiarity(found, example) - _distance(max(_cosine(example, e) for e in rest)) / found.spread
-        )
-        alone.append(-novelty - _distance(nearest) / spread)
-    expected = (
-        sorted(alone)[int(Rules().quantile * (len(alone) - 1))] - 0.05 - 0.5 / 5
-    )  # five bursts of each label
-    assert floors == pytest.approx([expected] * 3, abs=0.02)
+        novelty = novelty_of(example, rest, nowhere, found.scale.astype(np.float64))
+        alone.append(-novelty - DISTANCE * nearest_of(example, rest, example.label) / found.spread)
+    allowance = 0.17 + 0.75 / 5  # five bursts of each label
+    expected = sorted(alone)[int(Rules().quantile * (len(alone) - 1))] - allowance
+    assert found.floors == pytest.approx([expected] * 3, abs=0.01)
+
+
+def test_what_one_label_was_shown_in_is_less_strange_with_another() -> None:
+    """Fog, which moves whatever is seen in it by the same."""
+    fog = np.zeros(64, np.float16)
+    fog[:8] = 3.0
+
+    def seen(label: str, day: int, *, in_fog: bool = False) -> Example:
+        clear = WORLD.example(label, day, 0)
+        return Example(label, clear.feature + fog * in_fog, clear.time_s, 100.0, day)
+
+    days = [seen(label, day) for label in "ab" for day in range(4)]
+    without = familiarity(shown_of(days), seen("b", 50, in_fog=True))
+    with_fog = familiarity(shown_of([*days, seen("a", 9, in_fog=True)]), seen("b", 50, in_fog=True))
+    assert with_fog > without + 0.2
 
 
 def test_a_label_that_was_shown_at_fewer_times_is_given_more_room() -> None:
     examples = WORLD.examples(range(4), 2, labels="ab") + WORLD.examples([9], 3, labels="c")
     floors = shown_of(examples).floors
     assert floors[0] == floors[1] > floors[2]
-
-
-def _cosine(one: Example, other: Example) -> float:
-    first, second = (rooted(each.feature).astype(np.float64) for each in (one, other))
-    return float(first @ second / np.linalg.norm(first) / np.linalg.norm(second))
 
 
 def _distance(cosine: float) -> float:
