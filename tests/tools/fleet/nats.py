@@ -178,6 +178,15 @@ class Cluster:
         followed = {name for streams in seen for name, is_followed in streams.items() if is_followed}
         return len(seen) == len(self.nodes) and bool(names) and names == followed
 
+    def places_that_differ(self, stream: str) -> int:
+        """On so many places the copies of a stream differ; the nodes are killed.
+
+        A node of NATS 2.9 can keep what it alone had when it was lost: that is said, and fails nothing.
+        """
+        copies = [node.copy_of(stream) for node in self.nodes]
+        places = set().union(*copies)
+        return sum(len({copy.get(place) for copy in copies}) > 1 for place in places)
+
     @property
     def hosts(self) -> tuple[str, ...]:
         """What devices have as `mqtt.hosts`."""

@@ -56,7 +56,7 @@ def test_no_event_is_lost_repeated_or_out_of_order_while_nodes_and_watchers_are_
         asyncio.run(wait_kept(cluster, told.events, 240))
         found = by_device(asyncio.run(events_in(cluster)))
         topics = [retained(node) for node in cluster.nodes]
-        differing = places_that_differ(cluster)
+        differing = cluster.places_that_differ(MQTT_STREAM)
     took_s = time.monotonic() - begun_s
     print(f"{DEVICES} devices, {KILLS} kills, {told.events} events, {took_s:.0f} s; {said(told.back_s)}")
     print(f"{differing} places of MQTT's stream on which the three nodes do not agree")
@@ -68,13 +68,6 @@ def test_no_event_is_lost_repeated_or_out_of_order_while_nodes_and_watchers_are_
     assert [wanted - each for each in topics] == [set(), set(), set()]
     assert statistics.median(told.back_s) <= MEDIAN_S
     assert max(told.back_s) <= MOST_S
-
-
-def places_that_differ(cluster: Cluster) -> int:
-    """A node of NATS 2.9 can keep what it alone had when it was killed: said, not failed for."""
-    copies = [node.copy_of(MQTT_STREAM) for node in cluster.nodes]
-    places = set(copies[0]) | set(copies[1]) | set(copies[2])
-    return sum(len({copy.get(place) for copy in copies}) > 1 for place in places)
 
 
 def kill_and_restart(cluster: Cluster, kill: int, watcher: Watcher) -> str:
