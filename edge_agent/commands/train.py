@@ -58,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--rate", metavar="X", type=float, default=0.02, help="how far a step goes (default: 0.02)")
     add("--checkpoint", choices=("none", "stages", "blocks"), default="none", help="compute again, keep less")
+    add("--memory-budget", metavar="MB", type=float, help="most resident memory; chooses the two above")
     add("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="of the arithmetic (fp32)")
     add("--ema", action="store_true", help="keep the mean of an epoch's weights, not the last step's")
     add("--seed", metavar="N", type=int, default=0, help="of everything by chance (default: 0)")
@@ -90,7 +91,9 @@ def run(args: argparse.Namespace) -> int:
         precision=args.precision,
         seed=args.seed,
     )
-    wanted = Wanted(args.directory, args.output, recipe, args.size, args.burst_gap, args.longest_burst)
+    wanted = Wanted(
+        args.directory, args.output, recipe, args.size, args.burst_gap, args.longest_burst, args.memory_budget
+    )
     progress = ProgressLine(sys.stderr)
     stopped: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _frame: stopped.append(number))
@@ -125,6 +128,8 @@ def _check(args: argparse.Namespace) -> None:
         )
     if min(args.epochs, args.batch, args.accumulate) < 1 or args.seed < 0:
         raise UsageError("--epochs, --batch and --accumulate must be at least 1, --seed at least 0")
+    if args.memory_budget is not None and not 1 <= args.memory_budget < 1e9:
+        raise UsageError("--memory-budget must be a number of MB")
     check_bursts(args)
     if not 0 < args.rate <= 10:
         raise UsageError("--rate must be above 0, and 10 at most")

@@ -7,6 +7,6 @@
   and `stem` is that for the first layers of a ResNet.
 - `loop`: one training, which goes on where it was stopped or killed; `judge` says how good it is.
 - `workers`: the processes that train one network together.
-- `probe`: what a step takes, measured in fresh processes.
+- `probe`: what a step takes, measured in fresh processes; `budget` makes a plan of that, and holds it.
 - `train`: all of it, from the set to the model.
 """

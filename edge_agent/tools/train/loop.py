@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -57,6 +58,11 @@ class Recipe:
     checkpoint: Checkpoint = "none"
     precision: str = "fp32"
     seed: int = 0
+
+    @property
+    def at_once(self) -> int:
+        """How many pictures go through the network together."""
+        return math.ceil(self.batch / self.accumulate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +114,8 @@ class Training:
     """Takes a line about how far it is, after each step."""
     workers: Workers = ALONE
     """Those who train this network together, each in a process of its own."""
+    most: Callable[[], int] = lambda: sys.maxsize
+    """How many pictures the next step may take through the network at once."""
     _average: Average | None = None
     _progress: Progress = field(default_factory=Progress)
     _save_due_s: float = 0.0
@@ -197,7 +205,8 @@ class Training:
     def _gradients(self, network: nn.Module, places: NDArray[np.int64], weights: Tensor, epoch: int) -> float:
         """Add up the gradients of this worker's pictures, part by part; returns their share of the loss."""
         recipe, device, total = self.recipe, self._device, 0.0
-        parts = np.array_split(places, min(recipe.accumulate, len(places)))
+        least = math.ceil(len(places) / self.most())
+        parts = np.array_split(places, min(max(recipe.accumulate, least), len(places)))
         for number, part in enumerate(parts, 1):
             truth = torch.from_numpy(self.sets.truth[part])
             with nullcontext() if number == len(parts) else self.workers.alone(network):
@@ -256,7 +265,7 @@ class Training:
     def _answers(self, places: Sequence[int]) -> NDArray[np.float32]:
         """The logits of pictures; each worker takes some of them, and all get the same."""
         mine = self.workers.share(np.arange(len(places)))
-        said = answers(self.trainee, self.sets.pictures, [places[each] for each in mine], self.recipe.batch)
+        said = answers(self.trainee, self.sets.pictures, [places[each] for each in mine], self.recipe.at_once)
         return self.workers.rows(said, int(mine[0]), len(places))
 
     def _load(self, network: nn.Module, optimizer: torch.optim.SGD) -> None:
