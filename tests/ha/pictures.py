@@ -31,6 +31,10 @@ from tests.web.browser.browser import Browser, browser
 
 LABEL = "sensor.porch_label_gate"
 NEW, KNOWN = "text.porch_this_is_something_new_gate", "select.porch_this_is_gate"
+_MORE_INFO = """
+document.querySelector("home-assistant").dispatchEvent(
+    new CustomEvent("hass-more-info", {detail: {entityId: arguments[0]}, bubbles: true, composed: true}))
+"""
 _SETTLE_S = 3.0  # cards grow and dialogues open
 
 
@@ -71,10 +75,11 @@ def _take(home: HomeAssistant, daemon: Daemon, window: Browser, work: Path, fold
     window.open(f"{url}/robots.txt")
     window.run("localStorage.setItem('hassTokens', arguments[0])", home.tokens())
     window.open(f"{url}/config/devices/device/{device}")
+    window.until("document.querySelector('home-assistant')?.shadowRoot?.querySelector('home-assistant-main')")
     _keep(window, folder / "ha-device.png")
     window.resize(560, 640)
     for name, entity in (("ha-choose.png", KNOWN), ("ha-label.png", LABEL)):
-        window.open(f"{url}/config/devices/device/{device}?more-info-entity-id={entity}")
+        window.run(_MORE_INFO, entity)
         _keep(window, folder / name)
 
 
