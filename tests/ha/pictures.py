@@ -62,6 +62,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _take(home: HomeAssistant, daemon: Daemon, window: Browser, work: Path, folder: Path) -> None:
     """Follow the guide: teach `closed`, open the gate, teach `open`."""
+    home.wait(
+        lambda: home.state(LABEL) in ("tabby", "unknown"), 60
+    )  # a frame can be taught once there is one
     home.wait(lambda: NEW in home.states(), 60)
     home.call("text.set_value", entity_id=NEW, value="closed")
     home.wait(lambda: home.state(LABEL) == "closed", 60)
