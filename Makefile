@@ -27,9 +27,9 @@ wheels: $(VENV)/.dev
 	for machine in x86_64 aarch64; do \
 		EDGE_AGENT_MACHINE=$$machine $(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . || exit; done
 
-# The broker killed a hundred times, the agent and the store of examples killed at random: minutes.
+# The broker killed a hundred times, the agent, the store of examples and an installation killed at random: minutes.
 fault-test: $(VENV)/.dev
-	$(BIN)/pytest -m fault tests/mqtt tests/teach
+	$(BIN)/pytest -m fault tests/mqtt tests/teach tests/daemon
 
 # Three nodes of NATS killed in turn under simulated devices, their network cut in half, changes pushed to real
 # daemons, Prometheus: minutes; FLEET_DEVICES, FLEET_KILLS and FLEET_CUTS say how many. The network needs root.

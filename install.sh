@@ -737,12 +737,13 @@ put() {
     unplaced=''
 }
 
-# Print the effective value of a setting, by its dotted name.
+# Print the effective value of a setting, by its dotted name. The agent is asked once, since its start takes a slow board long.
 setting() {
-    agent check-config --json "$etc/edge-agent.yaml" | "$release/bin/python" -I -c '
+    [[ -s $work/settings ]] || agent check-config --json "$etc/edge-agent.yaml" >"$work/settings"
+    "$release/bin/python" -I -c '
 import functools, json, sys
 config = json.load(sys.stdin)["config"]
-print(functools.reduce(lambda section, key: section[key], sys.argv[1].split("."), config))' "$1"
+print(functools.reduce(lambda section, key: section[key], sys.argv[1].split("."), config))' "$1" <"$work/settings"
 }
 
 owned() { if ((!packaging)); then chown "$@"; fi; }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ensurepip
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -162,6 +164,61 @@ def test_the_demo_asks_for_nothing_where_torch_is(machine: Machine) -> None:
     machine.has(".venv/bin/python")  # it finds torch
     done = machine.prepare("demo")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def installed_with(folder: Path, torch_index: str) -> tuple[str, list[str]]:
+    """What `requirements/install dev` prints, and what it asks pip for each time, its files' lines too."""
+    (folder / "requirements").mkdir()
+    (folder / ".venv/bin").mkdir(parents=True)
+    for name in ("install", "dev.lock"):
+        shutil.copy(CHECKOUT / "requirements" / name, folder / "requirements")
+    for name in ("python", "pip"):
+        program = folder / ".venv/bin" / name
+        program.write_text(
+            f"""#!/bin/bash
+            cd {folder}
+            echo "asked: $@" >>asked
+            [[ ! -f ${{!#}} ]] || cat "${{!#}}" >>asked
+            """
+        )
+        program.chmod(0o755)
+    done = subprocess.run(
+        [folder / "requirements/install", "dev"],
+        env={"PATH": "/usr/bin:/bin", "TORCH_INDEX": torch_index},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout, (folder / "asked").read_text().split("asked: ")[1:]
+
+
+def test_torch_comes_from_the_index_that_is_named_and_all_else_by_its_hash(tmp_path: Path) -> None:
+    said, (torch, others, _itself) = installed_with(tmp_path, "https://index.example/cpu")
+    assert "GB" in said.splitlines()[0]
+    assert "--no-deps --index-url https://index.example/cpu" in torch
+    assert {line.partition("==")[0] for line in torch.splitlines()[1:]} == {"torch", "torchvision"}
+    assert "--require-hashes" in others
+    assert "\nnumpy==" in others
+    assert not re.search(r"^(torch|torchvision|triton|nvidia-[a-z0-9-]+)==", others, re.MULTILINE)
+
+
+def test_without_a_named_index_everything_comes_by_its_hash_and_its_size_is_said_first(
+    tmp_path: Path,
+) -> None:
+    said, (everything, _itself) = installed_with(tmp_path, "")
+    assert "GB to download" in said.splitlines()[0]
+    assert "--require-hashes" in everything
+    assert "\ntorch==" in everything
+
+
+def test_a_virtual_environment_is_given_the_pip_that_came_with_its_python(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-I", "-m", "venv", "--without-pip", tmp_path / "made"], check=True)
+    python = tmp_path / "made/bin/python"
+    subprocess.run([python, "-I", CHECKOUT / "requirements/unpack_pip.py"], check=True)
+    done = subprocess.run(
+        [python, "-I", "-m", "pip", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith(f"pip {ensurepip.version()} from {tmp_path}")
 
 
 @pytest.mark.parametrize("name", ["demo", "board"])

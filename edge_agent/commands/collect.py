@@ -26,11 +26,11 @@ from pathlib import Path
 
 from edge_agent.errors import EXIT_OK, SourceError, UsageError
 from edge_agent.system.clock import SystemClock
+from edge_agent.system.paths import SYSTEM_CONFIG
 from edge_agent.system.privileges import become_owner_of
 from edge_agent.system.text import plain_json, printable
 from edge_agent.tools import to_stderr
 
-_INSTALLED_CONFIG = Path("/etc/edge-agent/edge-agent.yaml")
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave a picture out that has at least this cosine with one that was kept, by what the network"
         " makes of both (default: 0.98, which a scene that stands still has); 2 keeps all",
     )
-    add("--config", metavar="FILE", type=Path, help=f"the configuration (default: {_INSTALLED_CONFIG})")
+    add("--config", metavar="FILE", type=Path, help=f"the configuration (default: {SYSTEM_CONFIG})")
     add("--json", action="store_true", help="print JSON")
 
 
@@ -98,9 +98,9 @@ def run(args: argparse.Namespace) -> int:
 
     _check(args)
     checked_label(args.label)
-    if args.config is None and not _INSTALLED_CONFIG.exists():
-        raise UsageError(f"there is no {_INSTALLED_CONFIG}: name the configuration with --config FILE")
-    config = load(args.config or _INSTALLED_CONFIG)
+    if args.config is None and not SYSTEM_CONFIG.exists():
+        raise UsageError(f"there is no {SYSTEM_CONFIG}: name the configuration with --config FILE")
+    config = load(args.config or SYSTEM_CONFIG)
     region = region_of(config, args.region)
     source = make_source(config.source)
     if line := become_owner_of(args.output):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from edge_agent.errors import EXIT_FAILURE, EXIT_OK, ConfigError
 from edge_agent.system import paths
+from edge_agent.system.paths import SYSTEM_CONFIG
 from edge_agent.system.text import plain_json
 
 if TYPE_CHECKING:
@@ -26,12 +27,10 @@ if TYPE_CHECKING:
     from edge_agent.system.clock import Clock
     from edge_agent.tools.doctor.check import Check
 
-_INSTALLED_CONFIG = Path("/etc/edge-agent/edge-agent.yaml")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--config", metavar="FILE", type=Path, help=f"the configuration (default: {_INSTALLED_CONFIG})")
+    add("--config", metavar="FILE", type=Path, help=f"the configuration (default: {SYSTEM_CONFIG})")
     add("--json", action="store_true", help="print the findings as JSON")
 
 
@@ -39,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     """Examine, print, and return 1 when a check failed."""
     from edge_agent.tools.doctor.check import text
 
-    given = args.config or (_INSTALLED_CONFIG if _INSTALLED_CONFIG.exists() else None)
+    given = args.config or (SYSTEM_CONFIG if SYSTEM_CONFIG.exists() else None)
     checks = tuple(examine(given, os.environ))
     if args.json:
         print(json.dumps(plain_json([asdict(check) for check in checks]), indent=2))

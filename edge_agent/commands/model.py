@@ -1,4 +1,4 @@
-"""Build, inspect or verify a model.
+"""Build, inspect, verify or install a model.
 
   edge-agent model build --output ./model
   edge-agent model build --weights resnet18-f37072fd.pth --output ./model
@@ -7,6 +7,7 @@
   edge-agent model info ./model
   edge-agent model pack ./model
   edge-agent model verify ./model --images ./pictures
+  sudo edge-agent model install ./model
 
 `edge-agent model ACTION --help` describes each action.
 """
@@ -15,7 +16,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import sys
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -32,12 +37,15 @@ from edge_agent.model.sidecar import (
     read_sidecar,
     role_of,
 )
+from edge_agent.system.paths import SYSTEM_CONFIG
 from edge_agent.system.privileges import become_owner_of
 from edge_agent.system.text import plain_json, printable
 from edge_agent.tools import to_stderr
 
 if TYPE_CHECKING:
     from edge_agent.tools.builder.verify import VerifyReport
+
+_LONGEST_WATCH_S = 86400.0
 
 _BUILD = """Build a model directory: TorchScript files in FP32 and FP16, plans for the lean engines where the
 network can be lowered, and the sidecar model.json. Only networks that no plan can run need torch for it.
@@ -74,6 +82,22 @@ and of a probability. Exit code 1 when the best label agrees on fewer pictures t
   edge-agent model verify ./fruit --weights fruit.pth --images ./pictures --json
 """
 
+_INSTALL = """Give the agent of this machine another model. It is checked, copied beside the present one, and
+run on pictures with the engine that the agent will choose; then the configuration names it, and the agent
+starts with it. It is watched for a while by what it publishes: if it does not start, restarts again, loses
+the camera, goes above its memory budget, or says `unknown` more often by 10 points of a hundred, it gets its
+old model back. So it does on Ctrl-C, and when the terminal is closed.
+
+  sudo edge-agent model install ./model
+  sudo edge-agent model install ./model --canary ./pictures --watch 600
+  edge-agent model install ./model --dry-run
+      checks and runs it, and changes nothing
+  sudo edge-agent model install --back
+      the model that was in use before the last installation
+
+Exit code 1 when the model was refused or taken back.
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
@@ -81,11 +105,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_info(_action(actions, "info", "describe a model, and check its files", _INFO))
     _add_pack(_action(actions, "pack", "pack a model's weights for this machine", _PACK))
     _add_verify(_action(actions, "verify", "compare a model with its network in eager FP32", _VERIFY))
+    _add_install(_action(actions, "install", "give a running agent another model", _INSTALL))
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the action; raises the errors that it ends with."""
-    action = {"build": _build, "info": _info, "pack": _pack, "verify": _verify}[args.action]
+    action = _ACTIONS[args.action]
     return action(args)
 
 
@@ -189,6 +214,32 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--threads", metavar="N", type=int, default=1, help="threads (default: 1)")
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_install(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", metavar="DIR", nargs="?", type=Path, help="a model directory")
+    parser.add_argument("--back", action="store_true", help="install the model from before once more")
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        default=SYSTEM_CONFIG,
+        help=f"the agent's configuration (default: {SYSTEM_CONFIG})",
+    )
+    parser.add_argument(
+        "--canary",
+        metavar="DIR",
+        type=Path,
+        help="pictures that the model is run on first (default: those that come with the agent)",
+    )
+    parser.add_argument(
+        "--watch",
+        metavar="SECONDS",
+        type=float,
+        default=180.0,
+        help="how long the agent is watched with it; its `health` comes once a minute (default: 180)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="check and run the model, and change nothing")
 
 
 def _build(args: argparse.Namespace) -> int:
@@ -359,3 +410,36 @@ def _print_agreements(report: VerifyReport) -> None:
         )
     for missing in report.not_run:
         print(f"{missing.engine:<12} {missing.precision:<8} not run: {printable(missing.reason)}")
+
+
+def _install(args: argparse.Namespace) -> int:
+    if args.back == bool(args.directory):
+        raise UsageError("name a model directory, or --back alone")
+    if not 0 <= args.watch <= _LONGEST_WATCH_S:
+        raise UsageError(f"--watch must be from 0 to {_LONGEST_WATCH_S:.0f} seconds")
+    from edge_agent.system.clock import SystemClock
+    from edge_agent.tools.demo.bundled import PICTURES_DIR
+    from edge_agent.tools.installer.install import Installer, Options
+
+    options = Options(args.config, args.canary or PICTURES_DIR, args.watch, args.dry_run)
+    installer = Installer(options, SystemClock(), time.sleep, os.environ, to_stderr)
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    if args.back:
+        installer.back()
+    else:
+        installer.install(args.directory)
+    return EXIT_OK
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+_ACTIONS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "build": _build,
+    "info": _info,
+    "pack": _pack,
+    "verify": _verify,
+    "install": _install,
+}

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from edge_agent.errors import EXIT_FAILURE, EXIT_OK, SourceError, TeachError, UsageError
+from edge_agent.system.paths import SYSTEM_CONFIG
 from edge_agent.system.privileges import become_owner_of
 from edge_agent.system.text import plain_json, printable
 from edge_agent.tools import to_stderr
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 MOST_PICTURES = 500
 """Of one lesson; each is an open file for a while."""
 
-_INSTALLED_CONFIG = Path("/etc/edge-agent/edge-agent.yaml")
 
 _ADD = """Teach that pictures show a label. Files, or folders with the folders in them; what cannot be read is
 named, and the rest is taken. Show each label at several times of the day: ten pictures are a good start. The
@@ -283,9 +283,9 @@ def _entered(args: argparse.Namespace) -> tuple[Config, View]:
 def _config(given: Path | None) -> Config:
     from edge_agent.config.loader import load
 
-    if given is None and not _INSTALLED_CONFIG.exists():
-        raise UsageError(f"there is no {_INSTALLED_CONFIG}: name the configuration with --config FILE")
-    return load(given or _INSTALLED_CONFIG)
+    if given is None and not SYSTEM_CONFIG.exists():
+        raise UsageError(f"there is no {SYSTEM_CONFIG}: name the configuration with --config FILE")
+    return load(given or SYSTEM_CONFIG)
 
 
 def _enter(view: View) -> None:

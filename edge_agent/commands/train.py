@@ -4,6 +4,7 @@
   edge-agent train DATA/ --arch resnet18 --weights resnet18-f37072fd.pth --checkpoint blocks --output ./gate
   edge-agent train DATA/ --arch efficientnet_lite0 --scope head --epochs 5 --output ./gate
   edge-agent train DATA/ --weights ./gate --output ./better-gate
+  torchrun --nproc-per-node 2 -m edge_agent train DATA/ --output ./gate
 
 It works in a folder beside the model, from which the same command goes on where it was stopped or killed.
 Exit code 130 after Ctrl-C.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 from dataclasses import asdict
@@ -46,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--scope", choices=("head", "last", "all"), default="all", help="what learns (default: all)")
     add("--size", metavar="N", type=int, help="side of the square that the network takes (its own)")
     add("--epochs", metavar="N", type=int, default=20, help="at most (default: 20)")
-    add("--batch", metavar="N", type=int, default=32, help="pictures a step (default: 32)")
+    add("--batch", metavar="N", type=int, default=32, help="pictures a step, of all workers (default: 32)")
     add(
         "--accumulate",
         metavar="N",
@@ -56,8 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--rate", metavar="X", type=float, default=0.02, help="how far a step goes (default: 0.02)")
     add("--checkpoint", choices=("none", "stages", "blocks"), default="none", help="compute again, keep less")
+    add("--memory-budget", metavar="MB", type=float, help="most resident memory; chooses the two above")
     add("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="of the arithmetic (fp32)")
-    add("--no-ema", action="store_true", help="keep the last step's weights, not the mean of an epoch's")
+    add("--ema", action="store_true", help="keep the mean of an epoch's weights, not the last step's")
     add("--seed", metavar="N", type=int, default=0, help="of everything by chance (default: 0)")
     add_burst_arguments(parser)
     add("--json", action="store_true", help="print the judgement as JSON")
@@ -71,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
     from edge_agent.tools.train.loop import InterruptedTrainingError, Recipe
     from edge_agent.tools.train.network import arch_of
     from edge_agent.tools.train.train import Wanted, train
+    from edge_agent.tools.train.workers import joined
 
     if line := become_owner_of(args.output):
         to_stderr(line)
@@ -82,28 +86,38 @@ def run(args: argparse.Namespace) -> int:
         batch=args.batch,
         accumulate=args.accumulate,
         rate=args.rate,
-        average=not args.no_ema,
+        average=args.ema,
         checkpoint=args.checkpoint,
         precision=args.precision,
         seed=args.seed,
     )
-    wanted = Wanted(args.directory, args.output, recipe, args.size, args.burst_gap, args.longest_burst)
+    wanted = Wanted(
+        args.directory, args.output, recipe, args.size, args.burst_gap, args.longest_burst, args.memory_budget
+    )
     progress = ProgressLine(sys.stderr)
     stopped: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _frame: stopped.append(number))
     try:
-        result = train(wanted, progress.say, lambda: bool(stopped), progress.show)
+        with joined(os.environ) as workers:
+            says = (progress.say, progress.show) if workers.is_writer else (_silent, _silent)
+            result = train(wanted, says[0], lambda: bool(stopped), says[1], workers)
     except InterruptedTrainingError as error:
         progress.say(str(error))
         return _EXIT_INTERRUPTED
     finally:
         progress.clear()
         signal.signal(signal.SIGINT, before)
+    if result is None:  # another worker says it
+        return EXIT_OK
     if args.json:
         print(json.dumps(plain_json(asdict(result)), indent=2))
     else:
         _show(result)
     return EXIT_OK
+
+
+def _silent(_line: str) -> None:
+    """For all workers but one."""
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -114,6 +128,8 @@ def _check(args: argparse.Namespace) -> None:
         )
     if min(args.epochs, args.batch, args.accumulate) < 1 or args.seed < 0:
         raise UsageError("--epochs, --batch and --accumulate must be at least 1, --seed at least 0")
+    if args.memory_budget is not None and not 1 <= args.memory_budget < 1e9:
+        raise UsageError("--memory-budget must be a number of MB")
     check_bursts(args)
     if not 0 < args.rate <= 10:
         raise UsageError("--rate must be above 0, and 10 at most")

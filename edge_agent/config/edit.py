@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 
 from edge_agent.config.document import MAX_BYTES, compose, read_text
 from edge_agent.config.loader import parse
+from edge_agent.config.problem import InvalidConfigError
 from edge_agent.config.render import yaml_value
 from edge_agent.config.schema import Config
 from edge_agent.config.setting import Apply
@@ -39,7 +41,7 @@ def edited(text: str, name: str, settings: Mapping[str, Any], *, base: Path | No
     for key, value in settings.items():
         if key not in known:
             raise ConfigError(f"{printable(key, 80)} is not a setting")
-        text = _with(text, name, key.split("."), yaml_value(_plain(value, known[key])))
+        text = _changed(text, name, known[key], _plain(value, known[key]), base)
     if len(text.encode()) > MAX_BYTES:
         raise ConfigError(f"the file would be larger than {MAX_BYTES // 1024} KiB")
     _refuse_other_changes(known, parse(text, name, base=base), settings)
@@ -102,6 +104,99 @@ def _refuse_other_changes(before: Mapping[str, Leaf], config: Config, settings: 
         if leaf.key not in settings and leaf.value != before[leaf.key].value:
             keys = ", ".join(settings)
             raise ConfigError(f"{keys} cannot be changed without changing {leaf.key}: edit the file by hand")
+
+
+def _changed(text: str, name: str, leaf: Leaf, value: Any, base: Path | None) -> str:
+    """The text with one setting. Of pairs below their name, those that stay keep their lines and comments."""
+    path = leaf.key.split(".")
+    whole = _with(text, name, path, yaml_value(value))
+    node = _node(compose(text, name), path)
+    if not (value and isinstance(value, dict) and _is_block(node)):
+        return whole
+    by_pairs = _with_pairs(text, name, path, leaf.value, value)
+    try:
+        meant = _value(whole, name, leaf.key, base)
+    except InvalidConfigError:
+        return by_pairs  # it will be refused, with the lines of what stays
+    try:
+        return by_pairs if _value(by_pairs, name, leaf.key, base) == meant else whole
+    except InvalidConfigError:  # written in an odd way
+        return whole
+
+
+def _value(text: str, name: str, key: str, base: Path | None) -> Any:
+    return next(leaf.value for leaf in leaves(parse(text, name, base=base)) if leaf.key == key)
+
+
+def _with_pairs(text: str, name: str, path: list[str], before: Any, asked: Mapping[str, Any]) -> str:
+    """The text with those of the pairs at `path` exchanged, added and removed that are not as they were.
+
+    `before` is what they mean now: a mapping, or the dataclass of a section that has a name.
+    """
+    known = _members(before)
+    node = _block_at(text, name, path)
+    written = [key.value for key, _ in node.value]
+    for entry in asked:
+        if entry not in written:
+            text = _inserted(text, _block_at(text, name, path), [yaml_value(entry)], yaml_value(asked[entry]))
+    node = _block_at(text, name, path)
+    # From the last to the first, so that the places of those before stay true.
+    for key, value in reversed(node.value):
+        entry = key.value
+        if entry not in written or (entry in known and _is_same(known[entry], _asked(before, asked, entry))):
+            continue
+        if entry not in asked:
+            text = _without_lines(text, key, value)
+        elif _is_block(value) and isinstance(asked[entry], dict) and asked[entry]:
+            text = _with_pairs(text, name, [*path, entry], known[entry], asked[entry])
+        else:
+            text = _replaced(text, key, value, yaml_value(asked[entry]))
+    return text
+
+
+def _members(value: Any) -> Mapping[str, Any]:
+    return {leaf.key: leaf.value for leaf in leaves(value)} if is_dataclass(value) else value
+
+
+def _defaults(section: Any) -> Mapping[str, Any]:
+    return _members(type(section)())
+
+
+def _asked(before: Any, asked: Mapping[str, Any], entry: str) -> Any:
+    """What is asked for under a name: of a section, what is left out has its default; else None."""
+    defaults = _defaults(before) if is_dataclass(before) else {}
+    return asked.get(entry, defaults.get(entry))
+
+
+def _is_same(before: Any, asked: Any) -> bool:
+    if not is_dataclass(before):
+        return bool(before == asked)
+    return isinstance(asked, dict) and _members(before) == {**_defaults(before), **asked}
+
+
+def _is_block(node: yaml.Node | None) -> bool:
+    return isinstance(node, yaml.MappingNode) and not node.flow_style and bool(node.value)
+
+
+def _node(section: yaml.Node | None, path: list[str]) -> yaml.Node | None:
+    """What stands at a path; None where nothing does."""
+    for part in path:
+        pairs = section.value if isinstance(section, yaml.MappingNode) else ()
+        section = next((node for key, node in pairs if key.value == part), None)
+    return section
+
+
+def _block_at(text: str, name: str, path: list[str]) -> yaml.MappingNode:
+    node = _node(compose(text, name), path)
+    assert isinstance(node, yaml.MappingNode)
+    return node
+
+
+def _without_lines(text: str, key: yaml.Node, node: yaml.Node) -> str:
+    """The text without the lines of a pair."""
+    start = text.rfind("\n", 0, key.start_mark.index) + 1
+    end = text.find("\n", max(_end(node) - 1, key.end_mark.index))
+    return text[:start] + (text[end + 1 :] if end >= 0 else "")
 
 
 def _with(text: str, name: str, path: list[str], value: str) -> str:

@@ -544,6 +544,9 @@ class ControlConfig:
         " `fleet` and `web` excepted.",
         apply=Apply.LIVE,
     )
+    allow_head: bool = setting(
+        False, "Let `teach/head` set heads that were taught elsewhere.", apply=Apply.LIVE
+    )
     max_per_minute: int = setting(
         30, "More requests than this are refused.", apply=Apply.LIVE, at_least=1, at_most=6000
     )

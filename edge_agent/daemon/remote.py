@@ -14,7 +14,7 @@ from edge_agent.daemon.restart import PendingRestart
 from edge_agent.daemon.schedule import Every
 from edge_agent.daemon.teaching import Teaching
 from edge_agent.errors import ConfigError, SourceError
-from edge_agent.mqtt.requests import LessonRequest, Reloaded
+from edge_agent.mqtt.requests import HeadRequest, LessonRequest, Reloaded
 from edge_agent.pipeline.capture_loop import CaptureLoop
 from edge_agent.pipeline.inference_loop import InferenceLoop
 from edge_agent.pipeline.jpeg import encode_jpeg
@@ -68,6 +68,15 @@ class RemoteCommands:
     def teach(self, lesson: LessonRequest) -> dict[str, Any]:
         """Teach a label, or say what was taught. Raises TeachError or ConfigError."""
         return self.teaching.carry_out(lesson)
+
+    def take_head(self, head: HeadRequest) -> dict[str, Any]:
+        """Answer with a head that was taught elsewhere, where the owner allows that.
+
+        Raises TeachError or ConfigError.
+        """
+        if not self.live.config.control.allow_head:
+            raise ConfigError("control.allow_head is false: what this device is taught is its owner's alone")
+        return self.teaching.take_head(head.region, head.content)
 
     def config(self) -> Config:
         """The configuration in force."""

@@ -132,10 +132,15 @@ class Teaching:
         """The file of a view's head, empty where there is none. Raises TeachError."""
         return self._pupil(region).content()
 
-    def take_head(self, region: str, content: bytes) -> None:
-        """Let a view answer with a head that was made elsewhere, or none. Raises TeachError."""
-        self._pupil(region).take(content)
+    def take_head(self, region: str, content: bytes) -> dict[str, Any]:
+        """Let a view answer with a head that was made elsewhere, or none; returns what is said of it.
+
+        Raises TeachError.
+        """
+        pupil = self._pupil(region)
+        pupil.take(content)
         self._say()
+        return pupil.plain()
 
     def heads(self) -> tuple[HeadInfo, ...]:
         """What is said of each head in `info`."""

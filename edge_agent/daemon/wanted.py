@@ -37,7 +37,7 @@ class Heads(Protocol):
         """The file of a head; empty where there is none."""
         ...
 
-    def take_head(self, region: str, content: bytes) -> None:
+    def take_head(self, region: str, content: bytes) -> object:
         """Answer with that head; with none where it is empty."""
         ...
 

@@ -19,6 +19,7 @@ from edge_agent.config.live import LiveConfig
 from edge_agent.config.schema import Config
 from edge_agent.daemon.cooling import Cooling
 from edge_agent.daemon.errands import Errand, ErrandError, Errands
+from edge_agent.daemon.newest_picture import NewestPicture
 from edge_agent.daemon.report import camera_health
 from edge_agent.daemon.teaching import Teaching
 from edge_agent.errors import EngineError
@@ -43,10 +44,9 @@ from edge_agent.web.event_ring import Event, EventRing
 from edge_agent.web.history import History
 
 _LOG = logging.getLogger(__name__)
-_MOST_WAITING = 2
+MOST_WAITING = 6
+"""For an event, at once: fewer than the page has threads."""
 _QUALITY = 75
-_PICTURE_S = 0.2
-"""A picture is made at most this often."""
 _THUMBNAIL = (160, 120)
 _THUMBNAIL_S = 0.2
 _HEALTH_S = 1.0
@@ -78,7 +78,7 @@ class WebAgent:
         self.config_file = config_file
         most_bytes = live.config.web.events_mb << 20
         folder = EventFolder(events_dir, most_bytes, RepeatedError(_LOG, clock.monotonic_s))
-        self.events = EventRing(_MOST_WAITING, keeper=folder if most_bytes else None)
+        self.events = EventRing(MOST_WAITING, keeper=folder if most_bytes else None)
         self.history = History()
         self._live = live
         self._link = link
@@ -99,8 +99,7 @@ class WebAgent:
         self._health_s = -math.inf
         self._info: Info | None = None
         self._rate = SteadyRate()
-        self._pictures: dict[int, Picture] = {}
-        self._picture_s = -math.inf
+        self._newest = NewestPicture(clock)
         self._thumbnail_s = -math.inf
         self._lock = threading.Lock()
 
@@ -175,17 +174,7 @@ class WebAgent:
     def picture(self, width: int) -> Picture | None:
         """The newest frame as JPEG; while one was just made, that one."""
         frame = self._loop.last_frame
-        if frame is None:
-            return None
-        with self._lock:
-            now_s, made = self._clock.monotonic_s(), self._pictures.get(width)
-            is_fresh = now_s - self._picture_s < _PICTURE_S
-            if made is not None and (made.frame_id == frame.id or is_fresh):
-                return made
-            self._picture_s = now_s
-            made = Picture(frame.id, encode_jpeg(shrunk(frame.pixels, width), _QUALITY))
-            self._pictures = {width: made} if len(self._pictures) > 1 else {**self._pictures, width: made}
-            return made
+        return None if frame is None else self._newest.picture(frame, width)
 
     def room_bytes(self) -> int:
         """What the memory budget leaves."""
@@ -251,17 +240,6 @@ class WebAgent:
             skipped=self._loop.skipped,
             flaps=self._loop.flaps,
         )
-
-
-def shrunk(pixels: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
-    """A picture of shape (height, width, 3) in at most so many pixels across, without a large copy of it."""
-    whole = max(1, pixels.shape[1] // (2 * width))
-    coarse = pixels[::whole, ::whole]
-    if coarse.shape[1] <= width:
-        return np.ascontiguousarray(coarse)
-    height = max(1, round(coarse.shape[0] * width / coarse.shape[1]))
-    picture = Image.fromarray(np.ascontiguousarray(coarse))
-    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
 
 
 def thumbnail(jpeg: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import logging
@@ -23,6 +24,7 @@ from edge_agent.system.token_bucket import TokenBucket
 ErrorCode = Literal["malformed", "unknown_verb", "too_many_requests", "failed"]
 
 _MAX_PAYLOAD_BYTES = 4096
+_MAX_HEAD_PAYLOAD_BYTES = 192 * 1024  # the verb that brings a head; no packet above 256 kB is received
 _MAX_TRANSACTION = 128
 _MAX_TOPIC = 512
 _LONGEST_TEXT = 128
@@ -94,9 +96,23 @@ class Commands(Protocol):
         """Teach a label, or say what was taught; returns the answer's data, in JSON's own types."""
         ...
 
+    def take_head(self, head: HeadRequest) -> dict[str, Any]:
+        """Answer with a head that was taught elsewhere; returns the answer's data, in JSON's own types."""
+        ...
+
     def patch(self, settings: Mapping[str, Any]) -> Reloaded:
         """Write these settings, by their dotted names, into the configuration file, all or none."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class HeadRequest:
+    """A head that is to answer for a view."""
+
+    region: str = ""
+    """Empty for the whole picture."""
+    content: bytes = b""
+    """Its file; empty for none."""
 
 
 TeachVerb = Literal["add", "undo", "remove", "report", "revert", "questions"]
@@ -130,7 +146,9 @@ class Request:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """For `config/set` and `config/patch`: the new values, by the settings' dotted names."""
     lesson: LessonRequest | None = None
-    """For `teach/...`."""
+    """For `teach/...`, but for `teach/head`."""
+    head: HeadRequest = HeadRequest()
+    """For `teach/head`."""
 
 
 class MalformedRequestError(Exception):
@@ -174,6 +192,7 @@ class Control:
             "config/set": self._override,
             "config/patch": self._patch,
             "restart": self._restart,
+            "teach/head": self._head,
             **{f"teach/{verb}": self._teach for verb in get_args(TeachVerb)},
         }
 
@@ -293,16 +312,24 @@ class Control:
     def _teach(self, request: Request) -> dict[str, Any]:
         return self._commands.teach(request.lesson or lesson_of(request.verb, {}))
 
+    def _head(self, request: Request) -> dict[str, Any]:
+        return self._commands.take_head(request.head)
+
     def _config(self, _: Request) -> dict[str, Any]:
         return {"config": plain(self._commands.config())}
 
 
 def with_payload(request: Request, payload: bytes) -> Request:
-    """Return the request with what its payload says; it may be empty. Raises MalformedRequestError."""
-    if not payload:
+    """Return the request with what its payload says; it may be empty, but for `teach/head`.
+
+    Raises MalformedRequestError.
+    """
+    is_head = request.verb == "teach/head"
+    if not payload and not is_head:
         return request
-    if len(payload) > _MAX_PAYLOAD_BYTES:
-        raise MalformedRequestError(f"the payload is larger than {_MAX_PAYLOAD_BYTES} bytes")
+    most = _MAX_HEAD_PAYLOAD_BYTES if is_head else _MAX_PAYLOAD_BYTES
+    if len(payload) > most:
+        raise MalformedRequestError(f"the payload is larger than {most} bytes")
     try:
         given = json.loads(payload)
     except (ValueError, RecursionError) as error:
@@ -322,10 +349,23 @@ def with_payload(request: Request, payload: bytes) -> Request:
         raise MalformedRequestError('settings must be an object such as {"source.fps": 2}')
     if request.verb == "config/set" and not all(_is_number(value) for value in settings.values()):
         raise MalformedRequestError('settings must have numbers alone, such as {"source.fps": 2}')
+    if is_head:
+        return dataclasses.replace(request, transaction=transaction, head=head_of(given))
     lesson = lesson_of(request.verb, given) if request.verb.startswith("teach/") else None
     return dataclasses.replace(
         request, transaction=transaction, paused=paused, settings=settings, lesson=lesson
     )
+
+
+def head_of(given: Mapping[str, Any]) -> HeadRequest:
+    """Return what the payload of `teach/head` brings. Raises MalformedRequestError."""
+    region, head = given.get("region", ""), given.get("head")
+    if not isinstance(region, str) or len(region) > _LONGEST_TEXT:
+        raise MalformedRequestError(f"region must be a text of at most {_LONGEST_TEXT} characters")
+    try:
+        return HeadRequest(region, base64.b64decode(head, validate=True))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise MalformedRequestError("head must be the file of a head, in base64; empty for none") from None
 
 
 def lesson_of(verb: str, given: Mapping[str, Any]) -> LessonRequest:

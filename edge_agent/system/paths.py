@@ -8,6 +8,7 @@ from pathlib import Path
 from edge_agent.errors import ArtifactError
 
 SYSTEM_MODEL = Path("/var/lib/edge-agent/model")
+SYSTEM_CONFIG = Path("/etc/edge-agent/edge-agent.yaml")
 
 
 def state_dir(environment: Mapping[str, str]) -> Path:
@@ -18,9 +19,9 @@ def state_dir(environment: Mapping[str, str]) -> Path:
 def state_dir_of(model: Path, environment: Mapping[str, str]) -> Path:
     """The state directory of the agent that runs this model, for a command that somebody else may call.
 
-    For the installed model that is the service's, whoever asks.
+    For an installed model that is the service's, whoever asks.
     """
-    if model == SYSTEM_MODEL and "STATE_DIRECTORY" not in environment:
+    if SYSTEM_MODEL.parent in model.parents and "STATE_DIRECTORY" not in environment:
         return SYSTEM_MODEL.parent
     return state_dir(environment)
 

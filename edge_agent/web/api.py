@@ -20,6 +20,8 @@ _LARGEST_SEQ = (1 << 63) - 1
 _LONGEST_WAIT_S = 25
 _NEXT_MS = 1000
 """After so long a client asks again whom no thread could wait for."""
+_AFTER_EVENTS_MS = 500
+"""After so long a client asks again who was told of events; where each frame brings one, of several."""
 _STALE_S = 120.0
 _WIDTHS = (160, 320, 480, 640)
 _T = TypeVar("_T")
@@ -62,8 +64,9 @@ class Api:
     def _states(self, _: Request, __: Mapping[str, str]) -> Response:
         boxes = {name: list(box) for name, box in self._agent.regions().items()}
         states = [plain(state) for state in self._agent.states()]
-        window = list(self._agent.window())
-        return json_response({"states": states, "regions": boxes, "window": window})
+        window, age_s = list(self._agent.window()), self._agent.last_frame_s()
+        answer = {"states": states, "regions": boxes, "window": window}
+        return json_response({**answer, "age_s": round(age_s, 1) if math.isfinite(age_s) else None})
 
     def _health(self, _: Request, __: Mapping[str, str]) -> Response:
         return json_response(plain(_there(self._agent.health())))
@@ -83,7 +86,7 @@ class Api:
                 "events": [_event(event) for event in found.events],
                 "newest": found.newest,
                 "has_gap": found.has_gap,
-                "next_ms": 0 if found.events else _NEXT_MS,
+                "next_ms": _AFTER_EVENTS_MS if found.events else _NEXT_MS,
             }
         )
 

@@ -117,7 +117,8 @@ class Application:
             raise RefusedError(404, "not_found", "there is nothing at this path")
         method = "GET" if head.method == "HEAD" else head.method
         if method not in methods:
-            raise RefusedError(405, "method", f"this path takes {', '.join(sorted(methods))}")
+            allowed = ", ".join(sorted({*methods, *(("HEAD",) if "GET" in methods else ())}))
+            raise RefusedError(405, "method", f"this path takes {allowed}", headers=(("Allow", allowed),))
         return methods[method]
 
 

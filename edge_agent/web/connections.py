@@ -33,7 +33,7 @@ _STOP_S = 0.5
 class Limits:
     """How much a client may ask for, and how long it may take."""
 
-    threads: int = 4
+    threads: int = 8
     connections: int = 64
     connections_each: int = 24
     """From one address, but not from this machine's own, where a proxy has many clients."""

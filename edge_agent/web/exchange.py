@@ -82,19 +82,27 @@ class RefusedError(Exception):
     """A request that is not done; `code` is for programs, the message for people."""
 
     def __init__(
-        self, status: int, code: str, message: str, *, retry_after_s: int = 0, **details: Any
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        retry_after_s: int = 0,
+        headers: tuple[tuple[str, str], ...] = (),
+        **details: Any,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.retry_after_s = retry_after_s
+        self.headers = headers
         self.details = details
 
     def response(self) -> Response:
         """The answer, as JSON."""
         error = {"code": self.code, "message": str(self), **self.details}
-        headers = (("Retry-After", str(self.retry_after_s)),) if self.retry_after_s else ()
-        return json_response({"error": error}, status=self.status, headers=headers)
+        later = (("Retry-After", str(self.retry_after_s)),) if self.retry_after_s else ()
+        return json_response({"error": error}, status=self.status, headers=(*self.headers, *later))
 
 
 def json_response(

@@ -29,6 +29,7 @@ _FILES = {
     "charts.js": _SCRIPT,
     "try.js": _SCRIPT,
     "settings.js": _SCRIPT,
+    "pairs.js": _SCRIPT,
     "regions.js": _SCRIPT,
     "teach.js": _SCRIPT,
 }
@@ -55,16 +56,20 @@ class Page:
             yield Route("GET", f"/static/{name}", _file(name, kind))
 
     def _page(self, request: Request, __: Mapping[str, str]) -> Response:
-        config = self._agent.config()
+        config, states = self._agent.config(), self._agent.states()
+        is_taught = config.web.allow_teach and config.teach.enabled
         html = filled(
             "index.html",
             {
                 "device": escape(config.device_id),
                 "version": escape(__version__),
                 "editable": "true" if config.web.allow_edit else "false",
-                "teachable": "true" if config.web.allow_teach and config.teach.enabled else "false",
+                "teachable": "true" if is_taught else "false",
                 "hidden": "" if self._access.has_session(request.head) else " hidden",
-                "now": now_html(self._agent.states()),
+                "waiting": "" if states else " waiting",
+                "frame": 'src="api/v1/frame.jpg?width=640" ' if states else "",
+                "off": off_html(can_teach=is_taught, can_edit=config.web.allow_edit),
+                "now": now_html(states),
                 "board": board_html(self._agent.health(), self._agent.info()),
             },
         )
@@ -107,6 +112,16 @@ def now_html(states: tuple[State, ...]) -> str:
         for score in state.top
     )
     return f'<p class="label" id="label">{label}</p><ol class="top" id="top">{rows}</ol>'
+
+
+def off_html(*, can_teach: bool, can_edit: bool) -> str:
+    """What the page could do, but may not, and which settings let it."""
+    off = (
+        ("Teaching labels of your own", "web.allow_teach: true", can_teach),
+        ("Changing settings, and drawing regions", "web.allow_edit: true", can_edit),
+    )
+    lines = (f"<p>{what} is off here: <code>{how}</code> allows it.</p>" for what, how, can in off if not can)
+    return "".join(lines)
 
 
 def board_html(health: Health | None, info: Info | None) -> str:

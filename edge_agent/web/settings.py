@@ -6,6 +6,7 @@ import hashlib
 import threading
 import typing
 from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from edge_agent.config.loader import parse
 from edge_agent.config.problem import InvalidConfigError, Problem
 from edge_agent.config.render import describe_values, shown
 from edge_agent.config.schema import Config
-from edge_agent.config.tree import Leaf, leaves
+from edge_agent.config.tree import Leaf, leaves, members
 from edge_agent.errors import ConfigError
 from edge_agent.system.files import write_atomic
 from edge_agent.system.secret import MASK, Secret
@@ -53,7 +54,8 @@ class Settings:
             text = read_text(path)
             config = _parsed(text, path)
         settings = [_described(leaf) for leaf in leaves(config) if _is_offered(leaf)]
-        return json_response({"tag": _tag(text), "settings": settings})
+        sections = {member.name: member.doc for member in members(Config) if member.setting is None}
+        return json_response({"tag": _tag(text), "sections": sections, "settings": settings})
 
     def _preview(self, request: Request, _: Mapping[str, str]) -> Response:
         self._refuse_unless_allowed()
@@ -157,7 +159,7 @@ def _keep(path: Path, text: str) -> None:
 
 
 def _described(leaf: Leaf) -> dict[str, Any]:
-    setting = leaf.setting
+    setting, kind = leaf.setting, _item_kind(leaf.kind)
     return {
         "key": leaf.key,
         "kind": _kind(leaf),
@@ -168,7 +170,17 @@ def _described(leaf: Leaf) -> dict[str, Any]:
         "at_most": setting.at_most,
         "apply": setting.apply.value,
         "value": shown(leaf),
+        "members": _described_members(kind) if is_dataclass(kind) else [],
     }
+
+
+def _described_members(section: Any) -> list[dict[str, Any]]:
+    return [_described(member) for member in leaves(section())]
+
+
+def _item_kind(kind: Any) -> Any:
+    """What is behind each name of pairs or named sections; else None."""
+    return typing.get_args(kind)[1] if typing.get_origin(kind) is dict else None
 
 
 def _kind(leaf: Leaf) -> str:
@@ -179,6 +191,9 @@ def _kind(leaf: Leaf) -> str:
         return "choice"
     if origin is tuple:
         return "numbers" if typing.get_args(leaf.kind)[0] in (int, float) else "texts"
+    if origin is dict:
+        kind = _item_kind(leaf.kind)
+        return "sections" if is_dataclass(kind) else "number pairs" if kind in (int, float) else "text pairs"
     return {bool: "switch", int: "whole", float: "number"}.get(leaf.kind, "text")
 
 
@@ -187,8 +202,7 @@ def _is_secret(leaf: Leaf) -> bool:
 
 
 def _is_offered(leaf: Leaf) -> bool:
-    """Whether the form has a field for it: pairs are for the file."""
-    return leaf.key.partition(".")[0] != _OWN_SECTION and not isinstance(leaf.value, Mapping)
+    return leaf.key.partition(".")[0] != _OWN_SECTION
 
 
 def _problem(problem: Problem) -> dict[str, Any]:

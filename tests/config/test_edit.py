@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from edge_agent.config.edit import edit_file, edited, write_edited
 from edge_agent.config.loader import parse
 from edge_agent.config.problem import InvalidConfigError
-from edge_agent.config.render import commented_yaml, shown
+from edge_agent.config.render import commented_yaml, shown, yaml_value
 from edge_agent.config.schema import Config
 from edge_agent.config.setting import Apply
 from edge_agent.config.tree import leaves
@@ -172,3 +172,27 @@ def test_the_file_keeps_its_mode_and_the_link_that_leads_to_it(tmp_path: Path) -
 def test_a_file_that_cannot_be_written_is_said_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="ReadWritePaths"):
         write_edited(tmp_path / "missing.yaml", FILE)
+
+
+_NAMES = st.sampled_from(("tabby", "Egyptian cat", "pug", "no", "7", "a: b", "cow"))
+_PAIRS = st.dictionaries(_NAMES, st.sampled_from(("cat", "dog", "a # b", "null")), max_size=5)
+
+
+@given(_PAIRS.filter(bool), _PAIRS, st.booleans())
+def test_pairs_become_those_asked_for_and_those_that_stay_keep_their_comments(
+    before: dict[str, str], asked: dict[str, str], is_deep: bool
+) -> None:
+    indent = "    " if is_deep else "  "
+    pairs = [
+        f"{indent}# above {number}\n{indent}{yaml_value(name)}: {yaml_value(value)}  # at {number}\n"
+        for number, (name, value) in enumerate(before.items())
+    ]
+    text = f"labels:\n  map:\n{''.join(pairs)}  deny: [x]  # last\n" if is_deep else ""
+    text = text or f"labels:\n map:\n{''.join(pairs)} deny: [x]  # last\n"
+    after = edit(text, labels__map=asked)
+    assert parse(after, "f.yaml").labels.map == asked
+    assert "deny: [x]  # last" in after
+    if asked:
+        assert all(f"# above {number}\n" in after for number in range(len(before)))
+    staying = [number for number, pair in enumerate(before.items()) if pair in asked.items()]
+    assert all(f"# at {number}\n" in after for number in staying)

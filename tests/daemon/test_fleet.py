@@ -46,7 +46,9 @@ def test_what_the_broker_kept_before_the_daemon_came_is_followed_and_so_is_what_
 def test_a_head_that_is_pushed_answers_at_once_and_is_taken_back(
     start: StartDaemon, ask: Ask, broker: Mosquitto, subscriber: Subscriber
 ) -> None:
-    daemon = start(fleet=FLEET, control={"enabled": True}, stabilizer={"window": 1, "votes": 1})
+    daemon = start(
+        fleet=FLEET, control={"enabled": True, "allow_head": True}, stabilizer={"window": 1, "votes": 1}
+    )
     receive(subscriber, "state")
     ask("teach/add", transaction=1, label="in")
     receive(subscriber, "state", lambda state: state["label"] == "in")
@@ -57,4 +59,9 @@ def test_a_head_that_is_pushed_answers_at_once_and_is_taken_back(
     receive(subscriber, "info", lambda info: info["groups"][0]["heads"] == ["frame"])
     receive(subscriber, "state", lambda state: state["label"] == "in")
     publish_once(broker.port, message({}))
+    receive(subscriber, "state", lambda state: state["label"] != "in")
+    assert ask("teach/head", transaction=3, head=head)["status"] == "ok"
+    receive(subscriber, "state", lambda state: state["label"] == "in")
+    assert ask("teach/head", transaction=4, head="bm8gaGVhZA==")["status"] == "error"
+    assert ask("teach/head", transaction=5, head="")["status"] == "ok"
     receive(subscriber, "state", lambda state: state["label"] != "in")

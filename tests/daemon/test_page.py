@@ -5,14 +5,10 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from edge_agent.daemon.web_agent import shrunk
 from edge_agent.errors import EXIT_OK
 from edge_agent.tools.demo.bundled import PICTURES_DIR
 from edge_agent.tools.demo.subscriber import Subscriber
@@ -81,7 +77,7 @@ def test_the_page_ends_with_the_agent_and_shows_kept_events_when_it_comes_back(
     web = {"enabled": True, "listen": f"{HOST}:{port}", "events_mb": 1}
     daemon = start(web=web, publish={"event_image": True})
     receive(subscriber, "event")
-    shown = until(lambda: Client(port).ask("/api/v1/events").json["events"], lambda found: bool(found))[0]
+    shown = until(lambda: Client(port).ask("/api/v1/events").json["events"], bool)[0]
     daemon.send(signal.SIGTERM)
     assert daemon.wait() == EXIT_OK
     with pytest.raises(ConnectionError):
@@ -101,13 +97,3 @@ def test_an_address_that_is_taken_does_not_stop_the_agent(
     daemon = start(web={"enabled": True, "listen": f"{HOST}:{broker.port}"})
     assert receive(subscriber, "state")
     assert f"the page cannot listen on {HOST}:{broker.port}: Address already in use" in daemon.log
-
-
-@pytest.mark.parametrize(
-    ("width", "shape"), [(640, (480, 640, 3)), (320, (240, 320, 3)), (100, (75, 100, 3))]
-)
-def test_a_frame_is_made_no_larger_than_asked_for(width: int, shape: tuple[int, ...], tmp_path: Path) -> None:
-    pixels = np.zeros((480, 640, 3), np.uint8)
-    made = shrunk(pixels, width)
-    assert made.shape == shape
-    Image.fromarray(made).save(tmp_path / "frame.jpg")

@@ -15,7 +15,7 @@ from edge_agent.config.problem import InvalidConfigError
 from edge_agent.config.schema import Config
 from edge_agent.daemon.remote import RemoteCommands
 from edge_agent.errors import EXIT_RESTART, ConfigError, SourceError
-from edge_agent.mqtt.requests import Reloaded
+from edge_agent.mqtt.requests import HeadRequest, Reloaded
 from tests.daemon.assembled import Assembled
 
 
@@ -121,6 +121,11 @@ def test_a_patch_that_cannot_be_taken_whole_leaves_file_and_settings(
         commands.patch(settings)
     assert agent.live.config == before
     assert agent.file.read_text() == text
+
+
+def test_without_the_owner_s_word_no_head_is_taken(commands: RemoteCommands) -> None:
+    with pytest.raises(ConfigError, match=r"control\.allow_head is false"):
+        commands.take_head(HeadRequest())
 
 
 def test_without_the_owner_s_word_no_patch_is_taken(commands: RemoteCommands) -> None:

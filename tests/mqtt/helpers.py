@@ -18,7 +18,7 @@ from edge_agent.mqtt.contract.message import Incoming, Message
 from edge_agent.mqtt.contract.payloads import LabelChanged, OutboxPlace
 from edge_agent.mqtt.link import BrokerLink
 from edge_agent.mqtt.publisher import Publisher, Subscription
-from edge_agent.mqtt.requests import Control, LessonRequest, Reloaded
+from edge_agent.mqtt.requests import Control, HeadRequest, LessonRequest, Reloaded
 from edge_agent.mqtt.wire.clear_retained import wait_for_ack
 from edge_agent.mqtt.wire.connection import Connection, MqttVersion
 from edge_agent.mqtt.wire.dialer import Dialer
@@ -143,6 +143,7 @@ class FakeAgent:
         self.restarted = False
         self.settings: dict[str, Any] = {}
         self.lessons: list[LessonRequest] = []
+        self.heads: list[HeadRequest] = []
 
     def pause(self) -> None:
         self.paused = True
@@ -171,6 +172,10 @@ class FakeAgent:
 
     def patch(self, settings: Mapping[str, Any]) -> Reloaded:
         return self.override(settings)
+
+    def take_head(self, head: HeadRequest) -> dict[str, Any]:
+        self.heads.append(head)
+        return {"labels": {}, "problem": ""}
 
     def teach(self, lesson: LessonRequest) -> dict[str, Any]:
         if self.problem is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 from typing import Any
@@ -17,7 +18,7 @@ from paho.mqtt.properties import Properties
 from edge_agent.errors import ConfigError
 from edge_agent.mqtt.contract.message import Incoming
 from edge_agent.mqtt.publisher import Subscription
-from edge_agent.mqtt.requests import Control
+from edge_agent.mqtt.requests import Control, HeadRequest
 from edge_agent.system.clock import SystemClock
 from edge_agent.system.token_bucket import TokenBucket
 from tests.clock import FakeClock
@@ -124,6 +125,31 @@ def test_settings_that_are_no_numbers_are_malformed(bench: Bench, settings: str)
     answer = bench.answer("config/set", f'{{"settings": {settings}}}'.encode())
     assert answer["error"]["code"] == "malformed"
     assert bench.agent.settings == {}
+
+
+def test_a_head_is_passed_on_as_its_bytes(bench: Bench) -> None:
+    content = b"\0head" * 20_000
+    given = {"region": "gate", "head": base64.b64encode(content).decode(), "transaction": 7}
+    answer = bench.answer("teach/head", json.dumps(given).encode())
+    assert (answer["status"], answer["transaction"]) == ("ok", 7)
+    assert bench.agent.heads == [HeadRequest("gate", content)]
+    assert bench.answer("teach/head", b'{"head": ""}')["status"] == "ok"
+    assert bench.agent.heads[1] == HeadRequest()
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"{}", b'{"head": null}', b'{"head": 5}', b'{"head": "a"}', b'{"head": "\xc3\xa4"}',
+     b'{"head": "", "region": 1}', b'{"head": "' + b"A" * 200_000 + b'"}'],
+)  # fmt: skip
+def test_what_is_no_head_is_malformed(bench: Bench, payload: bytes) -> None:
+    assert bench.answer("teach/head", payload)["error"]["code"] == "malformed"
+    assert bench.agent.heads == []
+
+
+def test_other_requests_stay_small(bench: Bench) -> None:
+    payload = b'{"head": "' + b"A" * 5_000 + b'"}'
+    assert bench.answer("teach/add", payload)["error"]["code"] == "malformed"
 
 
 def test_a_restart_is_answered_before_it_happens(bench: Bench) -> None:

@@ -154,3 +154,15 @@ def test_it_is_unwell_when_no_frame_comes(client: Client, agent: FakeAgent) -> N
     health = samples.health()
     agent.how = replace(health, camera=replace(health.camera, state="paused"))
     assert client.ask("/healthz").status == 200
+
+
+def test_another_method_is_told_which_ones_there_are(client: Client) -> None:
+    refused = client.ask("/api/v1/state", "DELETE")
+    assert (refused.status, refused.headers["allow"]) == (405, "GET, HEAD")
+    assert client.ask("/api/v1/classify").headers["allow"] == "POST"
+
+
+def test_how_old_the_newest_frame_is_is_said(agent: FakeAgent, client: Client) -> None:
+    assert client.ask("/api/v1/states").json["age_s"] == 0.1
+    agent.age_s = math.inf
+    assert client.ask("/api/v1/states").json["age_s"] is None

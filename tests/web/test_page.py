@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+from edge_agent.config.schema import WebConfig
 from edge_agent.inference import Score
 from edge_agent.web import page
 from edge_agent.web.token_file import TokenFile
@@ -26,7 +28,18 @@ def test_without_javascript_it_shows_the_state(client: Client) -> None:
 
 def test_before_the_first_frame_it_says_so(client: Client, agent: FakeAgent) -> None:
     agent.present, agent.how, agent.what = (), None, None
-    assert "No frame yet" in client.ask("/").body.decode()
+    html = client.ask("/").body.decode()
+    assert "No frame yet" in html
+    assert "picture waiting" in html
+    assert "frame.jpg" not in html  # there is none to ask for
+
+
+def test_what_is_off_is_said_with_how_to_allow_it(client: Client, agent: FakeAgent) -> None:
+    html = client.ask("/").body.decode()
+    assert "<code>web.allow_teach: true</code>" in html
+    assert "<code>web.allow_edit: true</code>" in html
+    agent.settings = replace(agent.settings, web=WebConfig(allow_edit=True, allow_teach=True))
+    assert "is off here" not in client.ask("/").body.decode()
 
 
 def test_a_label_cannot_bring_html_along(client: Client, agent: FakeAgent) -> None:

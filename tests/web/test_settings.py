@@ -95,6 +95,63 @@ def test_saving_keeps_comments_and_a_copy(editor: Editor) -> None:
     assert (editor.file.parent / answer["backup"]).read_text() == FILE
 
 
+PAIRS = """\
+labels:
+  map:  # what we call them
+    tabby: cat  # the neighbour's
+    # rarely seen
+    Egyptian cat: cat
+    pug: dog  # ours
+  thresholds: {cat: 0.8}
+regions:
+  gate:  # the front one
+    box: [0.1, 0.2, 0.5, 0.5]  # measured
+    priority: 2
+  bin: {polygon: [0.7, 0.7, 1, 0.7, 1, 1]}  # behind it
+"""
+
+
+def test_pairs_and_regions_are_offered_with_what_each_has(editor: Editor) -> None:
+    editor.file.write_text(PAIRS)
+    settings = {setting["key"]: setting for setting in editor.list()["settings"]}
+    assert (settings["labels.map"]["kind"], settings["labels.thresholds"]["kind"]) == (
+        "text pairs",
+        "number pairs",
+    )
+    regions = settings["regions"]
+    assert regions["value"]["gate"]["box"] == [0.1, 0.2, 0.5, 0.5]
+    assert {"box", "priority", "polygon"} <= {member["key"] for member in regions["members"]}
+
+
+def test_pairs_that_stay_keep_their_lines_and_comments(editor: Editor) -> None:
+    editor.file.write_text(PAIRS)
+    pairs = {"tabby": "cat", "Egyptian cat": "puss", "no": "yes"}
+    regions = {
+        "gate": {"box": [0.1, 0.2, 0.5, 0.6], "priority": 2},
+        "bin": {"polygon": [0.7, 0.7, 1, 0.7, 1, 1]},
+        "door": {"box": [0, 0, 0.5, 0.5]},
+    }
+    answer = editor.post({"labels.map": pairs, "regions": regions}, "")
+    assert [line for line in answer.json["diff"] if line.startswith(("+", "-"))] == [
+        "-    Egyptian cat: cat",
+        "-    pug: dog  # ours",
+        "+    Egyptian cat: puss",
+        '+    "no": "yes"',
+        "-    box: [0.1, 0.2, 0.5, 0.5]  # measured",
+        "+    box: [0.1, 0.2, 0.5, 0.6]  # measured",
+        "+  door: {box: [0, 0, 0.5, 0.5]}",
+    ]
+    assert dict(load(editor.file).labels.map) == pairs
+
+
+def test_a_wrong_pair_is_said_with_its_line(editor: Editor) -> None:
+    editor.file.write_text(PAIRS)
+    problems = editor.post({"labels.thresholds": {"cat": 7}, "regions": {"Gate": {}}}).json["error"][
+        "problems"
+    ]
+    assert [problem["line"] for problem in problems] == [7, 9]
+
+
 def test_what_is_wrong_is_said_with_its_line(editor: Editor) -> None:
     answer = editor.post({"source.fps": 500, "stabilizer.window": 0})
     assert (answer.status, answer.code) == (422, "invalid")

@@ -23,7 +23,7 @@ _FOLLOWED = ("health", "info")
 
 
 class Field:
-    """Follows `health` and `info` of all devices below a base topic. Used by one thread; `close` it."""
+    """Follows `health` and `info` of devices below a base topic. Used by one thread; `close` it."""
 
     def __init__(
         self,
@@ -31,10 +31,14 @@ class Field:
         clock: Clock,
         sleep: Callable[[float], object],
         environment: Mapping[str, str] = os.environ,
+        *,
+        only: str = "",
     ) -> None:
-        """Raises BrokerConnectionError where no broker accepts a connection."""
+        """Follow the device `only`, or all. Raises BrokerConnectionError where no broker accepts a
+        connection."""
         self.devices: dict[str, Device] = {}
         self._base = config.base_topic
+        self._followed = only or "+"
         self._clock = clock
         self._sleep = sleep
         client_id = f"edge-agent-fleet-{os.getpid()}"
@@ -78,7 +82,7 @@ class Field:
 
     def _connected(self) -> Connection:
         connection = self._brokers.dial_any()
-        topics = [f"{self._base}/+/{kind}" for kind in _FOLLOWED]
+        topics = [f"{self._base}/{self._followed}/{kind}" for kind in _FOLLOWED]
         connection.subscribe(*topics, retained=True)
         return connection
 

@@ -59,17 +59,19 @@ def objections(
     if len(gone) > len(seen) * limits.gone_percent / 100:
         found.append(f"gone: {', '.join(gone[:10])}")
     found += [f"{each.after.name} has restarted" for each in there if each.has_restarted]
-    found += [
-        f"{each.after.name}: camera {each.after.camera}"
-        for each in there
-        if each.before.camera == "running" and each.after.camera != "running"
-    ]
-    found += [
-        f"{each.after.name}: memory above its budget"
-        for each in there
-        if each.after.memory_state == "hard" and each.before.memory_state != "hard"
-    ]
-    found += _unknown_objection(seen, limits, former_unknown)
+    found += [f"{each.after.name}: {ailment}" for each in there for ailment in ailments(each)]
+    found += unknown_objection(seen, limits, former_unknown)
+    return found
+
+
+def ailments(seen: Seen) -> list[str]:
+    """What has gone wrong with a device that is there."""
+    before, after = seen.before, seen.after
+    found = []
+    if before.camera == "running" and after.camera != "running":
+        found.append(f"camera {after.camera}")
+    if after.memory_state == "hard" and before.memory_state != "hard":
+        found.append("memory above its budget")
     return found
 
 
@@ -79,7 +81,8 @@ def unknown_of(devices: Sequence[Device]) -> float | None:
     return statistics.median(shares) if shares else None
 
 
-def _unknown_objection(seen: Sequence[Seen], limits: Limits, former: float | None) -> list[str]:
+def unknown_objection(seen: Sequence[Seen], limits: Limits, former: float | None) -> list[str]:
+    """That more frames are unknown than before, and than in the wave before, if they are."""
     before = unknown_of([each.before for each in seen])
     after = unknown_of([each.after for each in seen if each.is_there])
     known = [share for share in (before, former) if share is not None]

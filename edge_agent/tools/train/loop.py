@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -28,7 +29,8 @@ from edge_agent.tools.progress_line import duration
 from edge_agent.tools.train.average import Average
 from edge_agent.tools.train.network import Scope, Trainee, set_scope
 from edge_agent.tools.train.pictures import Pictures, middle, varied
-from edge_agent.tools.train.recompute import Checkpoint, recompute
+from edge_agent.tools.train.recompute import Checkpoint, as_it_answers, recompute
+from edge_agent.tools.train.workers import ALONE, Workers
 
 _SAVING_SHARE = 0.05
 _MOMENTUM, _DECAY, _WARM_UP = 0.9, 1e-4, 0.05
@@ -44,17 +46,23 @@ class Recipe:
     scope: Scope = "all"
     epochs: int = 20
     batch: int = 32
+    """Pictures a step, of all workers together."""
     accumulate: int = 1
     """A step's pictures go through the network in so many parts."""
     rate: float = 0.02
     smoothing: float = 0.1
     patience: int = 6
     """Epochs without a better loss on the pictures to tune on, after which it ends."""
-    average: bool = True
+    average: bool = False
     """Judge and keep the mean of the weights over about the last epoch, not those of the last step."""
     checkpoint: Checkpoint = "none"
     precision: str = "fp32"
     seed: int = 0
+
+    @property
+    def at_once(self) -> int:
+        """How many pictures go through the network together."""
+        return math.ceil(self.batch / self.accumulate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +112,21 @@ class Training:
     is_stopped: Callable[[], bool] = lambda: False
     show: Callable[[str], None] = lambda _: None
     """Takes a line about how far it is, after each step."""
+    workers: Workers = ALONE
+    """Those who train this network together, each in a process of its own."""
+    most: Callable[[], int] = lambda: sys.maxsize
+    """How many pictures the next step may take through the network at once."""
     _average: Average | None = None
     _progress: Progress = field(default_factory=Progress)
     _save_due_s: float = 0.0
 
     def run(self) -> Progress:
-        """Train to the end, and leave the best weights in the network. Raises InterruptedTrainingError."""
+        """Train to the end, and leave the best weights in the writer's network, on the CPU.
+
+        Raises InterruptedTrainingError.
+        """
         learning = set_scope(self.trainee, self.recipe.scope)
-        network = self.trainee.module.to(memory_format=torch.channels_last)
+        network = self.trainee.module.to(self._device).to(memory_format=torch.channels_last)
         optimizer = torch.optim.SGD(
             [each for each in network.parameters() if each.requires_grad],
             momentum=_MOMENTUM,
@@ -123,27 +138,34 @@ class Training:
             self._average = Average(network, learning, max(self._steps, 10))
         self._load(network, optimizer)
         if self.recipe.scope == "all":
-            recompute(network, self.recipe.checkpoint)
+            recompute(network, self.recipe.checkpoint, self.trainee.preprocessing.crop)
         elif self.recipe.checkpoint != "none":
             raise ModelError(
                 "--checkpoint saves nothing where only a part learns: leave it out, or --scope all"
             )
         weights = weights_of(self.sets.truth[list(self.sets.learn)])
+        together = self.workers.together(network)
         started, started_s = self._progress.step, time.monotonic()
         while not self._is_done():
-            self._step(network, optimizer, weights, learning)
+            is_last = self._step(together, optimizer, weights, learning)
             self._show((time.monotonic() - started_s) / (self._progress.step - started))
             if self._progress.step % self._steps == 0:
                 self._end_epoch(network)
-            is_last = self.is_stopped()
             self._save(network, optimizer, is_due=is_last or self._is_done())
             if is_last:
                 raise InterruptedTrainingError(
                     f"stopped after step {self._progress.step}: the same command goes on from there"
                 )
-        network.load_state_dict(torch.load(self.folder / "best.pt", weights_only=True))
-        network.eval()
+        network.cpu().eval()
+        if self.workers.is_writer:
+            network.load_state_dict(
+                torch.load(self.folder / "best.pt", map_location="cpu", weights_only=True)
+            )
         return self._progress
+
+    @property
+    def _device(self) -> torch.device:
+        return self.workers.device()
 
     @property
     def _steps(self) -> int:
@@ -156,9 +178,10 @@ class Training:
 
     def _step(
         self, network: nn.Module, optimizer: torch.optim.SGD, weights: Tensor, learning: Sequence[nn.Module]
-    ) -> None:
+    ) -> bool:
+        """Take one; returns whether a worker was asked to stop, after which all do."""
         recipe, step = self.recipe, self._progress.step
-        torch.manual_seed(recipe.seed * 1_000_003 + step)
+        torch.manual_seed(recipe.seed * 1_000_003 + step + (self.workers.rank << 40))
         for module in learning:
             module.train()
         optimizer.param_groups[0]["lr"] = recipe.rate * schedule(step, recipe.epochs * self._steps)
@@ -166,25 +189,37 @@ class Training:
         order = np.random.default_rng((recipe.seed, epoch)).permutation(np.array(self.sets.learn))
         places = order[turn * recipe.batch : (turn + 1) * recipe.batch]
         whole = float(weights[torch.from_numpy(self.sets.truth[places])].sum())
-        total = 0.0
-        for part in np.array_split(places, min(recipe.accumulate, len(places))):
-            truth = torch.from_numpy(self.sets.truth[part])
-            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
-                logits = network(self._inputs(part, epoch))
-            each = functional.cross_entropy(
-                logits.float(), truth, reduction="none", label_smoothing=recipe.smoothing
-            )
-            loss = (each * weights[truth]).sum() / whole
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += float(loss.detach())
+        total = self._gradients(network, self.workers.share(places), weights / whole, epoch)
+        total, stopped = self.workers.summed((total, self.is_stopped()))
         if not math.isfinite(total):
             raise ModelError(f"the loss of step {step} is not finite: train with a lower --rate")
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        self.workers.average_statistics(network)
         self._progress.step += 1
         self._progress.losses.append(total)
         if self._average:
             self._average.update(self._progress.step)
+        return stopped > 0
+
+    def _gradients(self, network: nn.Module, places: NDArray[np.int64], weights: Tensor, epoch: int) -> float:
+        """Add up the gradients of this worker's pictures, part by part; returns their share of the loss."""
+        recipe, device, total = self.recipe, self._device, 0.0
+        least = math.ceil(len(places) / self.most())
+        parts = np.array_split(places, min(max(recipe.accumulate, least), len(places)))
+        for number, part in enumerate(parts, 1):
+            truth = torch.from_numpy(self.sets.truth[part])
+            with nullcontext() if number == len(parts) else self.workers.alone(network):
+                with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+                    logits = network(self._inputs(part, epoch).to(device))
+                each = functional.cross_entropy(
+                    logits.float(), truth.to(device), reduction="none", label_smoothing=recipe.smoothing
+                )
+                loss = (each * weights[truth].to(device)).sum()
+                # Workers' gradients are averaged, and the loss is a sum.
+                (loss * self.workers.count).backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+        return total
 
     def _show(self, step_s: float) -> None:
         progress, steps = self._progress, self._steps
@@ -218,19 +253,29 @@ class Training:
     def _tune(self, network: nn.Module) -> None:
         """Note how good it is on the pictures to tune on, and keep it where it is the best so far."""
         progress = self._progress
-        logits = answers(self.trainee, self.sets.pictures, self.sets.tune, self.recipe.batch)
+        logits = self._answers(self.sets.tune)
         truth = self.sets.truth[list(self.sets.tune)]
         loss = float(functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(truth)))
         progress.tuned.append((loss, float((logits.argmax(axis=1) == truth).mean())))
         if loss < progress.best_loss:
             progress.best_loss, progress.best_epoch = loss, len(progress.tuned) - 1
-            _write(self.folder / "best.pt", network.state_dict())
+            if self.workers.is_writer:
+                _write(self.folder / "best.pt", network.state_dict())
+
+    def _answers(self, places: Sequence[int]) -> NDArray[np.float32]:
+        """The logits of pictures; each worker takes some of them, and all get the same."""
+        mine = self.workers.share(np.arange(len(places)))
+        said = answers(self.trainee, self.sets.pictures, [places[each] for each in mine], self.recipe.at_once)
+        return self.workers.rows(said, int(mine[0]), len(places))
 
     def _load(self, network: nn.Module, optimizer: torch.optim.SGD) -> None:
         path = self.folder / "state.pt"
-        if not path.is_file():
+        has_one = self.workers.is_writer and path.is_file()
+        state: Any = self.workers.told(
+            torch.load(path, map_location="cpu", weights_only=True) if has_one else None
+        )
+        if state is None:
             return
-        state = torch.load(path, weights_only=True)
         if state["identity"] != self.identity:
             raise ModelError(f"{path}: of another set or another recipe; remove {self.folder} to begin anew")
         network.load_state_dict(state["network"])
@@ -243,7 +288,7 @@ class Training:
     def _save(self, network: nn.Module, optimizer: torch.optim.SGD, *, is_due: bool) -> None:
         """As often as takes a twentieth of the time, and whenever it ends."""
         started_s = time.monotonic()
-        if not is_due and started_s < self._save_due_s:
+        if not self.workers.is_writer or (not is_due and started_s < self._save_due_s):
             return
         state = {
             "identity": self.identity,
@@ -274,16 +319,11 @@ def weights_of(truth: NDArray[np.intp]) -> Tensor:
 
 def answers(trainee: Trainee, pictures: Pictures, places: Sequence[int], batch: int) -> NDArray[np.float32]:
     """The logits of pictures, shape (pictures, labels), as the daemon sees them."""
-    module = trainee.module
-    modes = [(each, each.training) for each in module.modules()]
-    module.eval()
-    rows = []
-    with torch.inference_mode():
+    rows, device = [], trainee.last.weight.device
+    with as_it_answers(trainee.module), torch.inference_mode():
         for first in range(0, len(places), batch):
             seen = seen_of(trainee, pictures, places[first : first + batch])
-            rows.append(module(seen).float().numpy())
-    for each, mode in modes:
-        each.training = mode
+            rows.append(trainee.module(seen.to(device)).float().cpu().numpy())
     return np.concatenate(rows)
 
 

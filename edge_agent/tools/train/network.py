@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from edge_agent.errors import ModelError
 from edge_agent.model.sidecar import Preprocessing, read_sidecar
@@ -22,6 +23,10 @@ from edge_agent.tools.train.kept import Kept, is_model, read_kept
 from edge_agent.tools.train.recompute import parts_of
 
 Scope = Literal["head", "last", "all"]
+
+_LEAST_MOMENTUM = 0.1
+"""Of batch norm's statistics. Some networks come with 0.01 or less, for the thousands of steps of ImageNet: a
+training of a few dozen would end with the statistics of the weights that it began with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,4 +111,7 @@ def set_scope(trainee: Trainee, scope: Scope) -> tuple[nn.Module, ...]:
     trainee.module.eval()
     for module in learning:
         module.requires_grad_(True)
+        for norm in module.modules():
+            if isinstance(norm, _BatchNorm) and norm.momentum is not None:
+                norm.momentum = max(norm.momentum, _LEAST_MOMENTUM)
     return learning

@@ -45,7 +45,7 @@ def store(items: Sequence[Item], taken: Preprocessing, path: Path) -> Pictures:
     """
     side = taken.resize
     if not (path.is_file() and path.stat().st_size == len(items) * side * side * 3):
-        unfinished = path.with_name(f"{path.name}.new")
+        unfinished = path.with_name(f"{path.name}.{os.getpid()}.new")  # machines may share the folder
         with unfinished.open("wb") as file:
             for item in items:
                 file.write(resized(read_picture(item.path), taken).tobytes())

@@ -1,31 +1,53 @@
 """What a step of training takes: measured in a fresh process for each way, with random pictures.
 
-`python -m edge_agent.tools.train.probe MODE BATCH PRECISION ARCH` is that process; it prints JSON.
+`python -m edge_agent.tools.train.probe WAY...`, each a `Way` as JSON, is that process; it forks for each but
+the last, before torch has computed anything, and prints a line for each, a `Probe` as JSON.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
-from typing import cast
+
+import torch
 
 from edge_agent.errors import ModelError
 from edge_agent.memory.procfs import read_memory
+from edge_agent.memory.trim import SystemLibc, tune_allocator
 from edge_agent.system.child import python_module
 from edge_agent.system.json_reader import parse, read
 from edge_agent.system.text import printable
 from edge_agent.tools import Report
 from edge_agent.tools.measure.table import table
+from edge_agent.tools.train.average import Average
+from edge_agent.tools.train.network import Scope, make_trainee, set_scope
+from edge_agent.tools.train.recompute import Checkpoint, as_it_answers, recompute
 
 _STEPS = 3
 _LONGEST_S = 900.0
-_CLASSES = 1000
 _ARTICLE = "The article claims 1.8 GB without checkpointing and 1.1 GB with it, for 10 to 15 % more time."
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A training of which a few steps are measured."""
+
+    mode: Checkpoint
+    batch: int
+    """Pictures at once."""
+    precision: str
+    arch: str
+    side: int | None = None
+    """Of the square that the network takes; None for its own."""
+    labels: int = 1000
+    scope: Scope = "all"
+    average: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +66,19 @@ class Probe:
 
 def probes(arch: str, batches: Sequence[int], report: Report) -> Iterator[Probe]:
     """Measure every way. Raises ModelError where a process fails."""
-    for batch, precision, mode in product(batches, ("fp32", "bf16"), ("none", "stages", "blocks")):
+    modes: tuple[Checkpoint, ...] = ("none", "stages", "blocks")
+    for batch, precision, mode in product(batches, ("fp32", "bf16"), modes):
         report(f"batch {batch}, {precision}, --checkpoint {mode}")
-        command = python_module("edge_agent.tools.train.probe", mode, str(batch), precision, arch)
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST_S, check=False)
-        if done.returncode != 0:
-            raise ModelError(f"the measuring process has failed: {printable(done.stderr[-300:])}")
-        yield read(Probe, parse(done.stdout))
+        yield from probe([Way(mode, batch, precision, arch)])
+
+
+def probe(ways: Sequence[Way]) -> list[Probe]:
+    """Measure each in a process of its own, one after the other. Raises ModelError where one fails."""
+    command = python_module("edge_agent.tools.train.probe", *(json.dumps(asdict(way)) for way in ways))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST_S, check=False)
+    if done.returncode != 0:
+        raise ModelError(f"the measuring process has failed: {printable(done.stderr[-300:])}")
+    return [read(Probe, parse(line)) for line in done.stdout.splitlines()]
 
 
 def as_table(found: Sequence[Probe]) -> str:
@@ -81,32 +109,58 @@ def as_table(found: Sequence[Probe]) -> str:
     return f"{table(header, rows)}\n\n{_ARTICLE}\n"
 
 
-def measure(mode: str, batch: int, precision: str, arch: str) -> Probe:
-    """Train a few steps in this process."""
-    import torch
-
-    from edge_agent.tools.builder.architectures import find_architecture
-    from edge_agent.tools.train.recompute import Checkpoint, recompute
-
-    architecture = find_architecture(arch)
-    side = architecture.preprocessing.crop
-    network = architecture.make(_CLASSES).train().to(memory_format=torch.channels_last)
-    recompute(network, cast(Checkpoint, mode))
-    optimizer = torch.optim.SGD(network.parameters(), 0.001, momentum=0.9, foreach=False)
+def measure(way: Way) -> Probe:
+    """Train a few steps in this process, and look at pictures as between epochs."""
+    tune_allocator(
+        SystemLibc(), "native"
+    )  # in every mode, as computing again does it: else they differ in that
+    trainee = make_trainee(way.arch, "none", way.side, [str(each) for each in range(way.labels)], _silent)
+    learning, side = set_scope(trainee, way.scope), trainee.preprocessing.crop
+    network = trainee.module.to(memory_format=torch.channels_last)
     idle_mb, times_s = read_memory().rss_mb, []
-    pictures = torch.randn(batch, side, side, 3).permute(0, 3, 1, 2)
-    truth = torch.arange(batch) % _CLASSES
-    for _ in range(_STEPS):
+    if way.scope == "all":
+        recompute(network, way.mode, side)
+    optimizer = torch.optim.SGD(
+        [each for each in network.parameters() if each.requires_grad], 0.001, momentum=0.9, foreach=False
+    )
+    average = Average(network, learning, 10) if way.average else None
+    pictures = torch.randn(way.batch, side, side, 3).permute(0, 3, 1, 2)
+    truth = torch.arange(way.batch) % way.labels
+    for module in learning:
+        module.train()
+    for number in range(1, _STEPS + 1):
         started_s = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        with torch.autocast("cpu", torch.bfloat16, enabled=way.precision == "bf16"):
             logits = network(pictures)
         torch.nn.functional.cross_entropy(logits.float(), truth).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        if average:
+            average.update(number)
         times_s.append(time.perf_counter() - started_s)
-    return Probe(mode, batch, precision, idle_mb, read_memory().peak_mb, min(times_s[1:]))
+    with as_it_answers(network), torch.inference_mode():
+        network(pictures)
+    return Probe(way.mode, way.batch, way.precision, idle_mb, read_memory().peak_mb, min(times_s[1:]))
+
+
+def _silent(_line: str) -> None:
+    """Nobody is told where the random weights come from."""
+
+
+def _main(ways: Sequence[str]) -> None:
+    for each in ways[:-1]:
+        if (child := os.fork()) == 0:
+            _say(each)
+            return
+        _, status = os.waitpid(child, 0)
+        if status != 0:
+            raise SystemExit(1)
+    _say(ways[-1])
+
+
+def _say(way: str) -> None:
+    print(json.dumps(asdict(measure(read(Way, parse(way))))), flush=True)
 
 
 if __name__ == "__main__":
-    given_mode, given_batch, given_precision, given_arch = sys.argv[1:]
-    print(json.dumps(asdict(measure(given_mode, int(given_batch), given_precision, given_arch))))
+    _main(sys.argv[1:])

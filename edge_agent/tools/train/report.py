@@ -30,7 +30,7 @@ _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;color:#222;max-width:60rem;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}
 table{border-collapse:collapse}th,td{padding:.2rem .8rem .2rem 0;text-align:right}
-th:first-child,td:first-child{text-align:left}tr{border-bottom:1px solid #e3e8ec}
+th:first-child,td:first-child,.words td{text-align:left}tr{border-bottom:1px solid #e3e8ec}
 .verdict{border-left:.3rem solid #0b7a75;padding:.3rem .8rem;background:#f2f6f6}
 .sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(8.5rem,1fr));gap:1rem}
 figure{margin:0;font-size:.8rem;overflow-wrap:anywhere}svg,img{max-width:100%;height:auto}
@@ -138,7 +138,7 @@ def _body(found: Findings) -> Iterator[str]:
         f"<p><strong>{judged.accuracy:.1%} right</strong> (95 %: {judged.low:.1%} to {judged.high:.1%}) of"
         f" {judged.pictures} pictures of {judged.bursts} bursts that it has never seen.</p>"
     )
-    yield _table(("", ""), found.facts)
+    yield f'<div class="words">{_table((), found.facts)}</div>'
     yield "<h2>Labels</h2>"
     rows = [(each.label, _percent(each.precision), _percent(each.recall)) for each in judged.labels]
     yield _table(("label", "precision", "recall"), rows)
@@ -193,7 +193,7 @@ def _thumbnail(pixels: NDArray[np.uint8]) -> str:
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(each)}</th>" for each in header) if any(header) else ""
+    head = "".join(f"<th>{escape(each)}</th>" for each in header)
     lines = [f"<tr>{head}</tr>"] if head else []
     lines += [f"<tr>{''.join(f'<td>{escape(printable(each))}</td>' for each in row)}</tr>" for row in rows]
     return f"<table>{''.join(lines)}</table>"

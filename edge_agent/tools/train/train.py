@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -13,12 +13,15 @@ import numpy as np
 import torch
 
 from edge_agent.errors import ModelError, TeachError
+from edge_agent.memory.procfs import read_memory
+from edge_agent.memory.trim import SystemLibc, tune_allocator
 from edge_agent.model.sidecar import Artifact, write_sidecar
 from edge_agent.system.text import printable
 from edge_agent.tools import Report
 from edge_agent.tools.builder.build import BuildOptions, build
 from edge_agent.tools.builder.input_options import InputOptions
 from edge_agent.tools.builder.staging import check_replaceable
+from edge_agent.tools.train.budget import Guard, Kind, choose
 from edge_agent.tools.train.bursts import Split, bursts_of, split
 from edge_agent.tools.train.chart import training_svg
 from edge_agent.tools.train.dataset import Item, labels_of, read_dataset
@@ -37,7 +40,9 @@ from edge_agent.tools.train.judge import (
 from edge_agent.tools.train.kept import settle
 from edge_agent.tools.train.loop import Progress, Recipe, Sets, Training, answers, seen_of
 from edge_agent.tools.train.network import Trainee, make_trainee
-from edge_agent.tools.train.pictures import store
+from edge_agent.tools.train.pictures import Pictures, store
+from edge_agent.tools.train.probe import Probe, Way, probe
+from edge_agent.tools.train.recompute import Checkpoint, parts_of
 from edge_agent.tools.train.report import (
     MOST_MISTAKES,
     Findings,
@@ -47,6 +52,7 @@ from edge_agent.tools.train.report import (
     write_report,
 )
 from edge_agent.tools.train.taught import Comparison, compare
+from edge_agent.tools.train.workers import ALONE, Workers
 
 _SETTLED_ON = 256
 """Pictures, about."""
@@ -63,6 +69,8 @@ class Wanted:
     """Side of the square that the network takes; None for its own."""
     gap_s: float
     longest_s: float
+    budget_mb: float | None = None
+    """Most resident memory; None for no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +99,14 @@ class _Material:
     parts: Split
 
     def identity(self, wanted: Wanted) -> str:
-        """Of everything that the weights follow from."""
+        """Of everything that the weights follow from, but for how a step's work is divided.
+
+        That may differ each time it goes on: on a machine with less memory, or with more workers.
+        """
         files = [(item.name, item.label, item.path.stat().st_size) for item in self.items]
-        whole = repr((files, self.bursts, asdict(wanted.recipe), wanted.size))
+        whole = repr(
+            (files, self.bursts, asdict(replace(wanted.recipe, accumulate=1, checkpoint="none")), wanted.size)
+        )
         return hashlib.sha256(whole.encode()).hexdigest()
 
 
@@ -102,10 +115,12 @@ def train(
     report: Report,
     is_stopped: Callable[[], bool] = lambda: False,
     show: Callable[[str], None] = lambda _: None,
-) -> Result:
+    workers: Workers = ALONE,
+) -> Result | None:
     """Train, judge, and build the model. The folder beside it has the state until it ends.
 
-    `show` is given a line about how far it is after each step.
+    `show` is given a line about how far it is after each step. Of several workers all train, and the writer
+    does the rest; the others get None.
 
     Raises ModelError for a set or a recipe that cannot be trained, and InterruptedTrainingError, after the
     running step, when `is_stopped` says so.
@@ -116,12 +131,21 @@ def train(
     folder = wanted.output.resolve().with_name(f"{wanted.output.resolve().name}.training")
     folder.mkdir(parents=True, exist_ok=True)
     identity = material.identity(wanted)
-    pictures = store(material.items, trainee.preprocessing, folder / f"pictures-{identity[:16]}")
+    workers.agree(identity)
+    guard = None
+    if wanted.budget_mb is not None:
+        wanted, guard = _within(wanted, wanted.budget_mb, trainee, workers, report)
+    pictures = _stored(material, trainee, folder / f"pictures-{identity[:16]}", workers)
     try:
         truth = np.array([material.labels.index(item.label) for item in material.items], np.intp)
         sets = Sets(pictures, truth, material.parts.learn, material.parts.tune)
         _settle(trainee, sets, wanted.recipe)
-        progress = Training(trainee, wanted.recipe, sets, folder, identity, report, is_stopped, show).run()
+        training = Training(trainee, wanted.recipe, sets, folder, identity, report, is_stopped, show, workers)
+        if guard:
+            training.most = guard.most
+        progress = training.run()
+        if not workers.is_writer:
+            return None
         findings = _found(wanted, trainee, material, sets, progress)
     finally:
         pictures.close()
@@ -142,6 +166,48 @@ def train(
     )
 
 
+def _within(
+    wanted: Wanted, budget_mb: float, trainee: Trainee, workers: Workers, report: Report
+) -> tuple[Wanted, Guard]:
+    """What is wanted, by a plan within the budget, and who holds it. Raises ModelError where none does."""
+    recipe = wanted.recipe
+    if workers.count > 1:
+        raise ModelError("--memory-budget: for one worker; give several --accumulate and --checkpoint")
+    tune_allocator(SystemLibc(), "native")  # what is freed goes back to the system at once
+
+    def measure(kinds: Sequence[Kind]) -> Sequence[Probe]:
+        shown = (f"{pictures} at once with --checkpoint {mode}" for mode, pictures in kinds)
+        report(f"measures steps of pictures, {', '.join(shown)}")
+        side, labels = trainee.preprocessing.crop, trainee.last.out_features
+        fixed = (recipe.precision, recipe.arch, side, labels, recipe.scope, recipe.average)
+        return probe([Way(mode, pictures, *fixed) for mode, pictures in kinds])
+
+    chosen = choose(budget_mb, recipe, _modes(trainee, recipe), read_memory(), measure)
+    report(chosen.text(budget_mb, recipe.batch))
+    plan = chosen.plan
+    planned = replace(recipe, accumulate=plan.accumulate, checkpoint=plan.checkpoint)
+    return replace(wanted, recipe=planned), Guard(budget_mb, planned.at_once)
+
+
+def _modes(trainee: Trainee, recipe: Recipe) -> tuple[Checkpoint, ...]:
+    """The ways to compute again that there are, the quickest first."""
+    if recipe.scope != "all" or recipe.checkpoint != "none":
+        return (recipe.checkpoint,)
+    try:
+        parts_of(trainee.module, "blocks")
+    except ModelError:
+        return ("none",)
+    return ("none", "blocks")
+
+
+def _stored(material: _Material, trainee: Trainee, path: Path, workers: Workers) -> Pictures:
+    """The pictures in a file, which one worker of each machine writes while the others wait."""
+    if workers.local_rank == 0:
+        store(material.items, trainee.preprocessing, path).close()
+    workers.agree("stored")
+    return store(material.items, trainee.preprocessing, path)
+
+
 def _material(wanted: Wanted) -> _Material:
     items = read_dataset(wanted.data)
     labels, bursts = labels_of(items), bursts_of(items, wanted.gap_s, wanted.longest_s)
@@ -160,14 +226,14 @@ def _settle(trainee: Trainee, sets: Sets, recipe: Recipe) -> None:
     """Fit the batch norm of a model that is trained further to pictures of the set."""
     if trainee.norms:
         places = sets.learn[:: max(1, len(sets.learn) // _SETTLED_ON)]
-        starts = range(0, len(places), recipe.batch)
-        chunks = (places[start : start + recipe.batch] for start in starts)
+        starts = range(0, len(places), recipe.at_once)
+        chunks = (places[start : start + recipe.at_once] for start in starts)
         settle(trainee.module, trainee.norms, (seen_of(trainee, sets.pictures, each) for each in chunks))
 
 
 def _found(wanted: Wanted, trainee: Trainee, material: _Material, sets: Sets, progress: Progress) -> Findings:
     """Judge the trained network by pictures that it has never seen."""
-    batch, places = wanted.recipe.batch, material.parts.judge
+    batch, places = wanted.recipe.at_once, material.parts.judge
     tuned, tune = answers(trainee, sets.pictures, sets.tune, batch), sets.truth[list(sets.tune)]
     said, truth = answers(trainee, sets.pictures, places, batch), sets.truth[list(places)]
     temperature = temperature_of(tuned, tune)
@@ -207,7 +273,7 @@ def _compared(wanted: Wanted, material: _Material, sets: Sets, said: Logits) -> 
     start = _trainee(wanted, material.labels, lambda _: None)
     try:
         found = compare(
-            start, sets, material.parts.judge, material.bursts, material.labels, said, recipe.batch
+            start, sets, material.parts.judge, material.bursts, material.labels, said, recipe.at_once
         )
     except TeachError as error:
         return None, f"no head can be taught on this network: {error}"

@@ -14,7 +14,9 @@ const CHARTS = [
 const facts = document.getElementById("facts");
 const charts = document.getElementById("charts");
 const status = document.getElementById("status");
+const troubles = document.getElementById("troubles");
 let samples = null;
+let told = "";
 
 /** Show how the agent is now. */
 export async function showBoard() {
@@ -23,6 +25,7 @@ export async function showBoard() {
   samples.push(sampleOf(health));
   if (samples.length > MOST) samples.shift();
   showFacts(health);
+  showTroubles(health);
   charts.replaceChildren(...CHARTS.map(chart).filter(Boolean));
 }
 
@@ -45,13 +48,31 @@ function sampleOf(health) {
   };
 }
 
+/** What its owner should see to. */
+function showTroubles({ camera, mqtt, board, memory }) {
+  const found = [];
+  if (["starting", "reopening"].includes(camera.state) && camera.last_error) found.push(`No pictures come from the camera: ${camera.last_error}.`);
+  if (camera.state === "ended") found.push("The video or folder has ended: no more pictures come.");
+  if (camera.state === "paused") found.push("The camera is paused.");
+  if (!mqtt.connected) found.push(`The broker is not connected: ${mqtt.last_error || "connecting"}. ${waiting(mqtt.queued_events)}`);
+  if (memory.state === "hard") found.push("Memory is short: the agent gives up what it can do without.");
+  if (board.under_voltage) found.push("The board gets too little power: check its supply.");
+  if (board.pace_percent < 100) found.push("The board is hot: the agent takes fewer pictures until it has cooled.");
+  const key = found.join("\n");
+  if (key === told) return;
+  told = key;
+  troubles.replaceChildren(...found.map((text) => make("p", {}, text)));
+}
+
+const waiting = (count) => (count ? `${count} changes of the label wait, and are sent later.` : "Changes of the label are kept for it.");
+
 function showFacts(health) {
   const { memory, camera, mqtt, board } = health;
   const rows = [
     ["Camera", camera.state + (camera.last_error && camera.state !== "running" ? `: ${camera.last_error}` : "")],
     ["Broker", mqtt.connected ? `connected, MQTT ${mqtt.protocol}` : mqtt.last_error || "not connected"],
-    ["Events waiting", String(mqtt.queued_events)],
-    ["Memory", `${memory.rss_mb.toFixed(0)} of ${memory.budget_mb.toFixed(0)} MB, at most ${memory.peak_mb.toFixed(0)}`],
+    ["Changes not yet sent", String(mqtt.queued_events)],
+    ["Memory", `${memory.rss_mb.toFixed(0)} of ${memory.budget_mb.toFixed(0)} MB, ${memory.peak_mb.toFixed(0)} at the highest`],
     ["Frames", `${health.fps === null ? "rate not known yet" : `${health.fps.toFixed(1)} a second`}, ${camera.dropped} dropped`],
     ["Board", board.temperature_c === null ? "temperature not known" : `${board.temperature_c.toFixed(0)} °C`],
     ["Running for", duration(health.uptime_s)],
@@ -105,6 +126,7 @@ function add(svg, name, attributes) {
 }
 
 function duration(seconds) {
+  if (seconds < 120) return "a minute";
   if (seconds < 3600) return `${Math.floor(seconds / 60)} minutes`;
   return seconds < 86400 ? `${(seconds / 3600).toFixed(1)} hours` : `${(seconds / 86400).toFixed(1)} days`;
 }

@@ -13,7 +13,7 @@ export async function showEvents() {
   newest = answer.newest;
   for (const event of answer.events) list.prepend(row(event));
   while (list.children.length > MOST) list.lastElementChild.remove();
-  if (!list.children.length) list.append(make("li", { class: "none" }, "None since the agent was started."));
+  if (!list.children.length) list.append(make("li", { class: "none" }, "None yet. Each change of the label is listed here as it comes."));
   else if (list.children.length > 1) list.querySelector(".none")?.remove();
   await pause(answer.next_ms);
 }
@@ -31,7 +31,7 @@ function row(event) {
       {},
       make("strong", {}, `${where}${event.to}`),
       ` ${percent(event.score)}, before: ${event.from} `,
-      make("time", { datetime: event.ts }, when.toLocaleString()),
+      make("time", { datetime: event.ts }, when.toDateString() === new Date().toDateString() ? when.toLocaleTimeString() : when.toLocaleString()),
     ),
   );
   return make("li", {}, ...children);

@@ -1,6 +1,7 @@
 // The newest frame and its labels, of the whole picture or of each region that is watched.
 import { ask, askJson, bars, make } from "./api.js";
 
+const OLD_S = 60;
 const SVG = "http://www.w3.org/2000/svg";
 const frame = document.getElementById("frame");
 const boxes = document.getElementById("boxes");
@@ -13,18 +14,14 @@ let shownUrl = "";
 
 /** Show what is seen now. */
 export async function showNow() {
-  const { states, regions } = await askJson("api/v1/states");
-  if (!states.length) {
-    age.textContent = "No frame has been classified yet";
-    return;
-  }
+  const { states, regions, age_s: seconds } = await askJson("api/v1/states");
+  if (!states.length) return;
   showAnswers(states);
   showBoxes(regions);
   const newest = states.reduce((one, other) => (other.frame.id > one.frame.id ? other : one));
   if (newest.frame.id !== shownFrame) await showFrame(newest.frame.id);
-  const seconds = Math.max(0, (Date.now() - Date.parse(newest.ts)) / 1000);
-  const taken = newest.ts_synced ? `${seconds.toFixed(1)} s ago, ` : "";
-  age.textContent = `${taken}${newest.latency_ms.infer} ms to classify`;
+  frame.parentElement.classList.toggle("old", seconds > OLD_S);
+  age.textContent = `${seconds < OLD_S ? seconds.toFixed(1) : Math.round(seconds)} s ago, ${newest.latency_ms.infer} ms to classify`;
 }
 
 function showAnswers(states) {
@@ -75,6 +72,7 @@ async function showFrame(id) {
   const picture = await (await ask(`api/v1/frame.jpg?width=${isSmall ? 320 : 640}`)).blob();
   const url = URL.createObjectURL(picture);
   frame.src = url;
+  frame.parentElement.classList.remove("waiting");
   frame.removeAttribute("width");
   frame.removeAttribute("height");
   if (shownUrl) URL.revokeObjectURL(shownUrl);

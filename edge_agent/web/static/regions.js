@@ -1,5 +1,6 @@
 // A region is drawn on the frame with mouse, pen or finger, or typed as numbers; saved, it is watched on its own.
 import { askJson, make, sendJson } from "./api.js";
+import { linesOf, problemOf } from "./settings.js";
 
 const frame = document.getElementById("frame");
 const form = document.getElementById("region-form");
@@ -7,6 +8,8 @@ const name = document.getElementById("region-name");
 const numbers = document.getElementById("region-box");
 const message = document.getElementById("region-message");
 const draw = document.getElementById("region-draw");
+const preview = document.getElementById("region-preview");
+const keep = document.getElementById("region-save");
 let begun = null;
 let shownPart = [0, 0, 1, 1];
 
@@ -14,16 +17,18 @@ let shownPart = [0, 0, 1, 1];
 export function offerRegions() {
   form.hidden = document.getElementById("regions").hidden = false;
   draw.addEventListener("click", async () => {
-    shownPart = (await askJson("api/v1/states")).window; // a camera may show its regions alone
     setDrawing(!isDrawing());
+    shownPart = (await askJson("api/v1/states")).window; // a camera may show its regions alone
   });
   frame.parentElement.addEventListener("pointerdown", begin);
   frame.parentElement.addEventListener("pointermove", follow);
   frame.parentElement.addEventListener("pointerup", end);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    save().catch((error) => tell(error.details?.problems?.[0]?.message ?? error.message, "problem"));
+    attempt(show);
   });
+  form.addEventListener("input", hide);
+  keep.addEventListener("click", () => attempt(save));
 }
 
 const isDrawing = () => draw.getAttribute("aria-pressed") === "true";
@@ -61,24 +66,48 @@ function follow(event) {
 }
 
 function end(event) {
+  if (begun === null) return;
   follow(event);
   begun = null;
-  if (isDrawing()) {
-    setDrawing(false);
-    tell("Name it, and save it.");
-    name.focus();
+  setDrawing(false);
+  hide();
+  tell("Give it a name.");
+  name.focus();
+}
+
+async function attempt(work) {
+  try {
+    await work();
+  } catch (error) {
+    message.replaceChildren(...problemOf(error));
   }
 }
 
+async function show() {
+  const answer = await sendJson("api/v1/settings/preview", await edit());
+  preview.replaceChildren(...linesOf(answer));
+  preview.hidden = keep.hidden = false;
+  tell("These lines of the file would change.");
+}
+
 async function save() {
+  await sendJson("api/v1/settings", await edit());
+  hide();
+  name.value = numbers.value = "";
+  tell("Saved: it is watched in a moment.");
+}
+
+function hide() {
+  preview.hidden = keep.hidden = true;
+}
+
+async function edit() {
   const box = numbers.value.split(",").map((text) => Number(text));
   const { config } = await askJson("api/v1/config");
   const { tag } = await askJson("api/v1/settings");
   const before = Object.entries(config.regions).map(([known, region]) => [known, asWritten(region)]);
   const regions = { ...Object.fromEntries(before), [name.value.trim()]: { box } };
-  await sendJson("api/v1/settings", { tag, settings: { regions } });
-  name.value = numbers.value = "";
-  tell("Saved: it is watched in a moment.");
+  return { tag, settings: { regions } };
 }
 
 /** A region as its owner would write it: by its corners, or by its box. */
@@ -86,7 +115,6 @@ function asWritten({ box, polygon, priority }) {
   return polygon?.length ? { polygon, priority } : { box, priority };
 }
 
-function tell(text, kind = "") {
-  message.className = kind;
-  message.replaceChildren(make("span", {}, text));
+function tell(text) {
+  message.replaceChildren(make("p", {}, text));
 }

@@ -1,5 +1,6 @@
 // The configuration as a form: only what was changed is sent; what it would change is shown before it is saved.
 import { askJson, make, pause, sendJson } from "./api.js";
+import { isPairs, pairsOf } from "./pairs.js";
 
 const form = document.getElementById("settings-form");
 const message = make("div", { role: "status" });
@@ -42,8 +43,12 @@ async function load() {
   fields = answer.settings.map(fieldOf);
   const sections = new Map();
   for (const field of fields) {
-    const name = field.setting.key.includes(".") ? field.setting.key.split(".")[0] : "device";
-    if (!sections.has(name)) sections.set(name, make("details", {}, make("summary", {}, name)));
+    const { key, kind } = field.setting;
+    const name = key.includes(".") || kind === "sections" ? key.split(".")[0] : "device";
+    if (!sections.has(name)) {
+      const doc = answer.sections[name] ?? (kind === "sections" ? field.setting.doc : "What it is called.");
+      sections.set(name, make("details", {}, make("summary", {}, `${name} `, make("span", {}, doc))));
+    }
     sections.get(name).append(field.place);
   }
   form.replaceChildren(...sections.values(), preview, message, make("p", {}, check, " ", save));
@@ -51,12 +56,18 @@ async function load() {
 
 function fieldOf(setting) {
   const id = `setting-${setting.key}`;
-  const input = inputOf(setting, id);
   const values = [setting.values, setting.apply].filter(Boolean).join("; ");
   const help = make("div", { class: "hint", id: `${id}-help` }, `${setting.doc} (${values})`);
-  input.setAttribute("aria-describedby", `${id}-help`);
-  const place = make("div", { class: "setting" }, make("label", { for: id }, setting.key), input, help);
-  return { setting, input, place, before: read(setting, input) };
+  const field = isPairs(setting) ? pairsOf(setting, id, inputOf, read) : plainField(setting, id);
+  field.element.setAttribute("aria-describedby", `${id}-help`);
+  const title = isPairs(setting) ? make("strong", {}, setting.key) : make("label", { for: id }, setting.key);
+  const place = make("div", { class: "setting" }, title, field.element, help);
+  return { setting, place, read: field.read, before: field.read() };
+}
+
+function plainField(setting, id) {
+  const element = inputOf(setting, id);
+  return { element, read: () => read(setting, element) };
 }
 
 function inputOf(setting, id) {
@@ -89,25 +100,36 @@ function read({ kind }, input) {
 // What is no number goes to the agent as it is: it says what is wrong with it.
 const numberOf = (text) => (text !== "" && Number.isFinite(Number(text)) ? Number(text) : text);
 
-const isChanged = (field) => JSON.stringify(read(field.setting, field.input)) !== JSON.stringify(field.before);
+const isChanged = (field) => JSON.stringify(field.read()) !== JSON.stringify(field.before);
 
 function asked() {
   const changed = fields.filter(isChanged);
-  return { tag, settings: Object.fromEntries(changed.map(({ setting, input }) => [setting.key, read(setting, input)])) };
+  return { tag, settings: Object.fromEntries(changed.map(({ setting, read: now }) => [setting.key, now()])) };
 }
 
 async function show() {
   const body = asked();
   if (!Object.keys(body.settings).length) return tell("Nothing was changed.");
   const answer = await sendJson("api/v1/settings/preview", body);
-  preview.replaceChildren(
-    ...answer.diff.map((line) => make(line.startsWith("+") ? "ins" : line.startsWith("-") ? "del" : "span", {}, `${line}\n`)),
-  );
-  const secrets = answer.changes.filter((change) => change.old === change.new);
-  preview.append(...secrets.map((change) => make("ins", {}, `+ ${change.key}: another secret\n`)));
+  preview.replaceChildren(...linesOf(answer));
   preview.hidden = save.hidden = false;
   const effects = [...new Set(answer.changes.map((change) => change.apply))].join(", ");
   tell(effects ? `Saving it ${effects.replaceAll("applied at once", "is applied at once")}.` : "This changes nothing.");
+}
+
+/** The lines of the file that an edit changes. */
+export function linesOf(answer) {
+  const lines = answer.diff.map((line) => make(line.startsWith("+") ? "ins" : line.startsWith("-") ? "del" : "span", {}, `${line}\n`));
+  const secrets = answer.changes.filter((change) => change.old === change.new);
+  return [...lines, ...secrets.map((change) => make("ins", {}, `+ ${change.key}: another secret\n`))];
+}
+
+/** What is wrong with an edit, with the lines of the file. */
+export function problemOf(error) {
+  const problems = error.details?.problems ?? [];
+  if (!problems.length) return [make("p", { class: "problem" }, error.message)];
+  const lines = problems.map((problem) => make("li", {}, problem.line ? `line ${problem.line}: ${problem.message}` : problem.message));
+  return [make("p", { class: "problem" }, "This cannot be saved:"), make("ul", { class: "problem" }, ...lines)];
 }
 
 async function store() {
@@ -132,9 +154,6 @@ function tell(text) {
 }
 
 function complain(error) {
-  const problems = error.details?.problems ?? [];
-  const lines = problems.map((problem) => make("li", {}, problem.line ? `line ${problem.line}: ${problem.message}` : problem.message));
-  const what = problems.length ? [make("p", { class: "problem" }, "This cannot be saved:"), make("ul", { class: "problem" }, ...lines)] : [make("p", { class: "problem" }, error.message)];
   if (!message.isConnected) form.append(message);
-  message.replaceChildren(...what);
+  message.replaceChildren(...problemOf(error));
 }

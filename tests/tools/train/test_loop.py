@@ -33,12 +33,12 @@ from edge_agent.tools.train.loop import (
     schedule,
     weights_of,
 )
-from edge_agent.tools.train.network import make_trainee
+from edge_agent.tools.train.network import make_trainee, set_scope
 from edge_agent.tools.train.pictures import store, varied
 from tests.tools.train.scenes import render, scene
 
-RECIPE = Recipe("shufflenet_v2_x0_5", "none", epochs=3, batch=8)
-LONGER = Recipe("shufflenet_v2_x0_5", "none", epochs=150, batch=8, patience=1000)
+RECIPE = Recipe("shufflenet_v2_x0_5", "none", epochs=3, batch=8, average=True)
+LONGER = Recipe("shufflenet_v2_x0_5", "none", epochs=150, batch=8, patience=1000, average=True)
 
 
 def train(
@@ -101,6 +101,16 @@ def test_a_picture_is_varied_in_light_and_at_times_without_colour() -> None:
     assert min(light) < 0.8 * picture.mean() < 1.2 * picture.mean() < max(light)
     grey = sum(abs(each[..., 2].mean() - each[..., 0].mean()) < 40 for each in seen)
     assert 5 < grey < 50
+
+
+@pytest.mark.parametrize("arch", ["mnasnet0_5", "mobilenet_v3_small", "shufflenet_v2_x0_5"])
+def test_the_statistics_of_batch_norm_follow_the_few_steps_that_there_are(arch: str) -> None:
+    trainee = make_trainee(arch, "none", 64, ("a", "b"), lambda _: None)
+    set_scope(trainee, "head")
+    before = [each.momentum for each in trainee.module.modules() if isinstance(each, torch.nn.BatchNorm2d)]
+    set_scope(trainee, "all")
+    after = [each.momentum for each in trainee.module.modules() if isinstance(each, torch.nn.BatchNorm2d)]
+    assert after == [max(momentum or 0, 0.1) for momentum in before]
 
 
 def test_the_rate_rises_and_falls_by_a_cosine() -> None:

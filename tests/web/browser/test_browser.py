@@ -85,11 +85,43 @@ def test_a_wrong_edit_shows_its_line_and_a_right_one_is_in_force(served: Served,
     window.click("#settings-form button[type=submit]")
     assert "window: 3" in window.until("document.querySelector('#settings-form ins')?.textContent")
     before = served.daemon.config.read_text()
-    window.click("#settings-form button[type=button]")
+    window.click("#settings-form > p button[type=button]")
     window.until("document.getElementById('settings-form').textContent.includes('in force')")
     assert "window: 3" in served.daemon.config.read_text()
     assert Path(f"{served.daemon.config}.before-edit").read_text() == before
     assert served.client.ask("/api/v1/config").json["config"]["stabilizer"]["window"] == 3
+
+
+def test_pairs_are_added_changed_and_removed_and_comments_stay(served: Served, window: Browser) -> None:
+    labels = "labels:\n  map:  # ours\n    pug: dog  # next door\n    tabby: cat  # Minka\n"
+    served.daemon.config.write_text(f"{served.daemon.config.read_text()}{labels}")
+    window.open(served.url)
+    window.until("document.querySelectorAll('#settings-form .setting').length > 50")
+    window.run("document.querySelectorAll('#settings-form details').forEach((one) => { one.open = true; })")
+    setting = "document.getElementById('setting-labels.map')"
+    assert window.run(f"return [...{setting}.querySelectorAll('input')].map((one) => one.value)") == [
+        *("pug", "dog"),
+        *("tabby", "cat"),
+    ]
+    rows = "#setting-labels\\.map .row"
+    window.click(f"{rows}:first-child button")
+    window.click("#setting-labels\\.map > p button")
+    window.type(f"{rows}:last-child input", "Egyptian cat")
+    window.type(f"{rows}:last-child input ~ input", "cat")
+    window.click("#settings-form button[type=submit]")
+    window.until("document.querySelector('#settings-form ins')")
+    shown = window.run("return document.querySelector('#settings-form pre').textContent")
+    assert [line for line in shown.splitlines() if line[0] in "+-"] == [
+        "-    pug: dog  # next door",
+        '+    "Egyptian cat": cat',
+    ]
+    window.click("#settings-form > p button[type=button]")
+    window.until("document.getElementById('settings-form').textContent.includes('in force')")
+    assert "    tabby: cat  # Minka\n" in served.daemon.config.read_text()
+    assert served.client.ask("/api/v1/config").json["config"]["labels"]["map"] == {
+        "tabby": "cat",
+        "Egyptian cat": "cat",
+    }
 
 
 def test_a_broker_and_a_camera_that_fail_are_seen(
@@ -225,6 +257,9 @@ def test_a_region_is_drawn_on_the_frame(served: Served, window: Browser, subscri
         window.command("Input.dispatchMouseEvent", {"type": kind, **at})
     window.type("#region-name", "gate")
     window.click("#region-form button[type=submit]")
+    assert "gate" in window.until("document.querySelector('#region-preview ins')?.textContent")
+    assert "gate" not in served.daemon.config.read_text()
+    window.click("#region-save")
     assert receive(subscriber, "region/gate/state")
     window.until("document.querySelectorAll('#boxes rect').length === 2")
     assert "priority: 2" in served.daemon.config.read_text()
