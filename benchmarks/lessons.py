@@ -53,7 +53,7 @@ class Taught:
 
     is_taught: bool
     steady_mb: float
-    """The median over the second half of the frames."""
+    """The median over the last sixth of the frames, when whatever was fitted is done."""
     anon_mb: float
     """What of that is the process's own, and no page of a file."""
     peak_mb: float
@@ -204,7 +204,8 @@ def _run(args: argparse.Namespace, model: Path, state: Path, port: int, *, is_ta
     lesson_s = lesson_s or time.monotonic()
     before = [age_ms for when_s, age_ms in watcher.ages[10:] if when_s < lesson_s]
     after = [age_ms for when_s, age_ms in watcher.ages if lesson_s <= when_s < lesson_s + _FIT_S] or before
-    steady = median(use.rss_mb for use in samples), median(use.anon_mb for use in samples)
+    last = samples[-(len(samples) // 3) :]
+    steady = median(use.rss_mb for use in last), median(use.anon_mb for use in last)
     return Taught(is_taught, *steady, peak_mb, *_percentiles(before), *_percentiles(after))
 
 

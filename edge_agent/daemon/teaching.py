@@ -64,6 +64,7 @@ class Teaching:
         self._pupils: dict[str, Pupil] = {}
         self._look_due = Every(_LOOK_EVERY_S)
         self._has_changed = False
+        self._has_learnt = False
 
     def adopt(self) -> None:
         """Follow the configuration and the model in force; load what was taught."""
@@ -84,7 +85,11 @@ class Teaching:
             if busy.work():
                 self._give_back()
                 self._say()
+                self._has_learnt = True
         elif self._look_due.is_due(now_s):
+            if self._has_learnt:
+                self._has_learnt = False
+                self._give_back()  # the head that answered before has gone by now
             self._find()
             changed = [pupil for pupil in self._pupils.values() if pupil.follow_disk()]
             if changed:

@@ -28,6 +28,7 @@ ALONE = 0.25
 """The least cosine with the mean of a label of which nothing is known but one example."""
 
 _LEAST_FAMILIAR = -1.65  # where no label was shown at two times: what scenes of other cameras have taught
+_LEAST_FAMILIAR_ALONE = -1.4  # the same for one label alone, since there is no centre then
 _WEIGHT_OF_DISTANCE = 0.4  # against novelty
 _USUAL_DISTANCE = 0.45  # between examples of one label on different days, where that cannot be seen yet
 _WORTH_OF_USUAL = 2  # it counts as much as two times at which a label was shown
@@ -282,7 +283,8 @@ def _typical(
     shown_at = [len(set(bursts[labels == label].tolist())) for label in range(int(labels.max()) + 1)]
     can_tell = np.flatnonzero(plain > -1)
     if not len(can_tell):
-        return _USUAL_DISTANCE, np.full(len(shown_at), _LEAST_FAMILIAR, np.float32)
+        least = _LEAST_FAMILIAR if len(shown_at) > 1 else _LEAST_FAMILIAR_ALONE
+        return _USUAL_DISTANCE, np.full(len(shown_at), least, np.float32)
     distance = _distance(_quantile(plain[can_tell], 0.5))
     days = sum(count for count in shown_at if count > 1)
     spread = (days * distance + _WORTH_OF_USUAL * _USUAL_DISTANCE) / (days + _WORTH_OF_USUAL)

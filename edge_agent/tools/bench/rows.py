@@ -19,6 +19,7 @@ _MB = 1 << 20
 
 EAGER = "eager FP32"
 TORCHSCRIPT = "TorchScript FP32"
+EAGER_HALF = "eager, naive .half()"
 NAIVE_HALF = "TorchScript, naive .half()"
 
 _RANDOM = "random weights, because the file that the model was built from is not here (--weights FILE)"
@@ -65,6 +66,11 @@ def standard_rows(host: Host, setup: BenchSetup) -> tuple[RowSpec, ...]:
         engine_row("native FP16", "native", "fp16", host, setup),
         *_fp16_arithmetic_rows(host, setup),
     )
+
+
+def eager_half_row(setup: BenchSetup) -> RowSpec:
+    """The network after `.half()`, and nothing else done to it."""
+    return _eager_row(EAGER_HALF, "load_eager_half", setup, note=_SLOW_HALF)
 
 
 def _fp16_arithmetic_rows(host: Host, setup: BenchSetup) -> tuple[RowSpec, ...]:

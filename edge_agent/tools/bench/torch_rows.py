@@ -56,6 +56,11 @@ def load_eager(task: Task) -> TorchCall:
     return TorchCall(_network(task), "fp32", _use_threads(task))
 
 
+def load_eager_half(task: Task) -> TorchCall:
+    """The network converted by `.half()`: FP16 weights, and FP16 arithmetic."""
+    return TorchCall(_network(task).half(), "fp16", _use_threads(task))
+
+
 def load_torchscript(task: Task) -> TorchCall:
     """The built FP32 module, loaded with `torch.jit.load` and called."""
     import torch

@@ -180,6 +180,14 @@ def test_a_set_becomes_a_model_that_the_agent_reads(
     assert {"closed", "open"} == {each["label"] for each in json.loads(capsys.readouterr().out)["top"]}
 
 
+def test_training_in_bf16_goes_as_in_fp32_and_keeps_its_weights_in_it(root: Path, tmp_path: Path) -> None:
+    exact, _ = train(root, tmp_path / "fp32", replace(RECIPE, epochs=1))
+    rounded, weights = train(root, tmp_path / "bf16", replace(RECIPE, epochs=1, precision="bf16"))
+    assert rounded.losses != exact.losses
+    assert rounded.losses[0] == pytest.approx(exact.losses[0], rel=0.05)  # later ones go apart
+    assert {value.dtype for value in weights.values()} == {torch.float32, torch.int64}
+
+
 def test_training_in_fp16_is_refused_with_the_reason(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -100,8 +100,10 @@ def browser(*, javascript: bool = True) -> Iterator[Browser]:
         _wait_for(lambda: _send(port, "GET", "/status")["ready"])
         session = _send(port, "POST", "/session", _wishes(chromium, javascript=javascript))["sessionId"]
         opened = Browser(port, session)
-        yield opened
-        opened.close()
+        try:
+            yield opened
+        finally:
+            opened.close()
     finally:
         driver.terminate()
         driver.wait(20)
