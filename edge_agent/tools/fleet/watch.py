@@ -104,12 +104,14 @@ class Watch:
             await asyncio.sleep(_AGAIN_S)
 
     async def _forever(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Do it again whenever it fails: nodes come and go."""
+        """Do it again whenever it fails: nodes come and go. What was said last is not said again."""
+        last = ""
         while True:
             try:
                 await work()
             except _ERRORS as error:
-                self.report(f"{what}: {printable(str(error) or type(error).__name__, 200)}")
+                if (said := printable(str(error) or type(error).__name__, 200)) != last:
+                    self.report(f"{what}: {(last := said)}")
                 await asyncio.sleep(_AGAIN_S)
 
     async def _follow_status(self, backbone: Backbone, store: KeyValue) -> None:

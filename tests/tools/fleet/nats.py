@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
+import struct
 import subprocess
 import time
 import urllib.request
@@ -16,6 +18,7 @@ from tests.mqtt.brokers import HOST, free_port
 from tests.tools.fleet.cost import Cost, cost
 
 _START_S = 30.0
+_HEAD = struct.Struct("<IQQH")  # of a stored message: its size, place, time, and the size of its subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class Node:
         self.name, self.host = name, place.host
         self.port, self.mqtt_port, self.http_port = free_port(), free_port(), free_port()
         self.log = directory / f"{name}.log"
+        self.store = directory / name
         self._within = place.within
         self._config = directory / f"{name}.conf"
         self._process: subprocess.Popen[bytes] | None = None
@@ -47,7 +51,7 @@ class Node:
         clustered = f"cluster {{ name: c, listen: {route}, routes: [{others}] }}\n" if routes else ""
         self._config.write_text(
             f"server_name: {name}\nlisten: {self.host}:{self.port}\nhttp: {self.host}:{self.http_port}\n"
-            f"jetstream {{ store_dir: {directory}/{name}, max_mem: 64M, max_file: 2G }}\n"
+            f"jetstream {{ store_dir: {self.store}, max_mem: 64M, max_file: 2G }}\n"
             f"mqtt {{ listen: {self.host}:{self.mqtt_port} }}\n{clustered}"
         )
 
@@ -106,6 +110,29 @@ class Node:
         assert self._process is not None
         return cost(self._process.pid)
 
+    def leads(self, stream: str) -> bool:
+        """Whether it is that stream's leader, and both others follow it."""
+        return bool((self.streams() or {}).get(stream))
+
+    def renew(self) -> None:
+        """Start it with nothing: it gets all from the others."""
+        self.kill()
+        shutil.rmtree(self.store)
+        self.start()
+
+    def copy_of(self, stream: str) -> dict[int, bytes]:
+        """What it has itself of a stream, by places: its files are read, once it was killed."""
+        self.kill()
+        found: dict[int, bytes] = {}
+        for file in self.store.glob(f"jetstream/*/streams/{stream}/msgs/*.blk"):
+            data, at = file.read_bytes(), 0
+            while at + _HEAD.size <= len(data):
+                size, place, _, _ = _HEAD.unpack_from(data, at)
+                size &= 0x7FFFFFFF  # the highest bit says that there are headers
+                found[place] = data[at + _HEAD.size : at + size]
+                at += max(size, _HEAD.size)
+        return found
+
     def kill(self) -> None:
         """End it at once, as a power cut would."""
         if self._process is not None:
@@ -150,6 +177,15 @@ class Cluster:
         names = {name for streams in seen for name in streams}
         followed = {name for streams in seen for name, is_followed in streams.items() if is_followed}
         return len(seen) == len(self.nodes) and bool(names) and names == followed
+
+    def places_that_differ(self, stream: str) -> int:
+        """On so many places the copies of a stream differ; the nodes are killed.
+
+        A node of NATS 2.9 can keep what it alone had when it was lost: that is said, and fails nothing.
+        """
+        copies = [node.copy_of(stream) for node in self.nodes]
+        places = set().union(*copies)
+        return sum(len({copy.get(place) for copy in copies}) > 1 for place in places)
 
     @property
     def hosts(self) -> tuple[str, ...]:

@@ -1,7 +1,9 @@
 """The network between three nodes is cut in half: the smaller half takes nothing, the larger one goes on.
 
 Each node, and each half's devices, are in a network namespace of their own; two bridges connect them, and the
-cable between the bridges is cut. FLEET_CUTS says how often; each time another node is alone. Needs root.
+cable between the bridges is cut. FLEET_CUTS says how often; each time the node that leads MQTT's stream is
+alone. By a defect of NATS 2.9 its copy differs from the others' afterwards, so it is started with nothing, as
+docs/fleet.md says. Needs root.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import pytest
 
 from edge_agent.tools.fleet.backbone import MQTT_STREAM
 from tests.installed import program
+from tests.mqtt.brokers import wait_until
 from tests.tools.fleet.nats import Cluster, Place
 from tests.tools.fleet.running import Load, Watcher, by_device, devices, events_in, ledger, wait_kept
 
@@ -127,12 +130,13 @@ def test_a_network_cut_in_half_loses_nothing_and_the_smaller_half_takes_nothing(
         with few, many:
             time.sleep(15)
             for number in range(CUTS):
-                cuts.append(cut(halves, cluster, cluster.nodes[number % 3].name))
+                cuts.append(cut(halves, cluster))
                 print(f"cut {number + 1} of {CUTS}, {ledger(tmp_path / 'devices').events} events", flush=True)
         told = ledger(tmp_path / "devices")
         asyncio.run(wait_kept(cluster, told.events, 120))
         found = by_device(asyncio.run(events_in(cluster)))
         taken = asyncio.run(events_in(cluster, MQTT_STREAM))
+        differing = cluster.places_that_differ(MQTT_STREAM)
     assert found == told.sent  # none lost, none twice, and each device's in their order
     for cut_s, healed_s in cuts:
         of_few = [event for event in taken if event.device < f"d{DEVICES:04}"]
@@ -148,21 +152,26 @@ def test_a_network_cut_in_half_loses_nothing_and_the_smaller_half_takes_nothing(
         )
     repeats = len(taken) - told.events
     print(f"{2 * DEVICES} devices, {CUTS} cuts, {told.events} events, {repeats} sent twice: none lost")
+    print(f"{differing} places of MQTT's stream on which the three nodes do not agree")
 
 
-def cut(halves: Halves, cluster: Cluster, alone: str) -> tuple[float, float]:
-    """Cut the network for a while, with that node and a half of the devices in the smaller half.
+def cut(halves: Halves, cluster: Cluster) -> tuple[float, float]:
+    """Cut the network for a while, MQTT's leader and half of the devices in the smaller half.
 
     Returns when it was cut, and when it was healed, in seconds since 1970.
     """
-    halves.move(alone, SMALLER)
+    wait_until(lambda: any(node.leads(MQTT_STREAM) for node in cluster.nodes), 60)
+    alone = next(node for node in cluster.nodes if node.leads(MQTT_STREAM))
+    halves.move(alone.name, SMALLER)
     time.sleep(1)
-    cut_s = time.time()
     halves.cut()
+    cut_s = time.time()
     time.sleep(CUT_S)
     healed_s = time.time()
     halves.heal()
     assert cluster.settle(60)
-    halves.move(alone, LARGER)
-    time.sleep(5)
+    halves.move(alone.name, LARGER)
+    alone.renew()
+    time.sleep(5)  # until the others see that it has nothing
+    assert cluster.settle(60)
     return cut_s, healed_s
