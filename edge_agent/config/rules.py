@@ -117,6 +117,17 @@ def ranges_agree(config: Config) -> Iterator[Violation]:
     yield from _not_above(keys, config.thermal.calm_below_c, config.thermal.slow_above_c)
 
 
+def thresholds_leave_room(config: Config) -> Iterator[Violation]:
+    """No label's own threshold is below the hysteresis: once published, it could never become unknown."""
+    hysteresis = config.stabilizer.hysteresis
+    for label, threshold in config.labels.thresholds.items():
+        if threshold is not None and threshold < hysteresis:  # None: refused already
+            problem = f"'{label}' must not be below stabilizer.hysteresis ({threshold} < {hysteresis})"
+            hint = "else it would be kept whatever it scores: raise it, or lower stabilizer.hysteresis"
+            public = f"holds a threshold below stabilizer.hysteresis ({hint})"
+            yield Violation(("labels.thresholds", "stabilizer.hysteresis"), problem, hint, public)
+
+
 def labels_can_appear(config: Config) -> Iterator[Violation]:
     """No name is reserved, no label is both allowed and denied, and none that is named is renamed away."""
     labels = config.labels
@@ -223,6 +234,7 @@ RULES: tuple[Rule, ...] = (
     broker_host_is_usable,
     sizes_agree,
     ranges_agree,
+    thresholds_leave_room,
     labels_can_appear,
     regions_are_boxes,
     periods_are_times,

@@ -26,7 +26,16 @@ from pathlib import Path
 from edge_agent.errors import EdgeAgentError, TeachError
 from edge_agent.system.text import printable
 from edge_agent.teach import fitting, head_file
-from edge_agent.teach.examples import Example, Examples, Feature, Limits, check_label, fingerprint, grouped
+from edge_agent.teach.examples import (
+    NONE,
+    Example,
+    Examples,
+    Feature,
+    Limits,
+    check_label,
+    fingerprint,
+    grouped,
+)
 from edge_agent.teach.head import Backbone, Head
 from edge_agent.teach.head_file import HeadFileError
 from edge_agent.teach.moments import Moment
@@ -274,11 +283,11 @@ class Lessons:
         """Fit a head of its own to the examples of each period; yields and gives back like `fitting`, and
         saves nothing.
 
-        Each label needs ENOUGH_OF_PERIOD examples in the period: one that was not shown at night would be
-        unknown all night. Until then, the head of all examples is the better one.
+        Each label but `none` needs ENOUGH_OF_PERIOD examples in the period: one that was not shown at night
+        would be unknown all night. Until then, the head of all examples is the better one.
         """
         examples = self.examples()
-        labels = sorted({each.label for each in examples})
+        labels = sorted({each.label for each in examples} - {NONE})
         yield
         heads: dict[str, Head] = {}
         missing: list[str] = []

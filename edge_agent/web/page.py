@@ -128,9 +128,10 @@ def board_html(health: Health | None, info: Info | None) -> str:
     """How the agent is, as a list of names and values."""
     rows: list[tuple[str, str]] = []
     if health is not None:
-        memory, fps = health.memory, health.fps
+        memory, fps, camera = health.memory, health.fps, health.camera
+        trouble = f": {camera.last_error}" if camera.last_error and camera.state != "running" else ""
         rows += [
-            ("Camera", health.camera.state),
+            ("Camera", f"{camera.state}{trouble}"),
             ("Broker", "connected" if health.mqtt.connected else health.mqtt.last_error or "not connected"),
             ("Memory", f"{memory.rss_mb:.0f} of {memory.budget_mb:.0f} MB"),
             ("Frames", "not known yet" if fps is None else f"{fps:.1f} a second"),

@@ -39,6 +39,12 @@ def test_the_defaults_break_no_rule() -> None:
             "must not be above threshold (0.4 > 0.3)",
         ),
         (
+            "labels:\n  thresholds: {cat: 0.8, dog: 0.02}\n",
+            2,
+            "labels.thresholds",
+            "'dog' must not be below stabilizer.hysteresis (0.02 < 0.05)",
+        ),
+        (
             "source:\n  reopen_max_s: 5\n  reopen_min_s: 6\n",
             3,
             "source.reopen_min_s",
@@ -112,6 +118,7 @@ def test_settings_that_do_not_go_together_are_reported_at_the_one_to_change(
         ),
         ("{map: {tabby: cat}, deny: [tabby]}", "labels.deny: 'tabby' never appears"),
         ("{map: {tabby: cat}, thresholds: {tabby: 0.5}}", "labels.thresholds: 'tabby' never appears"),
+        ("{thresholds: {cat: 0.01}}", "labels.thresholds: 'cat' must not be below stabilizer.hysteresis"),
         ("{thresholds: {cat: 1.5}}", "labels.thresholds.cat: must be 0 to 1, not 1.5"),
         ("{thresholds: {cat: high}}", "labels.thresholds.cat: must be a number"),
     ],

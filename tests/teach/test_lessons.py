@@ -655,6 +655,14 @@ def test_a_period_has_a_head_once_each_label_has_enough_examples_of_it(tmp_path:
     assert "and has 2 of a" in of_periods(opened).missing[0]
 
 
+def test_a_period_needs_no_example_of_what_is_of_no_interest(tmp_path: Path) -> None:
+    opened = lessons(tmp_path)
+    for label in "ab":
+        opened.add(label, [shot_in(label, burst, 0, dark=True) for burst in range(3)])
+    opened.add("none", [shot_in("none", 0, 0, dark=False)])
+    assert set(of_periods(opened).heads) == {"night"}
+
+
 def test_a_period_names_a_few_of_many_labels_that_it_lacks(tmp_path: Path) -> None:
     opened = lessons(tmp_path)
     for label in "abcdefg":

@@ -1,5 +1,5 @@
 // The newest frame and its labels, of the whole picture or of each region that is watched.
-import { ask, askJson, bars, make } from "./api.js";
+import { ask, askJson, bars, make, percent } from "./api.js";
 
 const OLD_S = 60;
 const SVG = "http://www.w3.org/2000/svg";
@@ -59,12 +59,16 @@ function showBoxes(regions) {
   const drawn = Object.entries(regions).map(([name, [x, y, width, height]]) => {
     const box = document.createElementNS(SVG, "rect");
     for (const [attribute, value] of Object.entries({ x, y, width, height })) box.setAttribute(attribute, value);
-    const title = document.createElementNS(SVG, "title");
-    title.textContent = name;
-    box.append(title);
     return box;
   });
   boxes.replaceChildren(...drawn);
+  for (const old of frame.parentElement.querySelectorAll(".name")) old.remove();
+  for (const [name, [x, y]] of Object.entries(regions)) {
+    const text = make("span", { class: "name", "aria-hidden": "true" }, name);
+    text.style.left = percent(x);
+    text.style.top = percent(y);
+    frame.parentElement.append(text);
+  }
 }
 
 async function showFrame(id) {

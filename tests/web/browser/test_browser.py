@@ -19,6 +19,7 @@ from tests.web.helpers import HOST, free_port
 pytestmark = pytest.mark.web
 
 LABEL = "document.querySelector('#answers .label').textContent"
+TROUBLES = "document.getElementById('troubles').textContent"
 STATUS = "document.getElementById('status').textContent"
 
 
@@ -131,10 +132,12 @@ def test_a_broker_and_a_camera_that_fail_are_seen(
     window.until(f"{fact('Broker')}?.startsWith('connected')")
     broker.stop()
     window.until(f"{fact('Broker')} && !{fact('Broker')}.startsWith('connected')")
+    window.until(f"{TROUBLES}.includes('The broker is not connected')")
     broker.start()
     window.until(f"{fact('Broker')}?.startsWith('connected')")
     served.daemon.edit(source={"type": "http", "http": {"url": "http://127.0.0.1:9/"}})
     window.until(f"{fact('Camera')}?.startsWith('reopening')")
+    window.until(f"{TROUBLES}.includes('No pictures come from the camera')")
     served.daemon.kill()
     window.until(f"{STATUS}.startsWith('No answer')")
     del subscriber
@@ -197,6 +200,7 @@ def test_a_regions_box_is_drawn_and_its_label_shown(
     receive(subscriber, "region/gate/state")
     window.open(served.url)
     window.until("document.querySelectorAll('#boxes rect').length === 2")
+    window.until("document.querySelectorAll('.picture .name').length === 2")
     window.until("document.querySelectorAll('#answers .label').length === 2")
     assert window.text("#answers .region") == "gate"
 
