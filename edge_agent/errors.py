@@ -32,6 +32,7 @@ EdgeAgentError              1, where nothing else is said
   ErrandError               in daemon/errands.py
   BusyError                 in web/agent_view.py
   DemoError                 in tools/demo/play.py
+  WorseError                in tools/installer/install.py
 """
 
 from __future__ import annotations

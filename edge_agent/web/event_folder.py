@@ -16,7 +16,7 @@ from typing import Annotated
 
 from edge_agent.mqtt.contract.payloads import LabelChanged, dump, plain
 from edge_agent.system.json_reader import JsonError, between, parse, read
-from edge_agent.system.log import RepeatedError
+from edge_agent.system.log import RepeatedError, say
 from edge_agent.web.event_ring import Event
 
 _MOST_BYTES = 64 << 10  # of one event with its picture
@@ -58,14 +58,17 @@ class EventFolder:
     def open(self, most: int) -> list[Event]:
         """Return the latest events, oldest first, without their pictures; from now on others can be kept.
 
-        One that cannot be read is left out: a loss of power has cut it.
+        Those that cannot be read are left out, with a line in the log: a loss of power has cut them.
         """
         for number, size in self._found():
             self._count(number, size)
         self._make_room()
         self._thread.start()
         latest = [number for number, _ in self._sizes][-most:]
-        return [event for number in latest if (event := _event(self._content(number), number))]
+        events = [event for number in latest if (event := _event(self._content(number), number))]
+        if cut := len(latest) - len(events):
+            say(_LOG, logging.WARNING, f"{self._directory}: kept events that cannot be read", events=cut)
+        return events
 
     def keep(self, event: Event) -> None:
         """Have an event written; where the disk cannot follow, it is left out."""

@@ -271,7 +271,7 @@ def test_events_go_on_while_requests_and_births_flood_in(broker: Mosquitto) -> N
                 for seq in range(1, 101):
                     put_s = time.monotonic()
                     link.publish_event(changed(seq))
-                    seen += collect(subscriber, is_(TOPICS.event))
+                    seen += collect(subscriber, is_(TOPICS.event), timeout_s=60)
                     waited_s.append(time.monotonic() - put_s)
         finally:
             stopping.set()

@@ -72,7 +72,7 @@ def test_only_the_agents_user_may_read_them(folder: Callable[..., EventFolder], 
 
 
 def test_what_is_cut_or_not_of_the_agent_is_left_out(
-    folder: Callable[..., EventFolder], tmp_path: Path
+    folder: Callable[..., EventFolder], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     filled(folder(), range(1, 4), PICTURE)
     files = sorted((tmp_path / "events").iterdir())
@@ -83,6 +83,7 @@ def test_what_is_cut_or_not_of_the_agent_is_left_out(
     with closing(EventRing(1, keeper=folder())) as ring:
         assert [event.changed.seq for event in ring.since(0).events] == [3]
         assert ring.thumbnail(1) == b""
+    assert "kept events that cannot be read" in caplog.text
     assert (tmp_path / "events/holiday.jpg").exists()
 
 
