@@ -186,8 +186,7 @@ def _scale(
     if not days or not total.any():
         return np.ones_like(total)
     variance = total / total.mean()
-    found: Floats = 1 / np.sqrt(variance + _LEAST_VARIANCE)
-    return found
+    return np.asarray(1 / np.sqrt(variance + _LEAST_VARIANCE), np.float32)
 
 
 def _products(roots: NDArray[np.float16], centre: Floats, scale: Floats) -> Generator[None, None, Floats]:
