@@ -68,10 +68,13 @@ def is_placed(directory: Path) -> bool:
 def as_owner_of(path: Path, do: Callable[[], None]) -> None:
     """Do something in a child process that has become the owner of the way to `path`, see `privileges`.
 
-    For any but root it is done here. Raises ModelError with what went wrong there.
+    For any but root it is done here. Raises ModelError with what went wrong, in both cases.
     """
     if os.geteuid() != 0:
-        do()
+        try:
+            do()
+        except (EdgeAgentError, OSError) as error:
+            raise ModelError(str(error)) from error
         return
     reading, writing = os.pipe()
     sys.stdout.flush()
