@@ -81,7 +81,7 @@ def span_s(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Collect until a limit, a signal or the source ends it. Raises EdgeAgentError."""
-    from edge_agent.config.loader import load
+    from edge_agent.config.loader import load_given
     from edge_agent.sources.factory import make_source
     from edge_agent.tools.progress_line import ProgressLine
     from edge_agent.tools.train.collect import (
@@ -98,9 +98,7 @@ def run(args: argparse.Namespace) -> int:
 
     _check(args)
     checked_label(args.label)
-    if args.config is None and not SYSTEM_CONFIG.exists():
-        raise UsageError(f"there is no {SYSTEM_CONFIG}: name the configuration with --config FILE")
-    config = load(args.config or SYSTEM_CONFIG)
+    config = load_given(args.config)
     region = region_of(config, args.region)
     source = make_source(config.source)
     if line := become_owner_of(args.output):

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from edge_agent.errors import EXIT_FAILURE, EXIT_OK, SourceError, TeachError, UsageError
-from edge_agent.system.paths import SYSTEM_CONFIG
 from edge_agent.system.privileges import become_owner_of
 from edge_agent.system.text import plain_json, printable
 from edge_agent.tools import to_stderr
@@ -135,7 +134,9 @@ def _add(args: argparse.Namespace) -> int:
     from edge_agent.tools.classroom import view_of
 
     check_label(args.label)
-    config = _config(args.config)
+    from edge_agent.config.loader import load_given
+
+    config = load_given(args.config)
     view = view_of(config, args.view, os.environ, only_watched=True)
     given = _picture_paths(args.pictures)
     files = _opened(given)  # with the caller's rights
@@ -272,20 +273,13 @@ def _merge(args: argparse.Namespace) -> int:
 
 def _entered(args: argparse.Namespace) -> tuple[Config, View]:
     """The configuration, and the view that is meant, as whoever owns it."""
+    from edge_agent.config.loader import load_given
     from edge_agent.tools.classroom import view_of
 
-    config = _config(args.config)
+    config = load_given(args.config)
     view = view_of(config, args.view, os.environ, only_watched=False)
     _enter(view)
     return config, view
-
-
-def _config(given: Path | None) -> Config:
-    from edge_agent.config.loader import load
-
-    if given is None and not SYSTEM_CONFIG.exists():
-        raise UsageError(f"there is no {SYSTEM_CONFIG}: name the configuration with --config FILE")
-    return load(given or SYSTEM_CONFIG)
 
 
 def _enter(view: View) -> None:

@@ -26,6 +26,8 @@ from edge_agent.config.values import (
     refuse_extras,
     shorten,
 )
+from edge_agent.errors import UsageError
+from edge_agent.system.paths import SYSTEM_CONFIG
 from edge_agent.system.suggest import closest, did_you_mean
 
 _PLAIN_NAME = re.compile("[A-Za-z_-]+")
@@ -38,6 +40,14 @@ def load(path: Path, *, hostname: str | None = None) -> Config:
     Raises InvalidConfigError with every problem found.
     """
     return parse(read_text(path), str(path), base=path.absolute().parent, hostname=hostname)
+
+
+def load_given(path: Path | None) -> Config:
+    """Read the file that a command was given, else the installed agent's. Raises what `load` raises, and
+    UsageError where there is neither."""
+    if path is None and not SYSTEM_CONFIG.exists():
+        raise UsageError(f"there is no {SYSTEM_CONFIG}: name the configuration with --config FILE")
+    return load(path or SYSTEM_CONFIG)
 
 
 def parse(text: str, name: str, *, base: Path | None = None, hostname: str | None = None) -> Config:

@@ -11,6 +11,7 @@ from edge_agent.config.setting import Apply, section, setting
 from edge_agent.system.secret import Secret, SecretUrl
 
 REGION_NAME = "[a-z0-9_-]{1,32}"
+_NAME_HELP = "1 to 32 small letters, digits, _ and -"
 _HOURS = "([01][0-9]|2[0-3]):[0-5][0-9]-(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)"
 _HOURS_HELP = "hours as 07:00-22:30"
 
@@ -650,7 +651,7 @@ class Config:
         " {gate: {box: [0.1, 0.4, 0.3, 0.5]}}; each has topics of its own, below region/<name>/.",
         apply=Apply.LIVE,
         pattern=REGION_NAME,
-        pattern_help="1 to 32 small letters, digits, _ and -",
+        pattern_help=_NAME_HELP,
     )
     labels: LabelsConfig = section(LabelsConfig, "Which labels are published, and what they are called.")
     teach: TeachConfig = section(TeachConfig, "Labels of your own, taught by example.")
@@ -660,7 +661,7 @@ class Config:
         " {night: {light: night}}; of several, the first that it is.",
         apply=Apply.LIVE,
         pattern=REGION_NAME,
-        pattern_help="1 to 32 small letters, digits, _ and -",
+        pattern_help=_NAME_HELP,
     )
     stabilizer: StabilizerConfig = section(StabilizerConfig, "Keeps the published label from flapping.")
     schedule: ScheduleConfig = section(ScheduleConfig, "When labels are published.")

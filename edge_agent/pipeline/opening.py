@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -44,7 +45,11 @@ class Opening:
     def is_open(self, pixels: NDArray[np.uint8], time_s: float) -> bool:
         """Whether it is the time for a frame, shape (height, width, 3), uint8, seen at that time, in seconds
         since 1970. Call it for every frame, in order."""
-        return self._is_light(pixels) and self._is_hour(time_s)
+        return self.is_open_at(lambda: brightness_of(pixels), time_s)
+
+    def is_open_at(self, brightness: Callable[[], float], time_s: float) -> bool:
+        """The same of a picture whose brightness is looked at only where light matters."""
+        return self._is_light(brightness) and self._is_hour(time_s)
 
     def covers(self, brightness: float, time_s: float) -> bool:
         """Whether it was the time for a picture of that mean brightness, 0 to 255, that was taken then."""
@@ -60,11 +65,11 @@ class Opening:
             begin <= now < end if begin < end else now >= begin or now < end for begin, end in self._hours
         )
 
-    def _is_light(self, pixels: NDArray[np.uint8]) -> bool:
+    def _is_light(self, brightness: Callable[[], float]) -> bool:
         if self._light == "any":
             return True
         edge = self._night_below * (_DAY_FROM if self._was_night else 1.0)
-        self._was_night = brightness_of(pixels) < edge
+        self._was_night = brightness() < edge
         return self._was_night == (self._light == "night")
 
 
@@ -85,7 +90,8 @@ class Periods:
 
     def at(self, pixels: NDArray[np.uint8], time_s: float) -> str:
         """The first period that it is for a frame, see `Opening.is_open`; empty where it is none."""
-        present = [name for name, opening in self._openings.items() if opening.is_open(pixels, time_s)]
+        brightness = cache(lambda: brightness_of(pixels))  # several periods look at one picture
+        present = [name for name, each in self._openings.items() if each.is_open_at(brightness, time_s)]
         return present[0] if present else ""
 
     def of(self, brightness: float, time_s: float) -> str:
