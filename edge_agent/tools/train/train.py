@@ -144,6 +144,9 @@ def train(
     running step, when `is_stopped` says so.
     """
     check_replaceable(wanted.output)
+    if wanted.budget_mb is not None:
+        # What is freed goes back at once: of what is allocated before this, the heap would keep some.
+        tune_allocator(SystemLibc(), "native")
     material = _material(wanted)
     trainee = _trainee(wanted, material.labels, report)
     folder = wanted.output.resolve().with_name(f"{wanted.output.resolve().name}.training")
@@ -194,7 +197,6 @@ def _within(
     recipe = wanted.recipe
     if workers.count > 1:
         raise ModelError("--memory-budget: for one worker; give several --accumulate and --checkpoint")
-    tune_allocator(SystemLibc(), "native")  # what is freed goes back to the system at once
     side, labels = trainee.preprocessing.crop, trainee.last.out_features
 
     def measure(kinds: Sequence[Kind]) -> Sequence[Probe]:
