@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from edge_agent.mqtt.publisher import Publisher, Timing
+from edge_agent.config.schema import MqttConfig
+from edge_agent.mqtt.publisher import Publisher, Timing, longest_pause_s
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.mqtt import samples
-from tests.mqtt.brokers import HOST, Mosquitto, collect, wait_until
+from tests.mqtt.brokers import HOST, Mosquitto, collect, free_port, wait_until
 from tests.mqtt.helpers import publishing
 from tests.mqtt.samples import TOPICS, broker_config
 
@@ -57,6 +58,20 @@ def test_a_broker_that_hangs_is_left_as_well(make_broker: MakeBroker) -> None:
     one.send(19)  # SIGSTOP: it accepts connections, and says nothing
     with publishing(config, wait=False, timing=Timing(jitter=lambda: 0.0, answer_timeout_s=1)) as publisher:
         wait_until(is_at(publisher, two), WITHIN_S)
+
+
+def test_where_some_refuse_the_next_is_tried_at_once(broker: Mosquitto) -> None:
+    hosts = (f"{HOST}:{free_port()}", f"{HOST}:{free_port()}", f"{HOST}:{broker.port}")
+    config = broker_config(0, hosts=hosts, reconnect_min_s=60, reconnect_max_s=60)
+    with publishing(config, timing=FIRST) as publisher:
+        assert is_at(publisher, broker)()
+
+
+def test_of_several_brokers_the_pauses_grow_less_than_of_one() -> None:
+    several = MqttConfig(reconnect_min_s=2, reconnect_max_s=120)
+    assert longest_pause_s(several, 1) == 120
+    assert longest_pause_s(several, 3) == 16
+    assert longest_pause_s(MqttConfig(reconnect_min_s=2, reconnect_max_s=10), 3) == 10
 
 
 def test_many_agents_begin_at_different_brokers(make_broker: MakeBroker) -> None:
