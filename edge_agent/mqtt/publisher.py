@@ -135,6 +135,7 @@ class Publisher:
             SizeLimit(clock),
             TopicLimit(clock),
             timing.refused_pause_s,
+            one_by_one=len(self._brokers) > 1,
         )
         self._status = BrokerStatus()
         self._connections = 0
