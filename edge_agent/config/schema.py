@@ -494,7 +494,12 @@ class MqttConfig:
     reconnect_min_s: float = setting(
         1.0, "The first pause before reconnecting; it doubles, with jitter.", at_least=0.1, at_most=60
     )
-    reconnect_max_s: float = setting(120.0, "The longest pause between attempts.", at_least=1, at_most=3600)
+    reconnect_max_s: float = setting(
+        120.0,
+        "The longest pause between attempts; with several brokers no more than 8 times reconnect_min_s.",
+        at_least=1,
+        at_most=3600,
+    )
     tls: TlsConfig = section(TlsConfig, "Encryption.")
 
 
