@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,14 +77,22 @@ def taught(daemon: Daemon, ask: Ask, subscriber: Subscriber, label: str) -> Path
     return head
 
 
-def info(port: int, name: str, accept: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """What a device says of itself, once it is that."""
+def all_follow(infos: Subscriber, revision: str) -> list[dict[str, Any]]:
+    """What the devices say of themselves, once each follows that.
+
+    `infos` is there all the time: who comes to NATS just when something changes may get what was kept before.
+    """
+    said: dict[str, dict[str, Any]] = {}
 
     def is_it(message: Incoming) -> bool:
-        return accept(json.loads(message.payload))
+        said[message.topic.split("/")[1]] = info = json.loads(message.payload)
+        assert set(said) <= set(NAMES), info
+        return len(said) == len(NAMES) and all(
+            [group["revision"] for group in each["groups"]] == [revision] for each in said.values()
+        )
 
-    with Subscriber(HOST, port, f"edge_agent/{name}/info") as found:
-        return dict(json.loads(collect(found, is_it, 30)[-1].payload))
+    collect(infos, is_it, 30)
+    return list(said.values())
 
 
 def test_a_good_change_reaches_all_and_a_bad_head_is_stopped_at_the_first_and_taken_back(
@@ -102,17 +110,16 @@ def test_a_good_change_reaches_all_and_a_bad_head_is_stopped_at_the_first_and_ta
         "fleet", "push", "--config", str(tmp_path / "broker.yaml"), "--key", str(tmp_path / "owner.pem"),
         "--group", "porches", "--state", str(tmp_path / "fleet"), "--watch-s", "10", "--take-s", "60",
     ]  # fmt: skip
-    assert main([*push, "--name", "calm", "publish.heartbeat_s=30"]) == EXIT_OK
-    for name in NAMES:
-        said = info(broker.port, name, lambda info: info["groups"][0]["revision"] == "calm")
-        assert said["config"]["publish"]["heartbeat_s"] == 30
-    assert main([*push, "--name", "taught", "--head", f"frame={bad}"]) == EXIT_FAILURE
+    with Subscriber(HOST, broker.port, "edge_agent/+/info") as infos:
+        assert main([*push, "--name", "calm", "publish.heartbeat_s=30"]) == EXIT_OK
+        assert {said["config"]["publish"]["heartbeat_s"] for said in all_follow(infos, "calm")} == {30}
+        assert main([*push, "--name", "taught", "--head", f"frame={bad}"]) == EXIT_FAILURE
+        all_follow(infos, "taught")
+        for said in all_follow(infos, "calm"):
+            assert said["groups"][0]["heads"] == []
+            assert said["config"]["publish"]["heartbeat_s"] == 30
     lines = [json.loads(line) for line in (tmp_path / "fleet" / "audit.jsonl").read_text().splitlines()]
     assert [line["what"] for line in lines[-3:]] == ["begun", "wave", "taken back"]
     assert len(lines[-2]["devices"]) == 1
     assert "unknown rose" in lines[-1]["reasons"][0]
-    for name in NAMES:
-        said = info(broker.port, name, lambda info: info["groups"][0]["revision"] == "calm")
-        assert said["groups"][0]["heads"] == []
-        assert said["config"]["publish"]["heartbeat_s"] == 30
     receive(subscriber, "state", lambda state: not state["unknown"])
