@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from edge_agent.tools.fleet.backbone import Backbone, Login, connect
 from tests.installed import program
 from tests.mqtt.brokers import HOST, free_port
 from tests.tools.fleet.cost import Cost, cost
@@ -155,6 +157,21 @@ class Node:
             self._process.send_signal(how)
             self._process.wait(60)
             self._process = None
+
+
+async def prepare(login: Login) -> None:
+    """Make in three nodes what `fleet watch` makes there; as it does, try until they know one another."""
+    end_s = time.monotonic() + 60
+    while True:
+        try:
+            client = await connect(login, "test")
+            await Backbone(client, "edge_agent", 3).prepare()
+            await client.close()
+            return
+        except Exception:
+            if time.monotonic() > end_s:
+                raise
+            await asyncio.sleep(1)
 
 
 class Cluster:
