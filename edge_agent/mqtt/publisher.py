@@ -41,8 +41,8 @@ from edge_agent.system.token_bucket import TokenBucket
 from edge_agent.system.wake import Wake
 
 _STEP_S = 1.0
-_STABLE_S = 5.0  # a connection must last this long to count as recovered
 _DEAF_S = 3600.0  # for so long nothing is subscribed to, after a message that was too large
+_MOST_GROWTH = 8  # of the pauses, where there are several brokers
 _BROKER = "broker"
 _LOG = logging.getLogger(__name__)
 
@@ -69,6 +69,8 @@ class Timing:
     """A broker that takes longer to accept a connection is given up."""
     refused_pause_s: float = 10.0
     """Events that the broker refuses are tried again this often, one at a time."""
+    stable_s: float = 5.0
+    """A connection must last this long to count as recovered."""
     jitter: Callable[[], float] = random.random
     """Returns numbers in [0, 1), which spread many agents over the brokers, and their attempts to reconnect
     over the time."""
@@ -105,6 +107,7 @@ class Publisher:
         self._events = events
         self._subscriptions: list[tuple[Subscription, TokenBucket]] = []
         self._deaf_until_s = 0.0
+        self._stable_s = timing.stable_s
         self._announcements = announcements
         self._on_status = on_status
         self._mailbox = Mailbox(clock, timing.fresh_s)
@@ -120,7 +123,10 @@ class Publisher:
             first=timing.jitter(),
         )
         self._backoff = Backoff(
-            config.reconnect_min_s, config.reconnect_max_s, timing.jitter, each=len(self._brokers)
+            config.reconnect_min_s,
+            longest_pause_s(config, len(self._brokers)),
+            timing.jitter,
+            each=len(self._brokers),
         )
         self._session_state = SessionState(
             topics,
@@ -131,6 +137,7 @@ class Publisher:
             SizeLimit(clock),
             TopicLimit(clock),
             timing.refused_pause_s,
+            one_by_one=len(self._brokers) > 1,
         )
         self._status = BrokerStatus()
         self._connections = 0
@@ -232,34 +239,39 @@ class Publisher:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                self._attempt()
-                self._pause(self._backoff.next_s())
+                if not self._attempt():
+                    self._pause(self._backoff.next_s())
             except Exception:
                 # A defect here or in paho must not end publishing: the agent runs for months.
                 _LOG.exception("unexpected error on the broker connection")
                 self._stopping.wait(_STEP_S)
 
-    def _attempt(self) -> None:
-        """Connect, and use the connection as long as it lasts."""
+    def _attempt(self) -> bool:
+        """Connect, and use the connection as long as it lasts; returns whether to try another at once."""
         try:
             self._use(self._brokers.dial(self._wake, self._stopping.is_set))
         except BrokerConnectionError as error:
             self._failed(error)
-            self._brokers.next()
+            return self._brokers.next(error.trouble)
+        return False
 
     def _use(self, connection: Connection) -> None:
         """Send and receive until the publisher is stopped. Raises BrokerConnectionError if it ends before."""
         session = Session(connection, self._session_state, self._clock)
         since_s = self._clock.monotonic_s()
         try:
-            if self._clock.monotonic_s() >= self._deaf_until_s:
-                session.subscribe([(each.topic, each.retained) for each, _ in self._subscriptions])
+            filters = self._filters()
+            session.subscribe(filters)
             session.greet(self._announcements)
             self._came(connection)
+            again = [each for each in filters if each[1]] if len(self._brokers) > 1 else []
             while not self._stopping.is_set():
                 self._step(connection, session, _STEP_S)
-                if self._clock.monotonic_s() - since_s >= _STABLE_S:
+                if self._clock.monotonic_s() - since_s >= self._stable_s:
                     self._recovered(connection)
+                    # A node of a cluster can pass over what changes just when somebody subscribes.
+                    session.subscribe(again)
+                    again = []
             self._finish(connection, session)
         except BrokerConnectionError as error:
             self._learn_from(error)
@@ -270,6 +282,12 @@ class Publisher:
             self._status = dataclasses.replace(
                 self._status, connected=False, broker="", protocol="", lacks=()
             )
+
+    def _filters(self) -> list[tuple[str, bool]]:
+        """What to subscribe to, each with whether what is kept there is wanted."""
+        if self._clock.monotonic_s() < self._deaf_until_s:
+            return []
+        return [(each.topic, each.retained) for each, _ in self._subscriptions]
 
     def _learn_from(self, loss: BrokerConnectionError) -> None:
         """Find out what the broker does not take, where that is why the connection was lost."""
@@ -377,6 +395,13 @@ class Publisher:
                 return
             select.select([self._wake.fd], [], [], min(left_s, _STEP_S))
             self._wake.clear()
+
+
+def longest_pause_s(config: MqttConfig, brokers: int) -> float:
+    """Of several brokers one is mostly well, or soon will be: there the pauses stay short."""
+    if brokers == 1:
+        return config.reconnect_max_s
+    return min(config.reconnect_max_s, _MOST_GROWTH * config.reconnect_min_s)
 
 
 def lacking(limits: BrokerLimits) -> tuple[Lack, ...]:

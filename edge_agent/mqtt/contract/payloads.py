@@ -335,6 +335,25 @@ class GroupInfo:
     heads: tuple[str, ...] = ()
     """The regions whose heads the group gives this device; `frame` for the whole picture."""
     refused: tuple[Refusal, ...] = ()
+    model: str = field(default="", metadata=_OPTIONAL)
+    """The SHA-256 of the bundle whose model the group gives this device; left out where it gives none."""
+    pending: bool = field(default=False, metadata=_OPTIONAL)
+    """Whether that model is still being fetched or tried; left out where not."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstallInfo:
+    """What became of the latest model that was asked for over MQTT."""
+
+    state: Literal["downloading", "checking", "trial", "installed", "refused", "taken back"]
+    ts: datetime
+    """Since when."""
+    sha256: str
+    """That of its bundle."""
+    model: str = ""
+    """Its name and the beginning of its hash; empty before it has been read."""
+    why: str = ""
+    """Why it was refused or taken back; else what there is to say of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +379,8 @@ class Info:
     """Left out where nothing was taught."""
     groups: tuple[GroupInfo, ...] = ()
     """The wanted state of the device's groups, and what became of it."""
+    install: InstallInfo | None = field(default=None, metadata=_OPTIONAL)
+    """Left out where no model was asked for."""
 
 
 Payload = State | LabelChanged | EventImageInfo | RawPrediction | Health | Info
