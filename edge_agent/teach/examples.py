@@ -26,6 +26,8 @@ LONGEST_LABEL = 64
 MOST_THUMBNAIL_BYTES = 64 << 10
 MOST_LABELS = 64
 BURST_GAP_S = 60.0
+NIGHT = 50.0
+"""A mean brightness below it, of 255, counts as night."""
 
 Feature = NDArray[np.float16]
 Verdict = Literal["added", "replaced", "duplicate"]
@@ -58,6 +60,10 @@ class Example:
                 f"the thumbnail of an example of {self.label!r} has {len(self.thumbnail)} bytes;"
                 f" make it smaller than {MOST_THUMBNAIL_BYTES}"
             )
+
+    @property
+    def is_night(self) -> bool:
+        return self.brightness < NIGHT
 
     @property
     def key(self) -> str:

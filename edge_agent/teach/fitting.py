@@ -98,13 +98,12 @@ def _learnt(
 ) -> Generator[None, None, tuple[Trial, Layer | None]]:
     """What trials say, and the layer of a regression if that is to answer: all that takes much memory."""
     truth = truth_of(examples)
-    bursts = np.array([each.burst for each in examples], np.intp)
     extra = frames.mean.astype(np.float32) if frames else None
     centre = centre_of(classes, frames).astype(np.float32)
     rows = Rows([each.feature for each in examples], extra, centre)
     every = yield from products(rows)
     regress = len(classes) > 1 and min(each.count for each in classes.values()) >= LEAST_FOR_REGRESSION
-    tried = yield from trial(every, truth, bursts, has_frames=frames is not None, regress=regress)
+    tried = yield from trial(every, examples, has_frames=frames is not None, regress=regress)
     if tried.better == "means":
         return tried, None
     shares = shares_of(truth, np.ones(len(truth), bool), len(rows), len(classes))
