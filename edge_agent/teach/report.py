@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_agent.teach.examples import NONE, Example, in_order
+from edge_agent.teach.examples import NONE, AnyExample, in_order
 from edge_agent.teach.fitting import Fit
 from edge_agent.teach.head import Method
 from edge_agent.teach.trial import NOT_JUDGED
@@ -56,7 +56,7 @@ class Report:
         return self.correct / self.judged if self.judged else None
 
 
-def report(examples: Iterable[Example], fit: Fit) -> Report:
+def report(examples: Iterable[AnyExample], fit: Fit) -> Report:
     """Report on the fit to these examples, in whatever order they come."""
     ordered = in_order(examples)
     names, answers, truth = fit.head.labels, fit.trial.chosen, fit.trial.truth
@@ -100,9 +100,9 @@ def wilson(share: float, trials: int) -> tuple[float, float]:
     return max((middle - half) / scale, 0.0), min((middle + half) / scale + _ROUNDING, 1.0)
 
 
-def missing(examples: Sequence[Example]) -> tuple[str, ...]:
+def missing(examples: Sequence[AnyExample]) -> tuple[str, ...]:
     """What to show next: labels with few examples, with one burst alone by day or at night, or with none."""
-    of_label: dict[str, list[Example]] = {}
+    of_label: dict[str, list[AnyExample]] = {}
     for example in examples:
         of_label.setdefault(example.label, []).append(example)
     found = [f"only one label: show something else, or `{NONE}`"] if len(of_label) == 1 else []

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.teach import regression
-from edge_agent.teach.examples import Example, labels_of
+from edge_agent.teach.examples import AnyExample, labels_of
 from edge_agent.teach.gram import Gram
 from edge_agent.teach.head import SHARPNESS, softmax
 from edge_agent.teach.turns import turns_of
@@ -83,7 +83,7 @@ class Trial:
         return found or self.means
 
 
-def truth_of(examples: Sequence[Example]) -> Numbers:
+def truth_of(examples: Sequence[AnyExample]) -> Numbers:
     """The place of each example's label among the labels, shape (examples,)."""
     places = {label: place for place, label in enumerate(labels_of(examples))}
     return np.array([places[each.label] for each in examples], np.intp)
@@ -108,14 +108,14 @@ def centre_weights(shares: Floats, *, has_frames: bool) -> Floats:
 
 
 def trial(
-    products: Floats, examples: Sequence[Example], *, has_frames: bool, regress: bool
+    products: Floats, examples: Sequence[AnyExample], *, has_frames: bool, regress: bool
 ) -> Generator[None, None, Trial]:
     """Leave out examples, one turn after another; a bounded step of it between two yields.
 
     `products` are those of the examples, which are in their order, and, with `has_frames`, of the mean of
     unnamed frames behind them.
     """
-    truth, turns = truth_of(examples), turns_of(examples)
+    truth, turns = truth_of(examples), turns_of(examples, products)
     lights = 2 * truth + np.array([each.is_night for each in examples])
     means, regressed, both = (_nothing(len(truth)) for _ in range(3))
     labels = int(truth.max()) + 1

@@ -2,47 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.teach.examples import Example, in_order
+from edge_agent.teach.fitting import finished
+from edge_agent.teach.gram import Rows, products
 from edge_agent.teach.turns import MOST_TURNS, NEVER, turns_of
 
 
-def example(label: str, burst: int, brightness: float = 100.0) -> Example:
-    return Example(label, np.array([1 + burst, ord(label)], np.float16), 1e9 + burst, brightness, burst)
+def example(label: str, burst: int, light: float = 4.0, brightness: float = 100.0) -> Example:
+    feature = np.array([2 * (ord(label) - ord("a")), light, 1 + burst % 3 / 10], np.float16)
+    return Example(label, feature**2, 1e9 + burst, brightness, burst)
+
+
+def turns(examples: Sequence[Example]) -> list[int]:
+    found = finished(products(Rows([each.feature for each in examples], None, np.zeros(3, np.float32))))
+    return [int(turn) for turn in turns_of(examples, found)]
+
+
+LIGHTS = {"a": (9, 1, 6), "b": (2, 13, 7)}
+
+
+def shown(*, brightness: Sequence[float]) -> list[Example]:
+    return in_order(
+        example(label, 10 * place + number, light, brightness[number])
+        for place, (label, of_label) in enumerate(LIGHTS.items())
+        for number, light in enumerate(of_label)
+    )
 
 
 def test_the_darkest_of_each_label_go_together_and_the_brightest() -> None:
-    lights = {"a": (90, 10, 60), "b": (20, 130, 70)}
-    examples = in_order(
-        example(label, 10 * place + number, light)
-        for place, (label, of_label) in enumerate(lights.items())
-        for number, light in enumerate(of_label)
-    )
-    assert turns_of(examples).tolist() == [2, 0, 1, 0, 2, 1]
+    """By what they look like, also where infrared light makes the night as bright as the day."""
+    ways = ([2, 0, 1, 0, 2, 1], [0, 2, 1, 2, 0, 1])  # which end is the first turn, does not matter
+    assert turns(shown(brightness=(100, 100, 100))) in ways
+    assert turns(shown(brightness=(90, 95, 100))) in ways
 
 
 def test_a_label_with_fewer_bursts_is_spread_over_all_turns() -> None:
-    examples = [example("a", burst, burst) for burst in range(9)]
-    examples += [example("b", 20 + burst, burst) for burst in range(3)]
-    assert turns_of(examples).tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 1, 4, 7]
+    examples = [example("a", burst, burst, burst) for burst in range(9)]
+    examples += [example("b", 20 + burst, burst, burst) for burst in range(3)]
+    assert turns(examples) == [0, 1, 2, 3, 4, 5, 6, 7, 8, 1, 4, 7]
 
 
 def test_a_label_that_was_shown_once_is_never_left_out() -> None:
-    examples = [example("a", 0), example("a", 1), example("b", 2)]
-    assert turns_of(examples).tolist() == [0, 1, NEVER]
-    assert turns_of(examples[:1]).tolist() == [NEVER]
+    examples = [example("a", 0, 1), example("a", 1, 5), example("b", 2)]
+    assert sorted(turns(examples)[:2]) == [0, 1]
+    assert turns(examples)[2] == NEVER
+    assert turns(examples[:1]) == [NEVER]
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 60), st.sampled_from([5, 90])), min_size=1))
-def test_bursts_stay_whole_and_no_turn_is_beyond_the_most(shown: list[tuple[str, int, int]]) -> None:
-    examples = in_order(example(*each) for each in shown)
-    turns = turns_of(examples)
-    assert turns.min() >= NEVER
-    assert turns.max() < MOST_TURNS
+def test_twice_the_same_at_another_time_is_no_trouble() -> None:
+    examples = [example("a", burst) for burst in (0, 3, 6)]
+    assert sorted(turns(examples)) == [0, 1, 2]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 60), st.sampled_from([1, 7])), min_size=1))
+def test_bursts_stay_whole_and_no_turn_is_beyond_the_most(chosen: list[tuple[str, int, int]]) -> None:
+    examples = in_order(example(*each) for each in chosen)
+    found = turns(examples)
+    assert min(found) >= NEVER
+    assert max(found) < MOST_TURNS
     of_burst: dict[int, set[int]] = {}
-    for each, turn in zip(examples, turns.tolist(), strict=True):
+    for each, turn in zip(examples, found, strict=True):
         of_burst.setdefault(each.burst, set()).add(turn)
     assert all(len(each) == 1 for each in of_burst.values())
