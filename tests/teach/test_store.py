@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from edge_agent.errors import TeachError
-from edge_agent.teach.examples import Example, Examples
+from edge_agent.teach.examples import AnyExample, Example, Examples
 from edge_agent.teach.store import MOST_ROWS, MOST_UNDOS, STORE_NAME, ExampleStore, MeanwhileError
 from tests.teach.worlds import World, backbone
 
@@ -37,7 +37,7 @@ def opened(directory: Path) -> ExampleStore:
     return ExampleStore(directory, NETWORK)
 
 
-def keys(examples: Sequence[Example]) -> list[str]:
+def keys(examples: Sequence[AnyExample]) -> list[str]:
     return [each.key for each in examples]
 
 
