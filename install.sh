@@ -362,10 +362,34 @@ installed() { dpkg-query --show --showformat='${db:Status-Status}\n' "$1" 2>/dev
 
 # Print the names of the Debian packages that are needed and not installed.
 missing_packages() {
-    local name
     # Debian moves ensurepip out of python3 into python3-venv.
     "$python" -I -c 'import ensurepip' 2>/dev/null || echo python3-venv
-    # XNNPACK's package is named after the date of its release. Any installed one will do; else the newest is taken.
+    if needs_xnnpack; then missing_xnnpack; fi
+}
+
+# XNNPACK runs where the native engine has no compiled kernels, or where the owner prefers it.
+needs_xnnpack() { ! has_kernels || prefers_xnnpack; }
+
+# Whether the release has the kernels, or will have them as far as can be told before it is made.
+has_kernels() {
+    if [[ -n $release ]]; then
+        compgen -G "$release/lib/python3*/site-packages/edge_agent/inference/native/kernels-*.so" >/dev/null
+    elif [[ -n $wheel ]]; then
+        [[ $wheel == *-none-linux_* ]]
+    else
+        has_compiler
+    fi
+}
+
+prefers_xnnpack() {
+    local file=$etc/edge-agent.yaml
+    if [[ ! -f $file ]]; then file=$config; fi
+    [[ -n $file ]] && grep -qsE '^[^#]*engine:[^#]*xnnpack' "$file"
+}
+
+missing_xnnpack() {
+    local name
+    # Its package is named after the date of its release. Any installed one will do; else the newest is taken.
     name=$(dpkg-query --show --showformat='${Package} ${db:Status-Status}\n' 'libxnnpack0*' 2>/dev/null |
         awk '$2 == "installed" { print $1; exit }' || true)
     [[ -n $name ]] || xnnpack_package
@@ -423,11 +447,14 @@ return_compiler() {
 offline_package() { find "$offline" -maxdepth 1 -name "$1_*.deb" -print -quit; }
 
 install_packages() {
-    local missing update_failed=''
+    local missing package update_failed=''
     mapfile -t missing < <(missing_packages)
     if ((${#missing[@]} == 0)); then return; fi
     say "Debian packages: ${missing[*]}"
     if [[ -n $offline ]]; then
+        for package in "${missing[@]}"; do
+            [[ -n $(offline_package "$package") ]] || die "$package is needed, and no .deb of it is in $offline; nothing was changed"
+        done
         # Name every .deb, since they may depend on each other. Packages that are installed already stay as they are.
         mapfile -t missing < <(find "$offline" -maxdepth 1 -name '*.deb')
     elif ((!dry_run)); then
@@ -722,8 +749,11 @@ install_config() {
         created+=("$etc/mqtt-password")
         put 600 root:root /dev/null "$etc/mqtt-password"
     fi
-    agent check-config "$file" ||
+    # What it comes to is kept for `setting`, since the agent's start takes a slow board long.
+    if ! agent check-config --json "$file" >"$work/settings"; then
+        agent check-config "$file" || true
         die "the configuration cannot be used; the service was not touched. Correct it, and run this again"
+    fi
 }
 
 # put MODE OWNER SOURCE FILE: copy a file into a directory of root's, whole or not at all.
@@ -737,9 +767,8 @@ put() {
     unplaced=''
 }
 
-# Print the effective value of a setting, by its dotted name. The agent is asked once, since its start takes a slow board long.
+# Print the effective value of a setting, by its dotted name.
 setting() {
-    [[ -s $work/settings ]] || agent check-config --json "$etc/edge-agent.yaml" >"$work/settings"
     "$release/bin/python" -I -c '
 import functools, json, sys
 config = json.load(sys.stdin)["config"]
@@ -1095,6 +1124,7 @@ install_all() {
     else
         make_release "$digest"
     fi
+    ((dry_run || packaging)) || install_packages # again: the kernels may not have been compiled after all
     install_config
     ((dry_run)) || add_opencv_where_needed "$digest"
     install_model

@@ -30,6 +30,7 @@ EdgeAgentError              1, where nothing else is said
   TeachError
     HeadFileError           in teach/head_file.py
     MeanwhileError          in teach/store.py
+  FetchError                in install/fetch.py
   ErrandError               in daemon/errands.py
   BusyError                 in web/agent_view.py
   DemoError                 in tools/demo/play.py

@@ -260,6 +260,69 @@ def test_without_room_for_a_compiler_the_native_engine_is_left_out_and_it_is_sai
     assert "/usr has 90 MB free, too little for a C compiler: the native engine is left out" in done.stdout
 
 
+# --- which packages -----------------------------------------------------------------------------------------
+
+
+def needs_xnnpack(board: Board, changes: str = "", config: str = "") -> bool:
+    """Whether install.sh would want XNNPACK, before it has made anything."""
+    script = (
+        f"export EDGE_AGENT_INSTALL=clean; source {CHECKOUT}/install.sh; root={board.root}; set_paths;"
+        f"{changes} needs_xnnpack && echo needed"
+    )
+    (board.root / "etc/edge-agent").mkdir(parents=True, exist_ok=True)
+    (board.root / "etc/edge-agent/edge-agent.yaml").write_text(config)
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    return done.stdout == "needed\n"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        "has_compiler() { true; };",
+        "has_compiler() { false; }; wheel=/root/edge_agent-0.1.0-py3-none-linux_aarch64.whl;",
+    ],
+    ids=["a compiler", "a compiled wheel"],
+)
+def test_where_the_kernels_will_be_there_xnnpack_is_not_installed(board: Board, changes: str) -> None:
+    assert not needs_xnnpack(board, changes)
+    assert not needs_xnnpack(board, changes, "model:\n  engine: auto  # not xnnpack\n")
+    assert needs_xnnpack(board, changes, "model:\n  engine: xnnpack\n")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    ["has_compiler() { false; };", "has_compiler() { true; }; wheel=edge_agent-0.1.0-py3-none-any.whl;"],
+    ids=["no compiler", "a wheel without kernels"],
+)
+def test_without_kernels_xnnpack_is_needed(board: Board, changes: str) -> None:
+    assert needs_xnnpack(board, changes)
+
+
+_COMPILING_FAILS = """
+has_compiler() {{ true; }}
+missing_packages() {{ if needs_xnnpack; then echo libxnnpack0; fi; }}
+apt-get() {{ echo "$*" >>{board}/apt.log; }}
+"""
+
+
+def test_where_compiling_fails_xnnpack_is_installed_after_all(board: Board) -> None:
+    done = board.install(changes=_COMPILING_FAILS.format(board=board.stand_ins))
+    assert done.returncode == 0, done.stdout
+    assert "install --yes --no-install-recommends libxnnpack0" in asked(board)
+
+
+def test_where_compiling_fails_without_a_network_it_is_said_before_anything_is_changed(
+    board: Board, tmp_path: Path
+) -> None:
+    changes = _COMPILING_FAILS.format(board=board.stand_ins) + "check_wheelhouse() { :; }\n"
+    done = board.install("--offline", str(tmp_path), changes=changes)
+    assert done.returncode == 1
+    assert f"libxnnpack0 is needed, and no .deb of it is in {tmp_path}" in done.stdout
+    assert not (board.stand_ins / "apt.log").exists()
+    assert not (board.root / "opt/edge-agent/current").exists()
+
+
 @pytest.mark.parametrize(
     "name", ["edge_agent-9.9.9-py3-none-any.whl", "edge_agent-0.1.0-py3-none-linux_riscv64.whl"]
 )

@@ -67,6 +67,7 @@ class Machine:
 def machine(tmp_path: Path) -> Machine:
     made = Machine(tmp_path)
     made.has("mosquitto")
+    made.has("nats-server")
     return made
 
 

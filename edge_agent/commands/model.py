@@ -1,4 +1,4 @@
-"""Build, inspect, verify or install a model.
+"""Build, inspect, verify, bundle or install a model.
 
   edge-agent model build --output ./model
   edge-agent model build --weights resnet18-f37072fd.pth --output ./model
@@ -8,6 +8,7 @@
   edge-agent model pack ./model
   edge-agent model verify ./model --images ./pictures
   sudo edge-agent model install ./model
+  edge-agent model bundle ./model --output lite0.tar
 
 `edge-agent model ACTION --help` describes each action.
 """
@@ -31,9 +32,8 @@ from edge_agent.model.sidecar import (
     SIDECAR_NAME,
     Activation,
     Artifact,
-    FileRole,
     Preprocessing,
-    open_role,
+    damage,
     read_sidecar,
     role_of,
 )
@@ -99,6 +99,13 @@ Exit code 1 when the model was refused or taken back.
 """
 
 
+_BUNDLE = """Make one file of a model directory: model.json and the files that it lists. Devices fetch it over
+HTTPS, from wherever you put it, with the request model/install. What is printed pins it: size and SHA-256.
+
+  edge-agent model bundle ./model --output lite0.tar
+"""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     _add_build(_action(actions, "build", "make a model directory from weights", _BUILD))
@@ -106,6 +113,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_pack(_action(actions, "pack", "pack a model's weights for this machine", _PACK))
     _add_verify(_action(actions, "verify", "compare a model with its network in eager FP32", _VERIFY))
     _add_install(_action(actions, "install", "give a running agent another model", _INSTALL))
+    _add_bundle(_action(actions, "bundle", "make one file of a model, for devices to fetch", _BUNDLE))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -242,6 +250,12 @@ def _add_install(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="check and run the model, and change nothing")
 
 
+def _add_bundle(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", metavar="DIR", type=Path, help="a model directory")
+    parser.add_argument("--output", metavar="FILE", type=Path, required=True, help="the bundle to make")
+    parser.add_argument("--json", action="store_true", help="print sha256 and bytes as JSON")
+
+
 def _build(args: argparse.Namespace) -> int:
     from edge_agent.tools.builder.build import BuildOptions, build
     from edge_agent.tools.builder.input_options import InputOptions
@@ -276,16 +290,16 @@ def _build(args: argparse.Namespace) -> int:
 
 def _info(args: argparse.Namespace) -> int:
     artifact = read_sidecar(args.directory)
-    damage = _damage(artifact)
+    problems = damage(artifact)
     if args.json:
         taught = {"features": _features(artifact)[0], "not_taught": _features(artifact)[1]}
-        document = asdict(artifact.sidecar) | {"damage": damage} | taught
+        document = asdict(artifact.sidecar) | {"damage": problems} | taught
         print(json.dumps(plain_json(document), indent=2))
     else:
         _print_info(artifact)
-        for problem in damage:
+        for problem in problems:
             print(printable(problem), file=sys.stderr)
-    return EXIT_FAILURE if damage else EXIT_OK
+    return EXIT_FAILURE if problems else EXIT_OK
 
 
 def _features(artifact: Artifact) -> tuple[int, str]:
@@ -315,16 +329,6 @@ def _pack(args: argparse.Namespace) -> int:
     path = pack_model(read_sidecar(args.directory), args.precision, args.directory)
     print(f"{printable(str(path))}: {path.stat().st_size / 1e6:.1f} MB")
     return EXIT_OK
-
-
-def _damage(artifact: Artifact) -> list[str]:
-    problems = []
-    for role in artifact.sidecar.files:
-        try:
-            open_role(artifact, cast(FileRole, role))
-        except ArtifactError as error:
-            problems.append(str(error))
-    return problems
 
 
 def _print_info(artifact: Artifact) -> None:
@@ -432,6 +436,19 @@ def _install(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _bundle(args: argparse.Namespace) -> int:
+    from edge_agent.tools.installer.bundle import write_bundle
+
+    made = write_bundle(read_sidecar(args.directory), args.output)
+    if args.json:
+        print(json.dumps({"sha256": made.sha256, "bytes": made.bytes}))
+    else:
+        print(f"{printable(args.output)}: {made.bytes / 1e6:.1f} MB")
+        print("for the request model/install, with its address on your server:")
+        print(json.dumps({"url": "https://...", "sha256": made.sha256, "bytes": made.bytes}))
+    return EXIT_OK
+
+
 def _interrupt(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
@@ -442,4 +459,5 @@ _ACTIONS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "pack": _pack,
     "verify": _verify,
     "install": _install,
+    "bundle": _bundle,
 }

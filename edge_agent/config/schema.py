@@ -494,7 +494,12 @@ class MqttConfig:
     reconnect_min_s: float = setting(
         1.0, "The first pause before reconnecting; it doubles, with jitter.", at_least=0.1, at_most=60
     )
-    reconnect_max_s: float = setting(120.0, "The longest pause between attempts.", at_least=1, at_most=3600)
+    reconnect_max_s: float = setting(
+        120.0,
+        "The longest pause between attempts; with several brokers no more than 8 times reconnect_min_s.",
+        at_least=1,
+        at_most=3600,
+    )
     tls: TlsConfig = section(TlsConfig, "Encryption.")
 
 
@@ -547,6 +552,24 @@ class ControlConfig:
     )
     allow_head: bool = setting(
         False, "Let `teach/head` set heads that were taught elsewhere.", apply=Apply.LIVE
+    )
+    allow_model: bool = setting(
+        False,
+        "Let `model/install`, and what is wanted of this device's groups, exchange the model for one that is"
+        " downloaded over HTTPS.",
+        apply=Apply.LIVE,
+    )
+    model_ca_file: Path | None = setting(
+        None,
+        "The authority that signed that server's certificate; empty for the system's own list.",
+        apply=Apply.LIVE,
+    )
+    model_watch_s: float = setting(
+        180.0,
+        "So long such a model is tried: an agent that is worse with it goes back to the one from before.",
+        apply=Apply.LIVE,
+        at_least=1,
+        at_most=86400,
     )
     max_per_minute: int = setting(
         30, "More requests than this are refused.", apply=Apply.LIVE, at_least=1, at_most=6000

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from edge_agent.config.watch import ConfigWatcher, Signature, open_inotify
 from edge_agent.daemon.cooling import Cooling
 from edge_agent.daemon.degrade import Degradation, possible_steps
 from edge_agent.daemon.errands import Errands
+from edge_agent.daemon.model_exchange import ModelExchange, refuse_program
 from edge_agent.daemon.page import OwnersPage
 from edge_agent.daemon.reload import Reloader
 from edge_agent.daemon.remote import RemoteCommands
@@ -31,9 +33,11 @@ from edge_agent.daemon.supervisor import Supervisor, broker_wait_s
 from edge_agent.daemon.teaching import Teaching
 from edge_agent.daemon.wanted import WantedState
 from edge_agent.daemon.worker import Threads
+from edge_agent.errors import EXIT_RESTART, ArtifactError, EdgeAgentError
 from edge_agent.inference.choice import choose_here
 from edge_agent.inference.fit import check_floor
 from edge_agent.inference.loading import LoadedModel, label_map, load_model, warm_up
+from edge_agent.install.store import ModelStore
 from edge_agent.memory.budget import BudgetMonitor, BudgetPolicy
 from edge_agent.memory.costs import SubsystemCosts
 from edge_agent.memory.guard import MemoryGuard
@@ -57,7 +61,7 @@ from edge_agent.system import paths
 from edge_agent.system.board import Board
 from edge_agent.system.clock import Clock
 from edge_agent.system.lock import DirectoryLock
-from edge_agent.system.log import say
+from edge_agent.system.log import say, say_defect
 from edge_agent.system.systemd import Notifier, WatchdogGate, watchdog_interval_s
 from edge_agent.system.wake import Wake
 
@@ -99,7 +103,18 @@ def run_agent(
         notifier = stack.enter_context(closing(Notifier.from_environment(environment)))
         watcher = stack.enter_context(closing(ConfigWatcher(config_file, open_inotify(), seen=seen)))
         costs.record("python")
-        model = _load_within_budget(config, environment, costs, trimmer)
+        store, restart = ModelStore(state_dir, clock), PendingRestart(state_dir)
+        in_use = store.begin(config.model.path)
+        try:
+            if in_use != config.model.path:
+                artifact = read_sidecar(in_use)
+                refuse_program(choose_here(artifact, config.model, config.memory, environment))
+            model = _load_within_budget(config, in_use, environment, costs, trimmer)
+        except Exception as error:
+            if not _can_go_back(store, error):
+                raise
+            restart.want(f"the model {in_use.name} cannot be used: {error}")
+            return EXIT_RESTART
         signals = stack.enter_context(closing(Signals(wake)))  # not before: loading cannot be interrupted
 
         outbox = stack.enter_context(closing(open_outbox(config.outbox, clock, environment)))
@@ -134,7 +149,7 @@ def run_agent(
         )
         stack.callback(loop.close)
 
-        live = LiveConfig(config_file, config, _veto(loop, environment, new_source), error=refused)
+        live = LiveConfig(config_file, config, _veto(loop, store, environment, new_source), error=refused)
         steps = possible_steps(config, model)
         monitor = BudgetMonitor(budget_policy(config.memory), steps, clock.monotonic_s())
         page = OwnersPage()
@@ -149,7 +164,6 @@ def run_agent(
         reason = take_reason(state_dir)
         report = Report(live, link, loop, capture, guard, cooling, board, clock, teaching, reason)
         service = Service(notifier, gate, report.status_line, watchdog_interval_s(environment))
-        restart = PendingRestart(state_dir)
         reloader = Reloader(
             live,
             last_good,
@@ -169,6 +183,9 @@ def run_agent(
             live, reloader.patch, teaching, report.publish_info, state_dir / _WANTED_FILE, clock
         )
         report.groups = wanted.info
+        models = ModelExchange(live, store, loop, report, restart, lambda: service.is_ready, environment)
+        stack.callback(models.close)
+        report.install = models.info
         threads, errands = Threads(loop, capture, wake.ring), Errands(wake.ring)
         stack.callback(threads.stop)
         supervisor = Supervisor(
@@ -189,6 +206,7 @@ def run_agent(
             restart,
             teaching,
             errands,
+            models,
             broker_wait_s(config.source),
         )
         stack.callback(page.close)
@@ -216,20 +234,31 @@ def run_agent(
             page.open(config.web, web_agent, link, loop, state_dir, clock)
         report.publish_info()
         commands = RemoteCommands(
-            live, loop, capture, watcher, reloader, restart, report.health_due, teaching
+            live, loop, capture, watcher, reloader, restart, report.health_due, teaching, models
         )
         link.start(commands, wanted.receive)
         code = supervisor.run()
+        models.ended(code)
         service.stopping()
         return code
 
 
+def _can_go_back(store: ModelStore, error: Exception) -> bool:
+    """Whether there is another model to start with than one from elsewhere that cannot be loaded."""
+    is_on_trial = store.record.trial is not None
+    if not is_on_trial and not isinstance(error, ArtifactError):
+        return False
+    if not isinstance(error, EdgeAgentError):
+        say_defect(_LOG, "loading the model under trial has failed unexpectedly", error)
+    return store.leave_damaged(str(error) or type(error).__name__)
+
+
 def _load_within_budget(
-    config: Config, environment: Mapping[str, str], costs: SubsystemCosts, trimmer: Trimmer
+    config: Config, path: Path, environment: Mapping[str, str], costs: SubsystemCosts, trimmer: Trimmer
 ) -> LoadedModel:
     """Load the model, and check what it takes. Raises EdgeAgentError where it cannot run here."""
     trimmer.trim()  # code that ran only once, while the modules were imported, makes room for the model
-    model = load_model(config.model, config.memory, config.labels, environment)
+    model = load_model(replace(config.model, path=path), config.memory, config.labels, environment)
     costs.record("model")
     engine = model.engine.info
     tune_allocator(SystemLibc(), engine.engine)
@@ -256,14 +285,17 @@ def _load_within_budget(
 
 
 def _veto(
-    loop: InferenceLoop, environment: Mapping[str, str], make_source: Callable[[SourceConfig], Source]
+    loop: InferenceLoop,
+    store: ModelStore,
+    environment: Mapping[str, str],
+    make_source: Callable[[SourceConfig], Source],
 ) -> Veto:
     """Refuse a configuration that is valid, but that this agent, or the next one, could not run with."""
 
     def veto(config: Config, changes: Changes) -> None:
         make_source(config.source)  # which opens nothing
         if Apply.RESTART in changes.kinds:
-            artifact = read_sidecar(config.model.path)
+            artifact = read_sidecar(store.path_in_use(config.model.path))
             choose_here(artifact, config.model, config.memory, environment)
             label_map(artifact, config.labels)
         else:

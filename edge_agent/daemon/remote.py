@@ -9,11 +9,13 @@ from typing import Any
 from edge_agent.config.live import LiveConfig
 from edge_agent.config.schema import Config
 from edge_agent.config.watch import ConfigWatcher
+from edge_agent.daemon.model_exchange import ModelExchange
 from edge_agent.daemon.reload import Reloader
 from edge_agent.daemon.restart import PendingRestart
 from edge_agent.daemon.schedule import Every
 from edge_agent.daemon.teaching import Teaching
 from edge_agent.errors import ConfigError, SourceError
+from edge_agent.model.source import ModelSource
 from edge_agent.mqtt.requests import HeadRequest, LessonRequest, Reloaded
 from edge_agent.pipeline.capture_loop import CaptureLoop
 from edge_agent.pipeline.inference_loop import InferenceLoop
@@ -32,6 +34,7 @@ class RemoteCommands:
     pending_restart: PendingRestart
     health_due: Every
     teaching: Teaching
+    models: ModelExchange
 
     def pause(self) -> None:
         """Take no frames until `resume`."""
@@ -77,6 +80,10 @@ class RemoteCommands:
         if not self.live.config.control.allow_head:
             raise ConfigError("control.allow_head is false: what this device is taught is its owner's alone")
         return self.teaching.take_head(head.region, head.content)
+
+    def install_model(self, source: ModelSource) -> dict[str, Any]:
+        """Begin to exchange the model, where the owner allows that. Raises ModelError."""
+        return {"state": self.models.install(source)}
 
     def config(self) -> Config:
         """The configuration in force."""

@@ -25,6 +25,7 @@ from edge_agent.mqtt.contract.payloads import (
     HeadInfo,
     Health,
     Info,
+    InstallInfo,
     MemoryHealth,
     ModelInfo,
     utc,
@@ -54,8 +55,12 @@ class Report:
     """Why the process before this one restarted itself; empty where it did not."""
     groups: Callable[[], tuple[GroupInfo, ...]] = tuple
     """What became of the wanted state of the device's groups."""
+    install: Callable[[], InstallInfo | None] = lambda: None
+    """What became of the latest model that was asked for."""
     health_due: Every = field(init=False)
     """Hastened by what `health` should show at once."""
+    latest: Health | None = field(init=False, default=None)
+    """The latest `health`."""
     _cgroup: CgroupMemory = field(init=False)
     _started_s: float = field(init=False)
     _rate: SteadyRate = field(init=False, default_factory=SteadyRate)
@@ -81,6 +86,7 @@ class Report:
                 broker_lacks=self._losses,
                 heads=self.teaching.heads(),
                 groups=self.groups(),
+                install=self.install(),
             )
         )
 
@@ -102,7 +108,8 @@ class Report:
             self._camera = camera
             self.health_due.hasten()
         if self.health_due.is_due(now_s):
-            self.link.publish_health(self._health())
+            self.latest = self._health()
+            self.link.publish_health(self.latest)
 
     def status_line(self) -> str:
         """One line, with the frame rate over ten seconds at least."""
@@ -213,6 +220,7 @@ def info_payload(
     broker_lacks: tuple[BrokerLack, ...] = (),
     heads: tuple[HeadInfo, ...] = (),
     groups: tuple[GroupInfo, ...] = (),
+    install: InstallInfo | None = None,
 ) -> Info:
     """Return `info`; `config` is the one in force, `config_error` why the file's is not."""
     sidecar = model.artifact.sidecar
@@ -232,6 +240,7 @@ def info_payload(
         broker_lacks=broker_lacks,
         heads=heads,
         groups=groups,
+        install=install,
     )
 
 

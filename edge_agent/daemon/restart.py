@@ -24,6 +24,8 @@ class PendingRestart:
         """`directory` keeps the reason for the next process."""
         self._directory = directory
         self._is_wanted = False
+        self.reason = ""
+        """Why, where it has to; the first of several."""
 
     @property
     def is_wanted(self) -> bool:
@@ -34,6 +36,7 @@ class PendingRestart:
         """End soon; the next process publishes why."""
         say(_LOG, logging.WARNING, "restarting", reason=reason)
         leave_reason(self._directory, reason)
+        self.reason = self.reason or reason
         self._is_wanted = True
 
 

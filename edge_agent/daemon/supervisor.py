@@ -10,6 +10,7 @@ from edge_agent.config.schema import SourceConfig
 from edge_agent.config.watch import ConfigWatcher
 from edge_agent.daemon.cooling import SAMPLE_S, Cooling
 from edge_agent.daemon.errands import Errands
+from edge_agent.daemon.model_exchange import ModelExchange
 from edge_agent.daemon.reload import Reloader
 from edge_agent.daemon.report import Report
 from edge_agent.daemon.restart import MemoryRestarts, PendingRestart
@@ -58,6 +59,7 @@ class Supervisor:
     restart: PendingRestart
     teaching: Teaching
     errands: Errands
+    models: ModelExchange
     broker_wait_s: float
     """The threads start once the broker is connected, at the latest after this time."""
     _cooling_due: Every = field(init=False, default_factory=lambda: Every(SAMPLE_S))
@@ -102,6 +104,7 @@ class Supervisor:
         self._follow_start()
         self.service.notify(now_s)
         self.report.publish_health_when_due(now_s)
+        self.models.work(now_s)
         return EXIT_RESTART if self.restart.is_wanted else None
 
     def _relieve(self, reason: str, now_s: float) -> None:

@@ -182,6 +182,23 @@ def open_role(artifact: Artifact, role: FileRole) -> tuple[Path, ...]:
     return tuple(_checked(artifact.directory / entry.name, entry) for entry in role_files(artifact, role))
 
 
+def damage(artifact: Artifact) -> list[str]:
+    """What is wrong with the model's files, by their sidecar: a sentence for each role that is concerned."""
+    problems = []
+    for role in artifact.sidecar.files:
+        try:
+            open_role(artifact, cast(FileRole, role))
+        except ArtifactError as error:
+            problems.append(str(error))
+    return problems
+
+
+def check_whole(artifact: Artifact) -> None:
+    """Raise ArtifactError unless each of the model's files is what its sidecar says."""
+    if problems := damage(artifact):
+        raise ArtifactError("; ".join(problems))
+
+
 def role_files(artifact: Artifact, role: FileRole) -> tuple[ArtifactFile, ...]:
     """Return the files that serve `role`, unchecked. Raises ArtifactError when the model has none."""
     if entries := artifact.sidecar.files.get(role):

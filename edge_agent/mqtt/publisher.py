@@ -43,6 +43,7 @@ from edge_agent.system.wake import Wake
 _STEP_S = 1.0
 _STABLE_S = 5.0  # a connection must last this long to count as recovered
 _DEAF_S = 3600.0  # for so long nothing is subscribed to, after a message that was too large
+_MOST_GROWTH = 8  # of the pauses, where there are several brokers
 _BROKER = "broker"
 _LOG = logging.getLogger(__name__)
 
@@ -120,7 +121,10 @@ class Publisher:
             first=timing.jitter(),
         )
         self._backoff = Backoff(
-            config.reconnect_min_s, config.reconnect_max_s, timing.jitter, each=len(self._brokers)
+            config.reconnect_min_s,
+            longest_pause_s(config, len(self._brokers)),
+            timing.jitter,
+            each=len(self._brokers),
         )
         self._session_state = SessionState(
             topics,
@@ -131,6 +135,7 @@ class Publisher:
             SizeLimit(clock),
             TopicLimit(clock),
             timing.refused_pause_s,
+            one_by_one=len(self._brokers) > 1,
         )
         self._status = BrokerStatus()
         self._connections = 0
@@ -232,20 +237,21 @@ class Publisher:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                self._attempt()
-                self._pause(self._backoff.next_s())
+                if not self._attempt():
+                    self._pause(self._backoff.next_s())
             except Exception:
                 # A defect here or in paho must not end publishing: the agent runs for months.
                 _LOG.exception("unexpected error on the broker connection")
                 self._stopping.wait(_STEP_S)
 
-    def _attempt(self) -> None:
-        """Connect, and use the connection as long as it lasts."""
+    def _attempt(self) -> bool:
+        """Connect, and use the connection as long as it lasts; returns whether to try another at once."""
         try:
             self._use(self._brokers.dial(self._wake, self._stopping.is_set))
         except BrokerConnectionError as error:
             self._failed(error)
-            self._brokers.next()
+            return self._brokers.next(error.trouble)
+        return False
 
     def _use(self, connection: Connection) -> None:
         """Send and receive until the publisher is stopped. Raises BrokerConnectionError if it ends before."""
@@ -377,6 +383,13 @@ class Publisher:
                 return
             select.select([self._wake.fd], [], [], min(left_s, _STEP_S))
             self._wake.clear()
+
+
+def longest_pause_s(config: MqttConfig, brokers: int) -> float:
+    """Of several brokers one is mostly well, or soon will be: there the pauses stay short."""
+    if brokers == 1:
+        return config.reconnect_max_s
+    return min(config.reconnect_max_s, _MOST_GROWTH * config.reconnect_min_s)
 
 
 def lacking(limits: BrokerLimits) -> tuple[Lack, ...]:

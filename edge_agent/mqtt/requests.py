@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, cast, get_args
 
 from edge_agent.config.schema import Config
-from edge_agent.errors import EdgeAgentError
+from edge_agent.errors import EdgeAgentError, ModelError
+from edge_agent.model.source import ModelSource, model_source
 from edge_agent.mqtt.contract.message import Incoming, Message
 from edge_agent.mqtt.contract.payloads import SCHEMA, dump, plain
 from edge_agent.mqtt.contract.topics import Topics
@@ -100,6 +101,10 @@ class Commands(Protocol):
         """Answer with a head that was taught elsewhere; returns the answer's data, in JSON's own types."""
         ...
 
+    def install_model(self, source: ModelSource) -> dict[str, Any]:
+        """Begin to exchange the model for one that is downloaded; returns the answer's data."""
+        ...
+
     def patch(self, settings: Mapping[str, Any]) -> Reloaded:
         """Write these settings, by their dotted names, into the configuration file, all or none."""
         ...
@@ -149,6 +154,8 @@ class Request:
     """For `teach/...`, but for `teach/head`."""
     head: HeadRequest = HeadRequest()
     """For `teach/head`."""
+    model: ModelSource | None = None
+    """For `model/install`."""
 
 
 class MalformedRequestError(Exception):
@@ -193,6 +200,7 @@ class Control:
             "config/patch": self._patch,
             "restart": self._restart,
             "teach/head": self._head,
+            "model/install": self._install,
             **{f"teach/{verb}": self._teach for verb in get_args(TeachVerb)},
         }
 
@@ -315,6 +323,11 @@ class Control:
     def _head(self, request: Request) -> dict[str, Any]:
         return self._commands.take_head(request.head)
 
+    def _install(self, request: Request) -> dict[str, Any]:
+        if request.model is None:
+            raise ModelError("name url, sha256 and bytes of a bundle")
+        return self._commands.install_model(request.model)
+
     def _config(self, _: Request) -> dict[str, Any]:
         return {"config": plain(self._commands.config())}
 
@@ -351,6 +364,8 @@ def with_payload(request: Request, payload: bytes) -> Request:
         raise MalformedRequestError('settings must have numbers alone, such as {"source.fps": 2}')
     if is_head:
         return dataclasses.replace(request, transaction=transaction, head=head_of(given))
+    if request.verb == "model/install":
+        return dataclasses.replace(request, transaction=transaction, model=model_of(given))
     lesson = lesson_of(request.verb, given) if request.verb.startswith("teach/") else None
     return dataclasses.replace(
         request, transaction=transaction, paused=paused, settings=settings, lesson=lesson
@@ -366,6 +381,14 @@ def head_of(given: Mapping[str, Any]) -> HeadRequest:
         return HeadRequest(region, base64.b64decode(head, validate=True))  # type: ignore[arg-type]
     except (TypeError, ValueError):
         raise MalformedRequestError("head must be the file of a head, in base64; empty for none") from None
+
+
+def model_of(given: Mapping[str, Any]) -> ModelSource:
+    """Return what the payload of `model/install` names. Raises MalformedRequestError."""
+    try:
+        return model_source(given)
+    except ModelError as error:
+        raise MalformedRequestError(str(error)) from None
 
 
 def lesson_of(verb: str, given: Mapping[str, Any]) -> LessonRequest:

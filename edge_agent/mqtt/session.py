@@ -51,6 +51,9 @@ class SessionState:
     topic_limit: TopicLimit
     refused_pause_s: float
     """How long to wait before an event that the broker has refused is tried again."""
+    one_by_one: bool
+    """Whether an event waits for the answer to the one before: a node that is cut off from its cluster can
+    lose one, and take the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class Session:
         self._inflight: dict[int, _Sent] = {}
         self._last_seq = -1
         self._refused_pause_s = state.refused_pause_s
+        self._one_by_one = state.one_by_one
         self._hold_until_s = 0.0
         self._is_refused = False
 
@@ -167,7 +171,9 @@ class Session:
         """Whether to wait: while the broker refuses events, one at a time is tried, and not too often."""
         if self._clock.monotonic_s() < self._hold_until_s:
             return True
-        return self._is_refused and any(sent.seq is not None for sent in self._inflight.values())
+        return (self._one_by_one or self._is_refused) and any(
+            sent.seq is not None for sent in self._inflight.values()
+        )
 
     def _send(self, message: Message, seq: int | None) -> bool:
         if not (self._connection.fits(message) and self._size_limit.allows(message)):

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import os
 import stat
 from pathlib import Path
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
 
 
 def read_or_empty(path: Path) -> str:
@@ -40,6 +45,25 @@ def write_atomic(
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Let two files or folders have each other's names, in one step that nothing can come between.
+
+    Returns False where kernel or file system cannot do that; raises OSError where they refuse.
+    """
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:  # a C library before glibc 2.28
+        return False
+    here, number = _AT_FDCWD, 0
+    if renameat2(here, os.fsencode(one), here, os.fsencode(other), ctypes.c_uint(_RENAME_EXCHANGE)) != 0:
+        number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+        return False
+    if number:
+        raise OSError(number, os.strerror(number), str(one), None, str(other))
+    return True
 
 
 def set_aside(path: Path, *companions: str) -> Path:

@@ -66,7 +66,8 @@ def free_port() -> int:
 class Board:
     """One virtual board; its state is in files, so that each command of the shell can be its own process."""
 
-    def __init__(self, cpu: str, suite: str = SUITES[0]) -> None:
+    def __init__(self, cpu: str, suite: str = SUITES[0], *, counted: bool = False) -> None:
+        """`counted`: its clock goes by instructions, 1 ns each, of both cores together."""
         if cpu not in CPUS:
             raise BoardError(f"unknown CPU {cpu!r}; there are {', '.join(CPUS)}")
         if suite not in SUITES:
@@ -74,7 +75,9 @@ class Board:
         self.cpu = cpu
         self.suite = suite
         self.image = image_dir(suite)
-        self.state = cache_dir() / f"running-{suite}-{cpu}"
+        self.counted = counted
+        self._name = f"{cpu}-counted" if counted else cpu
+        self.state = cache_dir() / f"running-{suite}-{self._name}"
 
     # --- life ---------------------------------------------------------------------------------------------
 
@@ -83,7 +86,7 @@ class Board:
         build_image(self.suite)
         if self.is_running():
             raise BoardError(f"the {self.cpu} board is running already; `tests/board/board stop` ends it")
-        booted = self.image / f"{_SNAPSHOT}-{self.cpu}.qcow2"
+        booted = self.image / f"{_SNAPSHOT}-{self._name}.qcow2"
         if not booted.is_file():
             self._make_snapshot(booted)
         shutil.rmtree(self.state, ignore_errors=True)
@@ -149,7 +152,8 @@ class Board:
         command = [
             "nice", "-n", "19", "qemu-system-aarch64",
             "-M", "virt,gic-version=3", "-cpu", self.cpu, "-smp", "2", "-m", "2048",
-            "-accel", "tcg,thread=multi,tb-size=512",
+            "-accel", f"tcg,thread={'single' if self.counted else 'multi'},tb-size=512",
+            *(("-icount", "shift=0") if self.counted else ()),
             "-kernel", str(self.image / "vmlinuz"), "-initrd", str(self.image / "initrd.gz"),
             "-append", "root=/dev/vda rw console=ttyAMA0 quiet",
             "-drive", f"file={self.state / 'disk.qcow2'},format=qcow2,if=none,id=disk,cache=unsafe",
@@ -335,6 +339,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="tests/board/board", description="A virtual Raspberry Pi.")
     parser.add_argument("--cpu", default="cortex-a72", choices=CPUS, help="default: %(default)s")
     parser.add_argument("--suite", default=SUITES[0], choices=SUITES, help="Debian; default: %(default)s")
+    parser.add_argument("--counted", action="store_true", help="its clock counts instructions, 1 ns each")
     commands = parser.add_subparsers(dest="action", required=True)
     for name, help_text in (
         ("build", "build the image, unless it is in the cache"),
@@ -355,7 +360,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     pull.add_argument("remote")
     pull.add_argument("directory", type=Path)
     args = parser.parse_args(argv)
-    board = Board(args.cpu, args.suite)
+    board = Board(args.cpu, args.suite, counted=args.counted)
     try:
         return _act(board, args)
     except (BoardError, subprocess.SubprocessError) as error:

@@ -174,7 +174,12 @@ def test_the_message_is_one_line_for_each_problem() -> None:
         ("budget_mb: 100", "budget_mb", "did you mean 'memory.budget_mb'?"),
         ("mqtt: {ca_file: x}", "mqtt.ca_file", "did you mean 'mqtt.tls.ca_file'?"),
         ("source: {path: x}", "source.path", "did you mean 'source.file.path' or 'source.folder.path'?"),
-        ("control: {zzz: 1}", "control.zzz", "control has enabled, allow_patch, allow_head, max_per_minute"),
+        (
+            "control: {zzz: 1}",
+            "control.zzz",
+            "control has enabled, allow_patch, allow_head, allow_model, model_ca_file,"
+            " model_watch_s, max_per_minute",
+        ),
     ],
 )
 def test_an_unknown_setting_names_the_one_that_was_meant(text: str, key: str, hint: str) -> None:

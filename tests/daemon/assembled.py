@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from edge_agent.config.watch import ConfigWatcher
 from edge_agent.daemon.cooling import Cooling
 from edge_agent.daemon.degrade import Degradation, possible_steps
 from edge_agent.daemon.errands import Errands
+from edge_agent.daemon.model_exchange import Child, ModelExchange
 from edge_agent.daemon.reload import Reloader
 from edge_agent.daemon.report import Report
 from edge_agent.daemon.restart import PendingRestart
@@ -36,6 +37,7 @@ from edge_agent.inference import EngineInfo
 from edge_agent.inference.choice import Choice
 from edge_agent.inference.classifier import Classifier
 from edge_agent.inference.loading import LoadedModel
+from edge_agent.install.store import ModelStore
 from edge_agent.memory.budget import BudgetMonitor, BudgetPolicy
 from edge_agent.memory.costs import SubsystemCosts
 from edge_agent.memory.guard import MemoryGuard
@@ -154,6 +156,21 @@ class RecordingLink(BrokerLink):
 
     def publish_health(self, health: Health) -> None:
         self.healths.append(health)
+
+
+class FakeChild(Child):
+    """A process that says what the test makes it say."""
+
+    def __init__(self, module: str, given: Mapping[str, Any], end_s: float) -> None:
+        self.module, self.given, self.end_s = module, given, end_s
+        self.said: Mapping[str, Any] | None = None
+        self.closed = False
+
+    def result(self, now_s: float) -> Mapping[str, Any] | None:
+        return self.said if now_s < self.end_s else {"error": "it took too long"}
+
+    def close(self) -> None:
+        self.closed = True
 
 
 class FakeThreads(Threads):
@@ -279,6 +296,19 @@ class Assembled:
             self.cameras.make,
             self.teaching,
         )
+        self.children: list[FakeChild] = []
+        self.models = ModelExchange(
+            self.live,
+            ModelStore(self.state_dir, clock),
+            self.loop,
+            self.report,
+            self.restart,
+            lambda: self.service.is_ready,
+            {},
+            self._measure,
+            self._start_child,
+        )
+        self.report.install = self.models.info
         self.supervisor = Supervisor(
             clock,
             self.wake,
@@ -297,6 +327,7 @@ class Assembled:
             self.restart,
             self.teaching,
             Errands(self.wake.ring),
+            self.models,
             5.0,
         )
 
@@ -350,6 +381,10 @@ class Assembled:
         with suppress(BlockingIOError):
             while True:
                 self._messages.append(self.manager.recv(4096).decode())
+
+    def _start_child(self, module: str, given: Mapping[str, Any], end_s: float) -> FakeChild:
+        self.children.append(FakeChild(module, given, end_s))
+        return self.children[-1]
 
     def _measure(self) -> MemoryUse:
         return MemoryUse(self.rss_mb, self.rss_mb, 0, self.rss_mb)

@@ -134,7 +134,7 @@ class Agent(Assembled):
     """An agent that makes real sources, and vetoes as the real one does."""
 
     def reloader_of(self) -> Reloader:
-        live = LiveConfig(self.file, self.config, _veto(self.loop, {}, _real_source))
+        live = LiveConfig(self.file, self.config, _veto(self.loop, self.models.store, {}, _real_source))
         report = replace(self.report, live=live)
         return replace(self.reloader, live=live, report=report, make_source=_real_source)
 
@@ -306,6 +306,7 @@ def test_any_request_is_answered_or_ignored(
         agent.restart,
         agent.report.health_due,
         agent.teaching,
+        agent.models,
     )
     control = Control(topics, commands, answers.append, agent.clock, max_per_minute=1000)
     control.receive(Incoming(topics.request(verb), payload, retained, answer_to, correlation))

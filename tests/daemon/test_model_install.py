@@ -8,24 +8,25 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edge_agent.config.loader import load
-from edge_agent.errors import EXIT_FAILURE, EXIT_OK, EXIT_RESTART, EXIT_USAGE
-from edge_agent.model.sidecar import Artifact, read_sidecar
+from edge_agent.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE
+from edge_agent.install.store import ModelStore
+from edge_agent.install.trial import Wellbeing
+from edge_agent.model.sidecar import Artifact, check_whole, read_sidecar
+from edge_agent.system.clock import SystemClock
 from edge_agent.tools.demo.bundled import PICTURES_DIR
 from edge_agent.tools.demo.subscriber import Subscriber
-from edge_agent.tools.installer.place import check_whole, place_of
+from edge_agent.tools.installer.place import place_of
 from tests.daemon.conftest import StartDaemon
 from tests.daemon.helpers import receive
 from tests.daemon.process import Daemon
+from tests.daemon.restarting import restarted
 from tests.daemon.test_teaching import another_model
 
 
@@ -39,30 +40,6 @@ def present(lite0: Artifact, tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return another_model(tmp_path_factory.mktemp("other") / "built")
-
-
-@contextmanager
-def restarted(daemon: Daemon) -> Iterator[None]:
-    """Starts it again whenever it wants that, as its service manager does."""
-    is_over = threading.Event()
-
-    def follow() -> None:
-        while not is_over.is_set():
-            try:
-                code = daemon.wait(0.2)
-            except subprocess.TimeoutExpired:
-                continue
-            if code != EXIT_RESTART or is_over.is_set():
-                return
-            daemon.start()
-
-    follower = threading.Thread(target=follow)
-    follower.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        follower.join()
 
 
 def begun(daemon: Daemon, *words: str | Path) -> subprocess.Popen[str]:
@@ -165,6 +142,18 @@ def test_without_an_agent_the_file_alone_is_changed(present: Path, other: Path, 
     assert done.returncode == EXIT_OK, done.stderr
     assert "no agent runs here" in done.stderr
     assert named(daemon) == place_of(read_sidecar(other), present)
+
+
+def test_it_says_so_where_the_agent_runs_a_model_that_came_over_mqtt(
+    present: Path, other: Path, tmp_path: Path
+) -> None:
+    daemon = Daemon(tmp_path / "daemon", alone(present))
+    store = ModelStore(daemon.state_dir, SystemClock())
+    shutil.copytree(other, store.directory / "other-1")
+    store.begin_trial(present, "other-1", Wellbeing(), "")
+    done = run(daemon, present)
+    assert done.returncode == EXIT_FAILURE
+    assert "the agent runs other-1, which came over MQTT" in done.stderr
 
 
 @pytest.mark.fault

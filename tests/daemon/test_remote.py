@@ -37,6 +37,7 @@ def commands(agent: Assembled) -> RemoteCommands:
         agent.restart,
         agent.report.health_due,
         agent.teaching,
+        agent.models,
     )
 
 

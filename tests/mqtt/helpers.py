@@ -14,6 +14,7 @@ import jsonschema
 
 from edge_agent.config.schema import Config, MqttConfig, RtspConfig, SourceConfig
 from edge_agent.errors import ConfigError, SourceError
+from edge_agent.model.source import ModelSource
 from edge_agent.mqtt.contract.message import Incoming, Message
 from edge_agent.mqtt.contract.payloads import LabelChanged, OutboxPlace
 from edge_agent.mqtt.link import BrokerLink
@@ -144,6 +145,7 @@ class FakeAgent:
         self.settings: dict[str, Any] = {}
         self.lessons: list[LessonRequest] = []
         self.heads: list[HeadRequest] = []
+        self.models: list[ModelSource] = []
 
     def pause(self) -> None:
         self.paused = True
@@ -176,6 +178,10 @@ class FakeAgent:
     def take_head(self, head: HeadRequest) -> dict[str, Any]:
         self.heads.append(head)
         return {"labels": {}, "problem": ""}
+
+    def install_model(self, source: ModelSource) -> dict[str, Any]:
+        self.models.append(source)
+        return {"state": "downloading"}
 
     def teach(self, lesson: LessonRequest) -> dict[str, Any]:
         if self.problem is not None:

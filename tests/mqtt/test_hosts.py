@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from edge_agent.mqtt.publisher import Publisher, Timing
+import pytest
+
+from edge_agent.config.schema import MqttConfig
+from edge_agent.mqtt.publisher import Publisher, Timing, longest_pause_s
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.mqtt import samples
-from tests.mqtt.brokers import HOST, Mosquitto, collect, wait_until
+from tests.mqtt.brokers import HOST, Mosquitto, collect, free_port, wait_until
 from tests.mqtt.helpers import publishing
+from tests.mqtt.hostile import Peer, serve
 from tests.mqtt.samples import TOPICS, broker_config
 
 MakeBroker = Callable[..., Mosquitto]
@@ -57,6 +61,49 @@ def test_a_broker_that_hangs_is_left_as_well(make_broker: MakeBroker) -> None:
     one.send(19)  # SIGSTOP: it accepts connections, and says nothing
     with publishing(config, wait=False, timing=Timing(jitter=lambda: 0.0, answer_timeout_s=1)) as publisher:
         wait_until(is_at(publisher, two), WITHIN_S)
+
+
+def test_where_some_refuse_the_next_is_tried_at_once(broker: Mosquitto) -> None:
+    hosts = (f"{HOST}:{free_port()}", f"{HOST}:{free_port()}", f"{HOST}:{broker.port}")
+    config = broker_config(0, hosts=hosts, reconnect_min_s=60, reconnect_max_s=60)
+    with publishing(config, timing=FIRST) as publisher:
+        assert is_at(publisher, broker)()
+
+
+@pytest.mark.parametrize(("brokers", "sent"), [(1, [1, 2, 3]), (2, [1])], ids=["one", "several"])
+def test_with_several_brokers_an_event_waits_for_the_answer_to_the_one_before(
+    brokers: int, sent: list[int]
+) -> None:
+    seen: list[int] = []
+    others: list[str] = []
+
+    def behaviour(peer: Peer) -> None:
+        peer.accept()
+        for packet in peer.packets():
+            if packet.topic == TOPICS.event:
+                seen.append(json.loads(packet.body[packet.body.index(b"{") :])["seq"])
+            else:
+                peer.acknowledge(packet)
+                others.append(packet.topic)
+
+    with serve(behaviour) as server:
+        config = broker_config(0, hosts=(f"{HOST}:{server.port}",) * brokers, protocol="3.1.1")
+        with publishing(config, timing=FIRST) as publisher:
+            for seq in (1, 2, 3):
+                publisher.publish_event(samples.changed(seq))
+            wait_until(lambda: bool(seen))
+            publisher.publish_state(samples.state())
+            wait_until(lambda: TOPICS.state in others)
+            publisher.publish_health(samples.health())
+            wait_until(lambda: TOPICS.health in others)
+            assert seen == sent
+
+
+def test_of_several_brokers_the_pauses_grow_less_than_of_one() -> None:
+    several = MqttConfig(reconnect_min_s=2, reconnect_max_s=120)
+    assert longest_pause_s(several, 1) == 120
+    assert longest_pause_s(several, 3) == 16
+    assert longest_pause_s(MqttConfig(reconnect_min_s=2, reconnect_max_s=10), 3) == 10
 
 
 def test_many_agents_begin_at_different_brokers(make_broker: MakeBroker) -> None:

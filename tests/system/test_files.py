@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.system.files import read_or_empty, write_atomic
+from edge_agent.system.files import exchange, read_or_empty, write_atomic
 
 
 def test_the_folder_is_made_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -73,3 +73,14 @@ def test_a_link_in_the_place_of_the_file_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "file").symlink_to(victim)
     write_atomic(tmp_path / "file", "new")
     assert victim.read_text() == "mine"
+
+
+def test_two_folders_exchange_their_names(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    assert exchange(tmp_path / "one", tmp_path / "other")
+    assert (tmp_path / "one/file").read_text() == "other"
+    assert (tmp_path / "other/file").read_text() == "one"
+    with pytest.raises(FileNotFoundError):
+        exchange(tmp_path / "one", tmp_path / "nowhere")

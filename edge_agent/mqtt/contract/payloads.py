@@ -338,6 +338,21 @@ class GroupInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class InstallInfo:
+    """What became of the latest model that was asked for over MQTT."""
+
+    state: Literal["downloading", "checking", "trial", "installed", "refused", "taken back"]
+    ts: datetime
+    """Since when."""
+    sha256: str
+    """That of its bundle."""
+    model: str = ""
+    """Its name and the beginning of its hash; empty before it has been read."""
+    why: str = ""
+    """Why it was refused or taken back; else what there is to say of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Info:
     """Topic `info`: what is running, and how it is configured. Secrets are masked by their type."""
 
@@ -360,6 +375,8 @@ class Info:
     """Left out where nothing was taught."""
     groups: tuple[GroupInfo, ...] = ()
     """The wanted state of the device's groups, and what became of it."""
+    install: InstallInfo | None = field(default=None, metadata=_OPTIONAL)
+    """Left out where no model was asked for."""
 
 
 Payload = State | LabelChanged | EventImageInfo | RawPrediction | Health | Info

@@ -35,6 +35,7 @@ class Brokers:
 
         The other parameters are those of `Dialer`.
         """
+        settings = each_broker(config)
         self._dialers = tuple(
             Dialer(
                 each,
@@ -44,10 +45,12 @@ class Brokers:
                 environment=environment,
                 answer_timeout_s=answer_timeout_s,
                 lookup=lookup,
+                is_alone=len(settings) == 1,
             )
-            for each in each_broker(config)
+            for each in settings
         )
         self._turn = int(first * len(self._dialers)) % len(self._dialers)
+        self._refusals = 0
 
     def __len__(self) -> int:
         return len(self._dialers)
@@ -64,14 +67,20 @@ class Brokers:
         for _ in self._dialers[1:]:
             try:
                 return self.dial()
-            except BrokerConnectionError:
-                self.next()
+            except BrokerConnectionError as error:
+                self.next(error.trouble)
         return self.dial()
 
     def learn(self, trouble: Trouble) -> bool:
         """Note what the broker does not take; returns whether that is new."""
         return self._dialers[self._turn].learn(trouble)
 
-    def next(self) -> None:
-        """It is the next one's turn."""
+    def next(self, trouble: Trouble = Trouble.LOST) -> bool:
+        """It is the next one's turn, after that trouble with this one.
+
+        Returns whether it can be tried at once: this one has refused, which took nobody's time, and not all
+        others have.
+        """
         self._turn = (self._turn + 1) % len(self._dialers)
+        self._refusals = self._refusals + 1 if trouble is Trouble.REFUSED else 0
+        return self._refusals % len(self._dialers) > 0

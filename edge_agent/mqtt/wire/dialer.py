@@ -18,6 +18,7 @@ from edge_agent.system.wake import Wake
 _MAY_MEAN_MQTT_3 = (Trouble.PROTOCOL, Trouble.CLOSED, Trouble.SILENT)
 
 _HANG_UPS = 3  # in a row, before less is tried
+_AT_ONCE_S = 3.0  # who hangs up later than that has not done it for what the greeting says
 _LESS = (
     BrokerLimits(retain=False),
     BrokerLimits(qos=0),
@@ -41,7 +42,11 @@ class Dialer:
         environment: Mapping[str, str] = os.environ,
         answer_timeout_s: float = 10.0,
         lookup: Lookup | None = None,
+        is_alone: bool = True,
     ) -> None:
+        """`is_alone` says that there is no other broker: what hangs up where there are others is in trouble,
+        as a node of a cluster without its fellows is."""
+        self._is_alone = is_alone
         self._lookup = lookup or Lookup()
         self._config = config
         self._client_id = client_id
@@ -62,7 +67,8 @@ class Dialer:
                 return self.dial(wake, cancelled)
             self._lookup.turn()
             self._hang_ups = self._hang_ups + 1 if error.trouble is Trouble.CLOSED else 0
-            if self._hang_ups < _HANG_UPS or self._speaks == "5" or cancelled():
+            may_be_less = self._is_alone and self._hang_ups >= _HANG_UPS
+            if not may_be_less or self._speaks == "5" or cancelled():
                 raise
             return self._dial_with_less(error, wake, cancelled)
         self._hang_ups = 0
@@ -95,7 +101,7 @@ class Dialer:
     ) -> Connection:
         """Try without what a broker may not offer: in 3.1.1 it has no way to say so, and hangs up.
 
-        Raises `error` where that is not why.
+        Raises BrokerConnectionError where that is not why.
         """
         for less in _LESS:
             try:
@@ -104,7 +110,9 @@ class Dialer:
                 continue
             try:
                 return self._dial(wake, cancelled)  # it was not that, it has only just come back
-            except BrokerConnectionError:
+            except BrokerConnectionError as again:
+                if again.trouble is not Trouble.CLOSED:
+                    raise  # it is in trouble, which says nothing of what it takes
                 connection = self._open("3.1.1", less, wake, cancelled)
                 self._speaks, self._limits = "3.1.1", less
                 return connection
@@ -122,5 +130,13 @@ class Dialer:
             environment=self._environment,
             lookup=self._lookup,
         )
-        connection.open(self._clock, answer_timeout_s=self._answer_timeout_s, wake=wake, cancelled=cancelled)
+        begun_s = self._clock.monotonic_s()
+        try:
+            connection.open(
+                self._clock, answer_timeout_s=self._answer_timeout_s, wake=wake, cancelled=cancelled
+            )
+        except BrokerConnectionError as error:
+            if error.trouble is Trouble.CLOSED and self._clock.monotonic_s() - begun_s > _AT_ONCE_S:
+                raise BrokerConnectionError(Trouble.SILENT, error.detail) from error
+            raise
         return connection

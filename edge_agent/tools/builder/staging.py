@@ -1,4 +1,4 @@
-"""Replaces a model directory in one step: a failed or interrupted build leaves the old one in place."""
+"""Replaces a model directory in one step: a build that fails or is killed leaves the old one in place."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from edge_agent.errors import ModelError
 from edge_agent.model.sidecar import SIDECAR_NAME
+from edge_agent.system.files import exchange
 
 
 @contextmanager
@@ -21,6 +22,7 @@ def staged(output: Path) -> Iterator[Path]:
     that is not a model, another build is writing to it, or the file system refuses.
     """
     output = output.resolve()
+    _recover(output)
     check_replaceable(output)
     staging = output.with_name(f".{output.name}.building")
     try:
@@ -77,12 +79,25 @@ def _sync(directory: Path) -> None:
             os.close(descriptor)
 
 
+def _replaced(output: Path) -> Path:
+    return output.with_name(f".{output.name}.replaced")
+
+
+def _recover(output: Path) -> None:
+    """Put the old model back where a build was killed between the two renames of `_swap`."""
+    if not output.exists() and (_replaced(output) / SIDECAR_NAME).is_file():
+        _replaced(output).rename(output)
+
+
 def _swap(staging: Path, output: Path) -> None:
     if not output.exists():
         staging.rename(output)
         return
-    replaced = output.with_name(f".{output.name}.replaced")
+    replaced = _replaced(output)
     shutil.rmtree(replaced, ignore_errors=True)
+    if exchange(staging, output):
+        shutil.rmtree(staging, ignore_errors=True)
+        return
     output.rename(replaced)
     try:
         staging.rename(output)

@@ -11,7 +11,11 @@ from edge_agent.config.edit import edit_file, write_edited
 from edge_agent.config.loader import load
 from edge_agent.config.schema import Config
 from edge_agent.errors import ArtifactError, BrokerError, EdgeAgentError, ModelError
-from edge_agent.model.sidecar import Artifact, read_sidecar
+from edge_agent.inference.choice import choose_here, load_engine
+from edge_agent.inference.loading import label_map
+from edge_agent.install.canary import sing
+from edge_agent.install.store import ModelStore
+from edge_agent.model.sidecar import Artifact, check_whole, read_sidecar
 from edge_agent.sources.picture_files import pictures_in
 from edge_agent.system.clock import Clock
 from edge_agent.system.files import read_or_empty, write_atomic
@@ -21,7 +25,6 @@ from edge_agent.system.text import printable
 from edge_agent.tools.fleet.devices import Device
 from edge_agent.tools.fleet.field import Field
 from edge_agent.tools.installer import place, watch
-from edge_agent.tools.installer.canary import sing
 
 PREVIOUS_NAME = ".previous-model"
 _MOST_PICTURES = 20
@@ -63,9 +66,10 @@ class Installer:
         """
         config = load(self.options.config_file)
         artifact = read_sidecar(source)
-        place.check_whole(artifact)
+        check_whole(artifact)
         present = config.model.path
         if _sha256(present) == artifact.sidecar.sha256:
+            self._refuse_beside_another(present)
             self.say(f"{present} is this model already: nothing to do")
             return
         target = place.place_of(artifact, present)
@@ -102,9 +106,18 @@ class Installer:
         pictures = pictures_in(self.options.canary)[:_MOST_PICTURES]
 
         def run() -> None:
-            for each in sing(artifact, config, pictures, self.environment):
-                best = f"{printable(each.best.label)} {each.best.score:.0%}" if each.best else "nothing"
-                self.say(f"  {printable(each.picture.name)}: {best}, {each.infer_ms:.0f} ms")
+            choice = choose_here(artifact, config.model, config.memory, self.environment)
+            labels = label_map(artifact, config.labels)
+            engine = load_engine(
+                artifact,
+                choice.engine,
+                choice.precision,
+                threads=choice.threads,
+                arithmetic=choice.arithmetic,
+            )
+            with closing(engine):
+                for each in sing(artifact, engine, labels, pictures):
+                    self.say(f"  {printable(each.picture.name)}: {each}")
 
         self.say(f"{printable(artifact.sidecar.name)} says of the pictures in {self.options.canary}:")
         place.as_owner_of(artifact.directory, run)
@@ -163,6 +176,15 @@ class Installer:
             raise ModelError(f"{file}: model.path is not {present} any more: somebody has edited it")
         _, text = edit_file(file, {"model.path": str(target)})
         write_edited(file, text)
+
+    def _refuse_beside_another(self, present: Path) -> None:
+        """Raise ModelError where the agent does not run the model that model.path names."""
+        store = ModelStore(state_dir_of(present, self.environment), self.clock)
+        if (in_use := store.path_in_use(present)) != present:
+            raise ModelError(
+                f"model.path names this model, and the agent runs {in_use.name}, which came over MQTT: remove"
+                f" {store.directory}, and restart the agent"
+            )
 
     def _previous(self, present: Path) -> Path | None:
         """The model before the present one, if it is still there."""

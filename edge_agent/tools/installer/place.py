@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from edge_agent.errors import ArtifactError, EdgeAgentError, ModelError
-from edge_agent.model.sidecar import SIDECAR_NAME, Artifact, FileRole, open_role, read_sidecar
+from edge_agent.install.order import RESERVE_BYTES
+from edge_agent.install.store import place_name
+from edge_agent.model.sidecar import SIDECAR_NAME, Artifact, check_whole, read_sidecar
 from edge_agent.system.privileges import become_owner_of
 from edge_agent.system.text import printable
 from edge_agent.tools.builder.staging import staged
 
-_RESERVE_BYTES = 64 << 20
-"""What an installation leaves free on the disk: a full card stops more than the agent."""
-
 
 def place_of(artifact: Artifact, present: Path) -> Path:
     """Where a model is installed: beside the present one, under its name and the beginning of its hash."""
-    name = re.sub(r"[^a-z0-9_]+", "-", artifact.sidecar.name.lower()).strip("-")[:40] or "model"
-    return present.parent / f"{name}-{artifact.sidecar.sha256[:8]}"
-
-
-def check_whole(artifact: Artifact) -> None:
-    """Raise ArtifactError unless each of the model's files is what its sidecar says."""
-    for role in artifact.sidecar.files:
-        open_role(artifact, cast(FileRole, role))
+    return present.parent / place_name(artifact.sidecar)
 
 
 def copy(artifact: Artifact, place: Path) -> None:
@@ -110,8 +101,8 @@ def _write(opened: Mapping[str, BinaryIO], place: Path) -> None:
 
 def _check_room(size: int, place: Path) -> None:
     free = shutil.disk_usage(place.parent).free
-    if size + _RESERVE_BYTES > free:
+    if size + RESERVE_BYTES > free:
         raise ModelError(
             f"{place.parent}: {free / 1e6:.0f} MB are free, and the model needs {size / 1e6:.0f} MB beside"
-            f" {_RESERVE_BYTES / 1e6:.0f} MB that stay free"
+            f" {RESERVE_BYTES / 1e6:.0f} MB that stay free"
         )

@@ -28,6 +28,7 @@ from edge_agent.mqtt.contract.payloads import (
     HeadRef,
     Health,
     Info,
+    InstallInfo,
     LabelChanged,
     Lack,
     LatencyHealth,
@@ -191,6 +192,15 @@ _infos = st.builds(
         max_size=2,
     ).map(tuple),
     restart_reason=st.text(),
+    install=st.none()
+    | st.builds(
+        InstallInfo,
+        st.sampled_from(["downloading", "checking", "trial", "installed", "refused", "taken back"]),
+        _moments,
+        _hashes,
+        st.text(),
+        st.text(),
+    ),
     broker_lacks=st.lists(st.builds(BrokerLack, st.sampled_from(get_args(Lack)), st.text()), max_size=2).map(
         tuple
     ),

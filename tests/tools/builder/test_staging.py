@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,11 @@ def build_and_fail(output: Path) -> None:
     with staged(output) as directory:
         make_model(directory, "half")
         raise ZeroDivisionError
+
+
+def build(output: Path, content: str) -> None:
+    with staged(output) as directory:
+        make_model(directory, content)
 
 
 def names(directory: Path) -> list[str]:
@@ -109,3 +115,37 @@ def test_a_file_system_that_refuses_is_reported_with_the_path(tmp_path: Path) ->
         staged(tmp_path / "file" / "model"),
     ):
         pass
+
+
+def test_killed_at_any_step_of_the_exchange_there_is_a_model(tmp_path: Path) -> None:
+    """At each look from another process the old model or the new one is there, over two hundred exchanges."""
+    output = tmp_path / "model"
+    build(output, "0")
+    is_over, missing = threading.Event(), list[str]()
+
+    def look() -> None:
+        while not is_over.is_set():
+            if not output.exists():
+                missing.append(str(output))
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    for number in range(200):
+        build(output, str(number))
+    is_over.set()
+    looker.join()
+    assert missing == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+
+
+def test_where_two_renames_are_needed_the_old_model_comes_back_after_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "model"
+    build(output, "old")
+    monkeypatch.setattr("edge_agent.tools.builder.staging.exchange", lambda *_: False)
+    build(output, "between")
+    output.rename(tmp_path / ".model.replaced")  # as a process killed between the two leaves it
+    with pytest.raises(RuntimeError), staged(output):
+        raise RuntimeError
+    assert (output / SIDECAR_NAME).read_text() == "between"

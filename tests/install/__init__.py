@@ -1,0 +1,1 @@
+"""Another model for the agent: fetched, checked, tried."""
