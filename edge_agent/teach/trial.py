@@ -1,6 +1,6 @@
 """Trials: each example is answered by what the others teach, without those of its own burst.
 
-With that go bursts of the other labels, see `turns`. An example is judged where its label was shown in its
+With that go bursts of the other labels, see `folds`. An example is judged where its label was shown in its
 light, by day or at night, at another time too: how it does in the dark says nothing before.
 """
 
@@ -19,7 +19,7 @@ from edge_agent.teach import regression
 from edge_agent.teach.examples import AnyExample, labels_of
 from edge_agent.teach.gram import Gram
 from edge_agent.teach.head import SHARPNESS, softmax
-from edge_agent.teach.turns import turns_of
+from edge_agent.teach.folds import folds_of
 from edge_agent.teach.unknown import Floats
 
 LEAST_TIMES = 4
@@ -110,17 +110,17 @@ def centre_weights(shares: Floats, *, has_frames: bool) -> Floats:
 def trial(
     products: Floats, examples: Sequence[AnyExample], *, has_frames: bool, regress: bool
 ) -> Generator[None, None, Trial]:
-    """Leave out examples, one turn after another; a bounded step of it between two yields.
+    """Leave out examples, one fold after another; a bounded step of it between two yields.
 
     `products` are those of the examples, which are in their order, and, with `has_frames`, of the mean of
     unnamed frames behind them.
     """
-    truth, turns = truth_of(examples), turns_of(examples, products)
+    truth, folds = truth_of(examples), folds_of(examples, products)
     lights = 2 * truth + np.array([each.is_night for each in examples])
     means, regressed, both = (_nothing(len(truth)) for _ in range(3))
     labels = int(truth.max()) + 1
-    for turn in range(int(turns.max()) + 1):
-        left_out = turns == turn
+    for fold in range(int(folds.max()) + 1):
+        left_out = folds == fold
         shares = shares_of(truth, ~left_out, len(products), labels)
         absent = np.asarray(~shares.any(axis=0))
         is_known = np.bincount(lights[~left_out], minlength=2 * labels) > 0

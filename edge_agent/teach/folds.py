@@ -1,4 +1,4 @@
-"""Says in which turn of a trial each example is left out: of every label as much, and in like light.
+"""Says in which fold, a part of a trial, each example is left out: of every label as much, and in like light.
 
 A head knows labels apart by what was shown of each in the same light. Without one burst of one label alone,
 it would know the others by night, say, and that one by day only, and take its nights for theirs: it would be
@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 from edge_agent.teach.examples import AnyExample
 from edge_agent.teach.unknown import Floats
 
-MOST_TURNS = 16
+MOST_FOLDS = 16
 """A label with more bursts has several left out together."""
 NEVER = -1
-"""The turn of an example whose label was shown at one time alone: without it there would be no such label."""
+"""The fold of an example whose label was shown at one time alone: without it there would be no such label."""
 
 _STEPS = 20  # of the power iteration: what is still mixed then is as strong
 
 Numbers = NDArray[np.intp]
 
 
-def turns_of(examples: Sequence[AnyExample], products: Floats) -> Numbers:
-    """The turn in which each is left out, from 0 on, or NEVER; shape (examples,). A burst stays together.
+def folds_of(examples: Sequence[AnyExample], products: Floats) -> Numbers:
+    """The fold in which each is left out, from 0 on, or NEVER; shape (examples,). A burst stays together.
 
     A burst that shows several labels counts as that of the first. The examples are in their order, and
     `products` those between their roots, perhaps with more rows behind.
@@ -40,18 +40,18 @@ def turns_of(examples: Sequence[AnyExample], products: Floats) -> Numbers:
     for label, burst in sorted(shown, key=lambda each: (light[places[each]], each)):
         if leads[burst] == label:
             of_label.setdefault(label, []).append(burst)
-    turns = min(max(map(len, of_label.values())), MOST_TURNS)
-    turn_of: dict[int, int] = {}
+    folds = min(max(map(len, of_label.values())), MOST_FOLDS)
+    fold_of: dict[int, int] = {}
     for mine in of_label.values():
-        turn_of |= _dealt(mine, turns)
-    return np.array([turn_of[each.burst] for each in examples], np.intp)
+        fold_of |= _dealt(mine, folds)
+    return np.array([fold_of[each.burst] for each in examples], np.intp)
 
 
-def _dealt(bursts: Sequence[int], turns: int) -> Mapping[int, int]:
-    """The turn of each of a label's bursts, which are sorted: spread evenly, however few they are."""
+def _dealt(bursts: Sequence[int], folds: int) -> Mapping[int, int]:
+    """The fold of each of a label's bursts, which are sorted: spread evenly, however few they are."""
     if len(bursts) == 1:
         return {bursts[0]: NEVER}
-    return {burst: (2 * place + 1) * turns // (2 * len(bursts)) for place, burst in enumerate(bursts)}
+    return {burst: (2 * place + 1) * folds // (2 * len(bursts)) for place, burst in enumerate(bursts)}
 
 
 def _light(examples: Sequence[AnyExample], group: Numbers, products: Floats) -> list[float]:
