@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from edge_agent.teach import regression
 from edge_agent.teach.examples import AnyExample, labels_of
+from edge_agent.teach.folds import folds_of
 from edge_agent.teach.gram import Gram
 from edge_agent.teach.head import SHARPNESS, softmax
-from edge_agent.teach.folds import folds_of
 from edge_agent.teach.unknown import Floats
 
 LEAST_TIMES = 4

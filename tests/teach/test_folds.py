@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from edge_agent.teach.examples import Example, in_order
 from edge_agent.teach.fitting import finished
-from edge_agent.teach.gram import Rows, products
 from edge_agent.teach.folds import MOST_FOLDS, NEVER, folds_of
+from edge_agent.teach.gram import Rows, products
 
 
 def example(label: str, burst: int, light: float = 4.0, brightness: float = 100.0) -> Example:
