@@ -33,13 +33,16 @@ EDGE_AGENT_EVENTS.
   edge-agent fleet watch --server tls://nats1.example --server tls://nats2.example --ca-file ca.pem \\
       --user watch --password-file watch.password
 """
-_PUSH = """Change settings or heads of a group of devices in waves: one device, a tenth, all. Each wave is
-judged by its devices' own health: whether they refuse the change, are gone, have restarted, have no
-camera, or know less than before, and than the wave before. A wave that is worse ends the push: every device
-gets back what it had, and the exit code is 1. Devices take nothing that --key has not signed.
+_PUSH = """Change settings, heads or the model of a group of devices in waves: one device, a tenth, all.
+Each wave is judged by its devices' own health: whether they refuse the change, are gone, have restarted, have
+no camera, or know less than before, and than the wave before. A wave that is worse ends the push: every
+device gets back what it had, and the exit code is 1. Devices take nothing that --key has not signed. A model
+is fetched by each device from an HTTPS server of yours, and tried there before the wave is judged.
 
   edge-agent fleet push --config broker.yaml --key owner.pem --group porches --name calmer stabilizer.window=5
   edge-agent fleet push --config broker.yaml --key owner.pem --group porches --dry-run --name x source.fps=0.5
+  edge-agent fleet push --config broker.yaml --key owner.pem --group porches --name lite0 \
+      --model https://models.example/lite0.tar --model-file lite0.tar
   edge-agent fleet push --config broker.yaml --key owner.pem --group porches --resume
   edge-agent fleet push --config broker.yaml --key owner.pem --group porches --take-back
 
@@ -139,6 +142,13 @@ def _add_push(parser: argparse.ArgumentParser) -> None:
         metavar="REGION=FILE",
         help="a head; frame is the whole picture",
     )
+    parser.add_argument("--model", metavar="URL", help="where devices fetch a model from, over HTTPS")
+    parser.add_argument(
+        "--model-file",
+        type=Path,
+        metavar="FILE",
+        help="the same bundle here, made by `edge-agent model bundle`: its size and SHA-256 pin it",
+    )
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
         "--dry-run", action="store_true", help="say which devices would be changed, and do nothing"
@@ -148,36 +158,45 @@ def _add_push(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--watch-s", type=float, default=180.0, metavar="S", help="watch a wave so long (180)"
     )
-    parser.add_argument("--take-s", type=float, default=180.0, metavar="S", help="wait so long for it (180)")
+    parser.add_argument(
+        "--take-s", type=float, metavar="S", help="wait so long for it (180; with a model, 3600)"
+    )
     parser.set_defaults(act=_push)
 
 
 def _push(args: argparse.Namespace) -> int:
     import time
     from contextlib import closing
+    from dataclasses import replace
 
     from edge_agent.config.loader import load
     from edge_agent.system.clock import SystemClock
     from edge_agent.tools import to_stderr
     from edge_agent.tools.fleet.field import Field
     from edge_agent.tools.fleet.key import load_key
-    from edge_agent.tools.fleet.push import Ledger, Pace, Push, read_heads, read_settings
+    from edge_agent.tools.fleet.push import Ledger, Pace, Push, read_heads, read_model, read_settings
 
     settings, heads = read_settings(args.settings), read_heads(args.head)
+    model = read_model(args.model, args.model_file)
     is_new = not (args.resume or args.take_back)
-    if is_new and not ((settings or heads) and re.fullmatch(r"[\w.-]{1,64}", args.name or "", re.A)):
-        raise UsageError("give --name, of letters, digits, _, . and -, and at least one KEY=VALUE or --head")
+    if is_new and not ((settings or heads or model) and re.fullmatch(r"[\w.-]{1,64}", args.name or "", re.A)):
+        raise UsageError("give --name, of letters, digits, _, . and -, and a KEY=VALUE, --head or --model")
     key, config, clock = load_key(args.key), load(args.config).mqtt, SystemClock()
     args.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    pace = Pace(take_s=args.take_s, watch_s=args.watch_s)
     with closing(Field(config, clock, time.sleep)) as field:
         ledger = Ledger(args.state, args.group, clock)
+        under_way = ledger.load().running
+        pace = Pace(watch_s=args.watch_s)
+        if args.take_s is not None:
+            pace = replace(pace, take_s=args.take_s)
+        elif model or (under_way and under_way.model):
+            pace = pace.with_model()
         push = Push(field, ledger, config.base_topic, args.group, key.sign, clock, to_stderr, pace)
         if args.take_back:
             push.take_back(["asked for on the command line"])
             return EXIT_OK
         if not args.resume:
-            running = push.plan(args.name, settings, heads)
+            running = push.plan(args.name, settings, heads, model)
             for number, names in enumerate(running.waves, 1):
                 to_stderr(f"wave {number}: {len(names)} devices: {', '.join(names[:10])}")
             if args.dry_run:

@@ -226,6 +226,12 @@ def page_address_is_usable(config: Config) -> Iterator[Violation]:
             yield Violation(("web.hosts",), f"'{name}' is no name", hint, f"holds what is no name ({hint})")
 
 
+def model_server_can_be_checked(config: Config) -> Iterator[Violation]:
+    """The authority of the server that models come from can be read."""
+    if config.control.model_ca_file:
+        yield from _readable("control.model_ca_file", config.control.model_ca_file)
+
+
 RULES: tuple[Rule, ...] = (
     source_is_complete,
     rtsp_url_is_usable,
@@ -241,6 +247,7 @@ RULES: tuple[Rule, ...] = (
     tls_files_are_usable,
     page_address_is_usable,
     groups_have_a_key,
+    model_server_can_be_checked,
 )
 
 

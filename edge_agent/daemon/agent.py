@@ -179,13 +179,13 @@ def run_agent(
             new_source,
             teaching,
         )
-        wanted = WantedState(
-            live, reloader.patch, teaching, report.publish_info, state_dir / _WANTED_FILE, clock
-        )
-        report.groups = wanted.info
         models = ModelExchange(live, store, loop, report, restart, lambda: service.is_ready, environment)
         stack.callback(models.close)
         report.install = models.info
+        wanted = WantedState(
+            live, reloader.patch, teaching, models, report.publish_info, state_dir / _WANTED_FILE, clock
+        )
+        report.groups = wanted.info
         threads, errands = Threads(loop, capture, wake.ring), Errands(wake.ring)
         stack.callback(threads.stop)
         supervisor = Supervisor(

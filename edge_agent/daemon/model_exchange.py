@@ -43,6 +43,7 @@ _REHEARSAL_S = 180.0
 _KILL_AFTER_S = 60.0
 _MOST_SAID = 1 << 16
 _LONGEST_WHY = 300
+_MOST_TRIES = 4
 
 
 class Child:
@@ -92,6 +93,15 @@ class _UnderWay:
     """Where it lies, once it is unpacked."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """What a group gives is fetched once more at that time, on the monotonic clock."""
+
+    source: ModelSource
+    group: str
+    at_s: float
+
+
 @dataclass(slots=True)
 class ModelExchange:
     """Used by the main thread. `close` it."""
@@ -106,7 +116,11 @@ class ModelExchange:
     environment: Mapping[str, str]
     measure: Callable[[], MemoryUse] = read_memory
     start_child: Callable[[str, Mapping[str, Any], float], Child] = Child
+    again_s: float = 60.0
+    """After so long what a group gives is fetched again, where that may help; each time later."""
     _under_way: _UnderWay | None = field(init=False, default=None)
+    _again: _Again | None = field(init=False, default=None)
+    _tries: int = field(init=False, default=0)
     _started_s: float | None = field(init=False, default=None)
     _ready_s: float | None = field(init=False, default=None)
     _judged: Health | None = field(init=False, default=None)
@@ -135,10 +149,50 @@ class ModelExchange:
         self.report.publish_info()
         return self._state
 
+    def want(self, source: ModelSource, group: str, *, once_more: bool = False) -> None:
+        """Have that model, which a group gives, whatever else is under way; nothing where it is in use or on
+        its way, or, `once_more`, where it was refused for good. Raises ModelError."""
+        record = self.store.record
+        if once_more and self.why_not(source.sha256) and record.outcome and not record.outcome.again:
+            return
+        place = self.store.known(source.sha256)
+        is_on_its_way = self._under_way is not None and self._under_way.source.sha256 == source.sha256
+        if is_on_its_way or (place and place == record.in_use):
+            return
+        self.close()
+        if record.trial is not None:
+            self.store.take_back("another model is wanted")
+            self.restart.want("another model is wanted than the one under trial")
+        elif self.store.is_from_before(place):
+            self._note("checking", source.sha256, group, model=place)
+            self.store.return_to(place)
+            self.restart.want(f"the model {place} from before is in use again")
+        elif not self.restart.is_wanted:  # else with the next start, when the document comes again
+            self._tries = 1
+            self.install(source, group)
+
+    def is_pending(self, sha256: str) -> bool:
+        """Whether the model of that bundle, which a group gives, is still missing or tried, and may stay."""
+        record = self.store.record
+        place = record.bundles.get(sha256, "")
+        if place and place == record.in_use and record.trial is None:
+            return False
+        was_there = record.outcome is not None and record.outcome.sha256 == sha256
+        is_installed = was_there and record.outcome is not None and record.outcome.state == "installed"
+        return not is_installed and not self.why_not(sha256)
+
+    def why_not(self, sha256: str) -> str:
+        """Why the model of that bundle was refused or taken back, for good; empty where it was not."""
+        outcome = self.store.record.outcome
+        if outcome is None or outcome.sha256 != sha256 or self._again is not None:
+            return ""
+        return (outcome.why or outcome.state) if outcome.state in ("refused", "taken back") else ""
+
     def give_back(self) -> None:
         """Have the model again that a group has replaced, if one has. Raises ModelError."""
         why = "the group does not give it any more"
         self.close()
+        self._again = None
         outcome = self.store.record.outcome
         if outcome is not None and outcome.group and outcome.state in ("downloading", "checking"):
             self._refuse(why)
@@ -154,6 +208,8 @@ class ModelExchange:
                 self._go_on(under_way, said)
         elif self.store.record.trial is not None and not self.restart.is_wanted:
             self._watch(now_s, self._started_s)
+        elif self._again is not None and now_s >= self._again.at_s:
+            self._try_again(self._again)
 
     def ended(self, code: int) -> None:
         """The agent is about to end; a model that it failed with is taken back."""
@@ -181,6 +237,15 @@ class ModelExchange:
     def _state(self) -> State:
         outcome = self.store.record.outcome
         return "installed" if outcome is None else outcome.state
+
+    def _try_again(self, again: _Again) -> None:
+        self._again = None
+        self._tries += 1
+        try:
+            self.install(again.source, again.group)
+        except ModelError as error:
+            self._refuse(str(error), again=True)
+            self.report.publish_info()
 
     def _refuse_unless_possible(self) -> None:
         if not self.live.config.control.allow_model:
@@ -213,7 +278,11 @@ class ModelExchange:
         """What a process has said: the model is unpacked, or was run on a picture."""
         try:
             if "error" in said:
-                self._refuse(str(said["error"]), again=said.get("again") is True)
+                may_succeed = said.get("again") is True
+                if may_succeed and under_way.group and self._tries < _MOST_TRIES:
+                    at_s = self.store.clock.monotonic_s() + self.again_s * self._tries
+                    self._again = _Again(under_way.source, under_way.group, at_s)
+                self._refuse(str(said["error"]), again=may_succeed)
             elif under_way.place:
                 self._try(under_way.place, under_way.group, _heard(said))
             else:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +15,8 @@ from typing import Protocol
 from edge_agent.config.live import LiveConfig
 from edge_agent.config.render import shown
 from edge_agent.config.tree import leaves
-from edge_agent.errors import ConfigError, TeachError
+from edge_agent.errors import ConfigError, ModelError, TeachError
+from edge_agent.model.source import ModelSource, model_source
 from edge_agent.mqtt.contract.payloads import GroupInfo, Refusal
 from edge_agent.mqtt.contract.wanted import Target, Wanted, WantedError, read_wanted
 from edge_agent.mqtt.requests import Reloaded
@@ -42,6 +44,29 @@ class Heads(Protocol):
         ...
 
 
+class Models(Protocol):
+    """The agent's model, which a group may replace."""
+
+    def want(self, source: ModelSource, group: str, *, once_more: bool = False) -> None:
+        """Have that model, as soon as it is fetched and tried; `once_more` where that was asked for before.
+
+        Raises ModelError.
+        """
+        ...
+
+    def give_back(self) -> None:
+        """Have the model from before a group gave another. Raises ModelError."""
+        ...
+
+    def is_pending(self, sha256: str) -> bool:
+        """Whether the model of that bundle is still being fetched or tried."""
+        ...
+
+    def why_not(self, sha256: str) -> str:
+        """Why the model of that bundle was refused or taken back; empty where it was not."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Followed:
     """What became of a group's latest document that was signed and not replayed."""
@@ -55,6 +80,8 @@ class _Followed:
     heads: Mapping[str, str] = field(default_factory=dict)
     """Likewise, in base64."""
     refused: tuple[Refusal, ...] = ()
+    model: Mapping[str, object] | None = None
+    """Likewise, as `ModelSource.plain` has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +102,7 @@ class WantedState:
     live: LiveConfig
     patch: Callable[[Mapping[str, object]], Reloaded]
     heads: Heads
+    models: Models
     changed: Callable[[], None]
     """Called when `info` has changed."""
     file: Path
@@ -91,7 +119,10 @@ class WantedState:
         settings = self.live.config.fleet
         former = self._memory.groups.get(group)
         digest = hashlib.sha256(message).hexdigest()
-        if group not in settings.groups or not message or (former and former.digest == digest):
+        if group not in settings.groups or not message:
+            return
+        if former and former.digest == digest:
+            self._fetch_again(group, former)
             return
         try:
             wanted = read_wanted(message, settings.public_key, group)
@@ -142,6 +173,7 @@ class WantedState:
             memory = replace(self._memory, groups={**self._memory.groups, wanted.group: followed})
         self._memory = memory
         followed = self._follow_heads(wanted.group, followed, former, target.heads)
+        followed = self._follow_model(wanted.group, followed, former, target.model)
         self._save()
         for refusal in followed.refused:
             say(_LOG, logging.WARNING, f"{refusal.what} refused: {refusal.why}", group=wanted.group)
@@ -199,12 +231,41 @@ class WantedState:
         else:
             del before[name]
 
+    def _follow_model(
+        self, group: str, followed: _Followed, former: _Followed | None, model: ModelSource | None
+    ) -> _Followed:
+        """Have the model that is given now, or the one from before where none is given any more."""
+        order = self.live.config.fleet.groups
+        formerly = _given_model({**self._memory.groups, **({group: former} if former else {})}, order)
+        followed = replace(followed, model=model.plain() if model else None)
+        given = _given_model({**self._memory.groups, group: followed}, order)
+        try:
+            if given is not None:
+                self.models.want(model_source(given[1]), given[0])
+            elif formerly is not None:
+                self.models.give_back()
+        except ModelError as error:
+            refusal = Refusal("model", printable(str(error), _LONGEST_REASON))
+            followed = replace(followed, model=None, refused=(*followed.refused, refusal))
+        self._memory = replace(self._memory, groups={**self._memory.groups, group: followed})
+        return followed
+
+    def _fetch_again(self, group: str, followed: _Followed) -> None:
+        """The same document has come again, as with each connection: go on where its model is missing."""
+        given = _given_model(self._memory.groups, self.live.config.fleet.groups)
+        if given is None or given[0] != group or followed.model is None:
+            return
+        with suppress(ModelError):  # `info` says what it is
+            self.models.want(model_source(followed.model), group, once_more=True)
+
     def _describe(self, group: str) -> GroupInfo:
         followed = self._memory.groups.get(group)
         rejected = self._rejected.get(group)
         rejections = (Refusal("message", rejected),) if rejected else ()
         if followed is None:
             return GroupInfo(group, "", 0, False, (), refused=rejections)
+        sha256 = str(followed.model["sha256"]) if followed.model else ""
+        why_not = self.models.why_not(sha256) if sha256 else ""
         return GroupInfo(
             group,
             followed.revision,
@@ -212,7 +273,9 @@ class WantedState:
             followed.is_trial,
             tuple(sorted(followed.settings)),
             tuple(sorted(followed.heads)),
-            followed.refused + rejections,
+            followed.refused + rejections + ((Refusal("model", why_not),) if why_not else ()),
+            sha256,
+            bool(sha256) and self.models.is_pending(sha256),
         )
 
     def _save(self) -> None:
@@ -236,6 +299,14 @@ def _given_heads(groups: Mapping[str, _Followed], order: tuple[str, ...]) -> dic
         if (followed := groups.get(group)) is not None:
             given.update(followed.heads)
     return given
+
+
+def _given_model(
+    groups: Mapping[str, _Followed], order: tuple[str, ...]
+) -> tuple[str, Mapping[str, object]] | None:
+    """The group whose model counts, the later one in the list, and that model; None where none gives one."""
+    given = [(group, groups[group].model) for group in order if group in groups]
+    return next(((group, model) for group, model in reversed(given) if model is not None), None)
 
 
 def _unknown(target: Target) -> tuple[Refusal, ...]:

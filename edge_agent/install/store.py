@@ -150,6 +150,16 @@ class ModelStore:
             own = None if record.own == former else record.own
             self._save(self._ended(replace(record, in_use=former, own=own, trial=None), "taken back", why))
 
+    def is_from_before(self, place: str) -> bool:
+        """Whether that model was in use before the present one: it need not be tried again."""
+        return place in (self.record.former, self.record.own) and bool(place)
+
+    def return_to(self, place: str) -> None:
+        """Use a model from before, from the next start on. Raises ModelError."""
+        record = self.record
+        former = record.trial.former if record.trial else record.in_use
+        self._write(self._ended(replace(record, in_use=place, former=former, trial=None), "installed"))
+
     def give_back(self, why: str) -> bool:
         """Use what was in use before a group gave another, from the next start on; returns whether that
         changes anything. Raises ModelError."""

@@ -41,7 +41,6 @@ from edge_agent.system.token_bucket import TokenBucket
 from edge_agent.system.wake import Wake
 
 _STEP_S = 1.0
-_STABLE_S = 5.0  # a connection must last this long to count as recovered
 _DEAF_S = 3600.0  # for so long nothing is subscribed to, after a message that was too large
 _MOST_GROWTH = 8  # of the pauses, where there are several brokers
 _BROKER = "broker"
@@ -70,6 +69,8 @@ class Timing:
     """A broker that takes longer to accept a connection is given up."""
     refused_pause_s: float = 10.0
     """Events that the broker refuses are tried again this often, one at a time."""
+    stable_s: float = 5.0
+    """A connection must last this long to count as recovered."""
     jitter: Callable[[], float] = random.random
     """Returns numbers in [0, 1), which spread many agents over the brokers, and their attempts to reconnect
     over the time."""
@@ -106,6 +107,7 @@ class Publisher:
         self._events = events
         self._subscriptions: list[tuple[Subscription, TokenBucket]] = []
         self._deaf_until_s = 0.0
+        self._stable_s = timing.stable_s
         self._announcements = announcements
         self._on_status = on_status
         self._mailbox = Mailbox(clock, timing.fresh_s)
@@ -258,14 +260,18 @@ class Publisher:
         session = Session(connection, self._session_state, self._clock)
         since_s = self._clock.monotonic_s()
         try:
-            if self._clock.monotonic_s() >= self._deaf_until_s:
-                session.subscribe([(each.topic, each.retained) for each, _ in self._subscriptions])
+            filters = self._filters()
+            session.subscribe(filters)
             session.greet(self._announcements)
             self._came(connection)
+            again = [each for each in filters if each[1]] if len(self._brokers) > 1 else []
             while not self._stopping.is_set():
                 self._step(connection, session, _STEP_S)
-                if self._clock.monotonic_s() - since_s >= _STABLE_S:
+                if self._clock.monotonic_s() - since_s >= self._stable_s:
                     self._recovered(connection)
+                    # A node of a cluster can pass over what changes just when somebody subscribes.
+                    session.subscribe(again)
+                    again = []
             self._finish(connection, session)
         except BrokerConnectionError as error:
             self._learn_from(error)
@@ -276,6 +282,12 @@ class Publisher:
             self._status = dataclasses.replace(
                 self._status, connected=False, broker="", protocol="", lacks=()
             )
+
+    def _filters(self) -> list[tuple[str, bool]]:
+        """What to subscribe to, each with whether what is kept there is wanted."""
+        if self._clock.monotonic_s() < self._deaf_until_s:
+            return []
+        return [(each.topic, each.retained) for each, _ in self._subscriptions]
 
     def _learn_from(self, loss: BrokerConnectionError) -> None:
         """Find out what the broker does not take, where that is why the connection was lost."""

@@ -266,6 +266,11 @@ def test_the_authority_of_a_camera_must_be_readable(write: Write) -> None:
     assert found.message.endswith("gone.crt cannot be read: No such file or directory")
 
 
+def test_the_authority_of_the_server_of_models_can_be_read(write: Write) -> None:
+    found = only(problems(write("control:\n  model_ca_file: gone.crt\n")))
+    assert (found.line, found.key) == (2, "control.model_ca_file")
+
+
 def test_a_device_or_a_pipe_is_no_password_file(tmp_path: Path) -> None:
     """A device would be read without end, and a pipe would keep the agent waiting for its writer."""
     pipe = tmp_path / "pipe"

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from edge_agent.daemon.model_exchange import Child
+from edge_agent.daemon.model_exchange import Child, ModelExchange
 from edge_agent.errors import EXIT_FAILURE, EXIT_RESTART, ModelError
+from edge_agent.install.record import Outcome
 from edge_agent.install.store import ModelStore
 from edge_agent.install.trial import START_S, Wellbeing
 from edge_agent.model.source import ModelSource, model_source
@@ -43,12 +44,12 @@ def state(agent: Assembled) -> tuple[str, str]:
     return install.state, install.why
 
 
-def on_trial(agent: Assembled, before: Wellbeing) -> None:
+def on_trial(agent: Assembled, before: Wellbeing, group: str = "") -> None:
     """As after the restart with another model."""
     store = agent.models.store
     place = store.accept(model_in(store.incoming() / "files", b"w"), SHA256)
-    agent.models._note("checking", SHA256, "", model=place)
-    store.begin_trial(agent.config.model.path, place, before, "")
+    store.note(Outcome("checking", SHA256, 0.0, place, group=group))
+    store.begin_trial(agent.config.model.path, place, before, group)
     store.begin(agent.config.model.path)
 
 
@@ -194,3 +195,83 @@ def test_a_source_comes_back_as_it_was() -> None:
 def test_the_store_of_an_agent_is_in_its_state_directory(agent: Assembled) -> None:
     assert isinstance(agent.models.store, ModelStore)
     assert agent.models.store.directory == agent.state_dir / "models"
+
+
+def wanted_by_group(agent: Assembled) -> ModelExchange:
+    agent.models.again_s = 60
+    return agent.models
+
+
+def test_what_a_group_wants_is_fetched_again_where_that_may_help_and_then_refused(agent: Assembled) -> None:
+    models = wanted_by_group(agent)
+    models.want(SOURCE, "porches")
+    for tries in range(1, 5):
+        assert len(agent.children) == tries
+        assert models.is_pending(SHA256)
+        agent.children[-1].said = {"error": "it is too slow", "again": True}
+        agent.rounds(60.0 * tries + 5, 5)
+    assert len(agent.children) == 4
+    assert not models.is_pending(SHA256)
+    assert models.why_not(SHA256) == "it is too slow"
+    models.want(SOURCE, "porches", once_more=True)
+    assert len(agent.children) == 5
+
+
+def test_what_was_refused_for_good_is_not_fetched_with_each_connection(agent: Assembled) -> None:
+    models = wanted_by_group(agent)
+    models.want(SOURCE, "porches")
+    agent.children[-1].said = {"error": "its SHA-256 is another", "again": False}
+    agent.rounds(200)
+    models.want(SOURCE, "porches", once_more=True)
+    assert len(agent.children) == 1
+    models.want(SOURCE, "porches")
+    assert len(agent.children) == 2
+
+
+def test_another_one_that_is_wanted_ends_the_download_of_the_first(agent: Assembled) -> None:
+    models = wanted_by_group(agent)
+    models.want(SOURCE, "porches")
+    models.want(SOURCE, "porches", once_more=True)
+    assert len(agent.children) == 1
+    models.want(model_source({**SOURCE.plain(), "sha256": "b" * 64}), "porches")
+    assert agent.children[0].closed
+    assert agent.children[1].given["sha256"] == "b" * 64
+    models.give_back()
+    assert agent.children[1].closed
+    assert state(agent)[0] == "refused"
+    assert not agent.restart.is_wanted
+
+
+def test_what_the_group_does_not_give_any_more_is_given_back_also_in_the_middle_of_its_trial(
+    agent: Assembled,
+) -> None:
+    on_trial(agent, Wellbeing(), "porches")
+    assert agent.models.is_pending(SHA256)
+    agent.models.give_back()
+    assert agent.models.store.record.in_use == ""
+    assert agent.models.store.record.trial is None
+    assert agent.restart.is_wanted
+
+
+def test_the_one_from_before_is_in_use_again_without_another_trial(agent: Assembled) -> None:
+    on_trial(agent, Wellbeing(), "porches")
+    agent.models.store.finish()
+    first = agent.models.store.record.in_use
+    store = agent.models.store
+    second = store.accept(model_in(store.incoming() / "files", b"other"), "b" * 64)
+    store.begin_trial(agent.config.model.path, second, Wellbeing(), "porches")
+    store.finish()
+    agent.models.want(SOURCE, "porches")
+    assert (store.record.in_use, store.record.trial) == (first, None)
+    assert agent.restart.is_wanted
+    assert not agent.models.is_pending(SHA256)
+
+
+def test_another_one_during_a_trial_is_fetched_after_the_restart(agent: Assembled) -> None:
+    on_trial(agent, Wellbeing(), "porches")
+    other = model_source({**SOURCE.plain(), "sha256": "b" * 64})
+    agent.models.want(other, "porches")
+    assert agent.models.store.record.trial is None
+    assert agent.restart.is_wanted
+    assert agent.models.is_pending("b" * 64)
+    assert agent.children == []

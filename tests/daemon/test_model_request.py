@@ -217,7 +217,7 @@ def killed_at_random(
         if not daemon.running:
             daemon.start()
     with restarted(daemon, -signal.SIGKILL):
-        for _ in range(60):
+        for _ in range(200):
             ask("model/install", transaction="last", await_answer=False, **request)
             time.sleep(1)
             record = load(daemon.state_dir / DIRECTORY / "in-use.json")

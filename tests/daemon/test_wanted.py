@@ -12,9 +12,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.config.loader import load
 from edge_agent.daemon.wanted import WantedState
-from edge_agent.errors import TeachError
+from edge_agent.errors import ModelError, TeachError
+from edge_agent.model.source import ModelSource, model_source
 from edge_agent.mqtt.contract.payloads import GroupInfo, Refusal
 from edge_agent.mqtt.contract.wanted import Target, Wanted, signed
+from edge_agent.system.secret import Secret
 from edge_agent.tools.fleet.key import public_key
 from tests.daemon.assembled import Assembled
 
@@ -40,6 +42,37 @@ class FakeHeads:
         self.taken.append((region, content))
 
 
+class FakeModels:
+    """Remembers what is wanted."""
+
+    def __init__(self) -> None:
+        self.wanted: list[tuple[str, str, bool]] = []
+        self.given_back = 0
+        self.problem = ""
+        self.pending = True
+        self.why = ""
+
+    def want(self, source: ModelSource, group: str, *, once_more: bool = False) -> None:
+        if self.problem:
+            raise ModelError(self.problem)
+        self.wanted.append((source.sha256[:1], group, once_more))
+
+    def give_back(self) -> None:
+        self.given_back += 1
+
+    def is_pending(self, sha256: str) -> bool:
+        assert len(sha256) == 64
+        return self.pending
+
+    def why_not(self, sha256: str) -> str:
+        assert len(sha256) == 64
+        return self.why
+
+
+def model(digit: str) -> ModelSource:
+    return model_source({"url": f"https://models.example/{digit}.tar", "sha256": digit * 64, "bytes": 9})
+
+
 def heads(**regions: bytes) -> dict[str, str]:
     return {region: base64.b64encode(content).decode() for region, content in regions.items()}
 
@@ -55,7 +88,13 @@ def agent(tmp_path: Path) -> Iterator[Assembled]:
 
 def following(agent: Assembled, file: Path) -> WantedState:
     state = WantedState(
-        agent.live, agent.reloader.patch, FakeHeads(), agent.report.publish_info, file, agent.clock
+        agent.live,
+        agent.reloader.patch,
+        FakeHeads(),
+        FakeModels(),
+        agent.report.publish_info,
+        file,
+        agent.clock,
     )
     agent.report.groups = state.info
     return state
@@ -77,9 +116,10 @@ def sender(wanted: WantedState) -> Send:
         settings: dict[str, Any],
         group: str = "porches",
         heads: dict[str, str] | None = None,
+        model: ModelSource | None = None,
         **more: Any,
     ) -> None:
-        document = Wanted(group, sequence, f"r{sequence}", Target(settings, heads or {}), **more)
+        document = Wanted(group, sequence, f"r{sequence}", Target(settings, heads or {}, model), **more)
         wanted.receive(group, signed(document, KEY.sign))
 
     return send
@@ -248,3 +288,77 @@ def test_heads_are_taken_back_also_after_a_restart(agent: Assembled, send: Send,
     again = following(agent, tmp_path / "wanted.json")
     sender(again)(2, {})
     assert known(again).heads[""] == b"own"
+
+
+def models_of(wanted: WantedState) -> FakeModels:
+    assert isinstance(wanted.models, FakeModels)
+    return wanted.models
+
+
+def test_a_model_is_wanted_until_the_group_does_not_give_it_any_more(
+    agent: Assembled, wanted: WantedState, send: Send
+) -> None:
+    send(1, {}, model=model("a"))
+    assert models_of(wanted).wanted == [("a", "porches", False)]
+    assert (info(agent).model, info(agent).pending) == ("a" * 64, True)
+    models_of(wanted).pending = False
+    send(2, {})
+    assert (info(agent).model, info(agent).pending) == ("", False)
+    assert models_of(wanted).given_back == 1
+    send(3, {})
+    assert models_of(wanted).given_back == 1
+
+
+def test_a_model_in_the_trial_is_for_its_devices_alone(wanted: WantedState, send: Send) -> None:
+    trial = Target({}, {}, model("b"))
+    send(1, {}, trial=trial, devices=frozenset({"gate"}))
+    assert models_of(wanted).wanted == []
+    send(2, {}, trial=trial, devices=frozenset({"gate", "porch"}))
+    assert models_of(wanted).wanted == [("b", "porches", False)]
+    send(3, {}, model=model("a"))
+    assert models_of(wanted).wanted[-1] == ("a", "porches", False)
+
+
+def test_a_model_that_cannot_be_used_is_refused_with_why_and_settings_are_taken(
+    agent: Assembled, wanted: WantedState, send: Send
+) -> None:
+    models_of(wanted).problem = "control.allow_model is false"
+    send(1, {"stabilizer.window": 5}, model=model("a"))
+    assert info(agent).refused == (Refusal("model", "control.allow_model is false"),)
+    assert (info(agent).model, info(agent).pending) == ("", False)
+    assert agent.live.config.stabilizer.window == 5
+
+
+def test_a_model_that_turns_out_worse_is_refused_later(
+    agent: Assembled, wanted: WantedState, send: Send
+) -> None:
+    send(1, {}, model=model("a"))
+    models_of(wanted).why, models_of(wanted).pending = "unknown rose from 0 to 100 %", False
+    agent.report.publish_info()
+    assert info(agent).refused == (Refusal("model", "unknown rose from 0 to 100 %"),)
+
+
+def test_a_document_that_comes_again_goes_on_with_its_model_also_after_a_restart(
+    agent: Assembled, wanted: WantedState, send: Send, tmp_path: Path
+) -> None:
+    send(1, {}, model=model("a"))
+    send(1, {}, model=model("a"))
+    assert models_of(wanted).wanted == [("a", "porches", False), ("a", "porches", True)]
+    again = following(agent, tmp_path / "wanted.json")
+    sender(again)(1, {}, model=model("a"))
+    assert models_of(again).wanted == [("a", "porches", True)]
+
+
+def test_the_model_of_the_later_group_in_the_list_counts(wanted: WantedState, send: Send) -> None:
+    send(1, {}, group="porches", model=model("a"))
+    send(1, {}, group="yard", model=model("b"))
+    assert models_of(wanted).wanted == [("a", "porches", False), ("a", "porches", False)]
+    send(2, {}, group="porches")
+    assert models_of(wanted).wanted[-1] == ("b", "yard", False)
+
+
+def test_a_model_without_its_pins_is_no_document(agent: Assembled, wanted: WantedState) -> None:
+    source = ModelSource(Secret("http://models.example/x"), "a" * 64, 9)
+    wanted.receive("porches", signed(Wanted("porches", 1, "r1", Target({}, {}, source)), KEY.sign))
+    assert "its model cannot be used" in info(agent).refused[0].why
+    assert "models.example" not in info(agent).refused[0].why

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 
 import pytest
 
 from edge_agent.config.schema import MqttConfig
-from edge_agent.mqtt.publisher import Publisher, Timing, longest_pause_s
+from edge_agent.mqtt.publisher import Publisher, Subscription, Timing, longest_pause_s
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.mqtt import samples
 from tests.mqtt.brokers import HOST, Mosquitto, collect, free_port, wait_until
 from tests.mqtt.helpers import publishing
-from tests.mqtt.hostile import Peer, serve
+from tests.mqtt.hostile import SUBSCRIBE, Peer, serve
 from tests.mqtt.samples import TOPICS, broker_config
 
 MakeBroker = Callable[..., Mosquitto]
@@ -97,6 +98,36 @@ def test_with_several_brokers_an_event_waits_for_the_answer_to_the_one_before(
             publisher.publish_health(samples.health())
             wait_until(lambda: TOPICS.health in others)
             assert seen == sent
+
+
+@pytest.mark.parametrize(("brokers", "times"), [(1, 1), (2, 2)], ids=["one", "several"])
+def test_with_several_brokers_what_is_kept_is_asked_for_again_once_the_connection_lasts(
+    brokers: int, times: int
+) -> None:
+    """A node of NATS can pass over what changes just when somebody subscribes."""
+    asked: list[str] = []
+
+    def behaviour(peer: Peer) -> None:
+        peer.accept()
+        for packet in peer.packets():
+            peer.acknowledge(packet)
+            if packet.kind == SUBSCRIBE:
+                asked.append(packet.topic)
+
+    with serve(behaviour) as server:
+        config = broker_config(0, hosts=(f"{HOST}:{server.port}",) * brokers, protocol="3.1.1")
+        subscriptions = (
+            Subscription("a/wanted", lambda _: None, retained=True),
+            Subscription("a/request/#", lambda _: None),
+        )
+        timing = Timing(jitter=lambda: 0.0, stable_s=0.2)
+        with publishing(config, timing=timing, subscriptions=subscriptions) as publisher:
+            time.sleep(0.3)
+            publisher.publish_state(samples.state())
+            wait_until(lambda: asked.count("a/wanted") == times)
+            publisher.publish_health(samples.health())
+            time.sleep(0.3)
+            assert sorted(asked) == ["a/request/#"] + times * ["a/wanted"]
 
 
 def test_of_several_brokers_the_pauses_grow_less_than_of_one() -> None:

@@ -335,6 +335,10 @@ class GroupInfo:
     heads: tuple[str, ...] = ()
     """The regions whose heads the group gives this device; `frame` for the whole picture."""
     refused: tuple[Refusal, ...] = ()
+    model: str = field(default="", metadata=_OPTIONAL)
+    """The SHA-256 of the bundle whose model the group gives this device; left out where it gives none."""
+    pending: bool = field(default=False, metadata=_OPTIONAL)
+    """Whether that model is still being fetched or tried; left out where not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 The message is a line with the signature in base64, then a JSON document:
 
     {"schema": 1, "group": "porches", "sequence": 1748779200000, "revision": "calmer",
-     "wanted": {"settings": {"stabilizer.window": 5}, "heads": {"frame": "<the head's file in base64>"}},
+     "wanted": {"settings": {"stabilizer.window": 5}, "heads": {"frame": "<the head's file in base64>"},
+                "model": {"url": "https://models.example/lite0.tar", "sha256": "<hash>", "bytes": 18370560}},
      "trial": {"devices": ["porch"], "settings": {"stabilizer.window": 9}}}
 
 `wanted` is for every device of the group, `trial` in its place for those that it names. A device has what the
@@ -19,7 +20,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from edge_agent.errors import EdgeAgentError
+from edge_agent.errors import EdgeAgentError, ModelError
+from edge_agent.model.source import ModelSource, model_source
 from edge_agent.system.json_reader import JsonError, Rule, between, matching, parse, read
 
 MAX_BYTES = 192 * 1024
@@ -29,7 +31,7 @@ KEY_BYTES = 32
 _SIGNATURE_BYTES = 64
 _CONTEXT = b"edge-agent wanted 1\n"  # so that no other text that the key has signed passes for one of these
 _NAME = matching(r"[a-zA-Z0-9_.-]{1,64}", "1 to 64 letters, digits, _, . and -")
-_KNOWN_PARTS = frozenset({"settings", "heads", "devices"})
+_KNOWN_PARTS = frozenset({"settings", "heads", "devices", "model"})
 
 
 class WantedError(EdgeAgentError):
@@ -44,6 +46,8 @@ class Target:
     """Values of JSON by the settings' dotted names."""
     heads: Mapping[str, str] = field(default_factory=dict)
     """Files of heads in base64, by the name of their region; `frame` for the whole picture."""
+    model: ModelSource | None = None
+    """A model to fetch; None for the device's own."""
     unknown: tuple[str, ...] = ()
     """Parts that this version does not know."""
 
@@ -71,6 +75,7 @@ class Wanted:
 class _Part:
     settings: Mapping[str, object] = field(default_factory=dict)
     heads: Mapping[str, str] = field(default_factory=dict)
+    model: Mapping[str, object] | None = None
     devices: tuple[str, ...] = ()
 
 
@@ -100,7 +105,11 @@ def document(wanted: Wanted) -> bytes:
 
 def _part(target: Target) -> dict[str, Any]:
     part: dict[str, Any] = {"settings": dict(target.settings)}
-    return part | {"heads": dict(target.heads)} if target.heads else part
+    if target.heads:
+        part["heads"] = dict(target.heads)
+    if target.model is not None:
+        part["model"] = target.model.plain()
+    return part
 
 
 def signed(wanted: Wanted, sign: Callable[[bytes], bytes]) -> bytes:
@@ -131,13 +140,18 @@ def read_wanted(message: bytes, public_key: str, group: str) -> Wanted:
         raise WantedError(f"it cannot be read: {error}") from None
     if found.group != group:
         raise WantedError(f"it is for the group {found.group}")
-    trial = None if found.trial is None else _target(found.trial, raw["trial"])
+    try:
+        trial = None if found.trial is None else _target(found.trial, raw["trial"])
+        everyone = _target(found.wanted, raw["wanted"])
+    except ModelError as error:
+        raise WantedError(f"its model cannot be used: {error}") from None
     devices = frozenset(found.trial.devices if found.trial else ())
-    return Wanted(group, found.sequence, found.revision, _target(found.wanted, raw["wanted"]), trial, devices)
+    return Wanted(group, found.sequence, found.revision, everyone, trial, devices)
 
 
 def _target(part: _Part, raw: Mapping[str, object]) -> Target:
-    return Target(part.settings, part.heads, tuple(sorted(raw.keys() - _KNOWN_PARTS)))
+    model = None if part.model is None else model_source(part.model)
+    return Target(part.settings, part.heads, model, tuple(sorted(raw.keys() - _KNOWN_PARTS)))
 
 
 def _verify(signature: bytes, body: bytes, public_key: str) -> None:

@@ -41,6 +41,10 @@ class Device:
     model: str = ""
     groups: tuple[tuple[str, str], ...] = ()
     """Each group with the revision that the device has."""
+    sequences: Mapping[str, int] = field(default_factory=dict)
+    """The number of each group's latest document that the device has read."""
+    pending: tuple[str, ...] = ()
+    """The groups whose model the device is still fetching or trying."""
     refused: str = ""
     """What the device refuses of its groups' state; empty where nothing."""
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -104,6 +108,8 @@ class Device:
             version=_text(given.get("version")),
             model=f"{_text(model.get('name'))} {_text(model.get('sha256'))[:8]}".strip(),
             groups=tuple((_text(each.get("group")), _text(each.get("revision"))) for each in groups),
+            sequences={_text(each.get("group")): int(_number(each.get("sequence")) or 0) for each in groups},
+            pending=tuple(_text(each.get("group")) for each in groups if each.get("pending") is True),
             refused="; ".join(refused),
             settings=_part(given, "config"),
         )

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edge_agent.install.trial import UNKNOWN_POINTS
 from edge_agent.tools.fleet.devices import Device
 
 
@@ -13,7 +14,7 @@ from edge_agent.tools.fleet.devices import Device
 class Limits:
     """From when on a wave is worse."""
 
-    unknown_points: float = 10.0
+    unknown_points: float = UNKNOWN_POINTS
     """So much may the median share of unknown frames rise, in points of a hundred."""
     gone_percent: float = 5.0
     """Of a wave, so many devices may be gone afterwards: some always are."""
@@ -21,7 +22,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A device before and after, `waited_s` seconds apart; `now_s` is in seconds since 1970."""
+    """A device before and after; `now_s` is in seconds since 1970.
+
+    It should not have restarted within the `waited_s` before that. With another model it has to, and is
+    followed from when it has that.
+    """
 
     before: Device
     after: Device
@@ -39,21 +44,35 @@ class Seen:
         return uptime_s is not None and age_s is not None and uptime_s + age_s < self.waited_s
 
 
-def has_taken(device: Device, group: str, revision: str) -> bool:
-    """Whether the device says that it has followed that revision."""
-    return (group, revision) in device.groups
+def has_read(device: Device, group: str, revision: str, sequence: int = 0) -> bool:
+    """Whether the device says that it has read that document, or a later one of that revision.
+
+    Each wave has a document of its own, all of the same revision.
+    """
+    return (group, revision) in device.groups and device.sequences.get(group, 0) >= sequence
+
+
+def has_taken(device: Device, group: str, revision: str, sequence: int = 0) -> bool:
+    """Whether it has read that document, and goes on with the model in it."""
+    return has_read(device, group, revision, sequence) and group not in device.pending
 
 
 def objections(
-    seen: Sequence[Seen], group: str, revision: str, limits: Limits, former_unknown: float | None
+    seen: Sequence[Seen],
+    group: str,
+    revision: str,
+    limits: Limits,
+    former_unknown: float | None,
+    sequence: int = 0,
 ) -> list[str]:
-    """Why this wave is worse; empty where it is not. `former_unknown` is `unknown_of` of the wave before."""
+    """Why this wave is worse; empty where it is not. `former_unknown` is `unknown_of` of the wave before,
+    `sequence` the number of this wave's document."""
     there = [each for each in seen if each.is_there]
     found = [f"{each.after.name} refuses: {each.after.refused}" for each in there if each.after.refused]
     found += [
         f"{each.after.name} has not taken it"
         for each in there
-        if not each.after.refused and not has_taken(each.after, group, revision)
+        if not each.after.refused and not has_taken(each.after, group, revision, sequence)
     ]
     gone = [each.after.name for each in seen if not each.is_there]
     if len(gone) > len(seen) * limits.gone_percent / 100:

@@ -9,11 +9,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from edge_agent.errors import UsageError
+from edge_agent.model.sidecar import SIDECAR_NAME, describe_file
+from edge_agent.model.source import ModelSource, model_source
 from edge_agent.mqtt.contract.message import Message
 from edge_agent.mqtt.contract.payloads import timestamp, utc
 from edge_agent.mqtt.contract.topics import wanted_topic
@@ -25,9 +28,10 @@ from edge_agent.teach import head_file
 from edge_agent.tools import Report
 from edge_agent.tools.fleet.devices import Device
 from edge_agent.tools.fleet.field import Field
-from edge_agent.tools.fleet.judge import Limits, Seen, has_taken, objections, unknown_of, waves
+from edge_agent.tools.fleet.judge import Limits, Seen, has_read, has_taken, objections, unknown_of, waves
 
-_STEP_S = 1.0
+MODEL_TAKE_S = 3600.0
+"""A device that has not a model after so long, fetched and tried, has not taken it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,12 @@ class Pace:
     """A device that has not said after so long that it has the change has not taken it."""
     watch_s: float = 180.0
     """So long a wave is watched before it is judged: a few intervals of health."""
+    step_s: float = 1.0
+    """How often is looked whether a wave has it."""
+
+    def with_model(self) -> Pace:
+        """With the time that a slow line and a trial on the device take."""
+        return replace(self, take_s=MODEL_TAKE_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +63,8 @@ class Running:
     waves: tuple[tuple[str, ...], ...]
     heads: Mapping[str, str] = field(default_factory=dict)
     """Files of heads in base64, by their regions."""
+    model: Mapping[str, object] | None = None
+    """As `ModelSource.plain` has it."""
     wave: int = 0
     """The wave that is under way, from 0."""
     former_unknown: float | None = None
@@ -66,6 +78,7 @@ class GroupState:
     revision: str = "none"
     settings: Mapping[str, object] = field(default_factory=dict)
     heads: Mapping[str, str] = field(default_factory=dict)
+    model: Mapping[str, object] | None = None
     running: Running | None = None
 
 
@@ -112,7 +125,11 @@ class Push:
     limits: Limits = field(default_factory=Limits)
 
     def plan(
-        self, revision: str, settings: Mapping[str, object], heads: Mapping[str, str] | None = None
+        self,
+        revision: str,
+        settings: Mapping[str, object],
+        heads: Mapping[str, str] | None = None,
+        model: ModelSource | None = None,
     ) -> Running:
         """The waves of a new push: the devices of the group that are there. Raises UsageError for none.
 
@@ -127,7 +144,7 @@ class Push:
         there.sort(key=lambda name: hashlib.sha256(f"{revision}/{name}".encode()).digest())
         self.report(f"{len(there)} of {len(members)} devices of {self.group} are there")
         split = tuple(map(tuple, waves(there, self.pace.shares)))
-        return Running(revision, dict(settings), split, heads or {})
+        return Running(revision, dict(settings), split, heads or {}, model.plain() if model else None)
 
     def begin(self, running: Running) -> None:
         """Write down that this push has begun. Raises UsageError where another has not ended."""
@@ -137,6 +154,8 @@ class Push:
         signed(self._document(state, running), lambda _: b"\0" * 64)  # raises where it would be too large
         self.ledger.save(replace(state, running=running))
         what = {"settings": running.settings, "heads": sorted(running.heads)}
+        if running.model is not None:
+            what["model"] = {"sha256": running.model["sha256"], "bytes": running.model["bytes"]}
         self.ledger.note("begun", revision=running.revision, waves=running.waves, **what)
 
     def go_on(self) -> bool:
@@ -145,7 +164,14 @@ class Push:
             names = running.waves[running.wave]
             self.report(f"wave {running.wave + 1} of {len(running.waves)}: {len(names)} devices")
             seen = self._change(running, names)
-            worse = objections(seen, self.group, running.revision, self.limits, running.former_unknown)
+            worse = objections(
+                seen,
+                self.group,
+                running.revision,
+                self.limits,
+                running.former_unknown,
+                self.ledger.load().sequence,
+            )
             if worse:
                 self.take_back(worse)
                 return False
@@ -165,20 +191,41 @@ class Push:
 
     def _change(self, running: Running, names: Sequence[str]) -> list[Seen]:
         """Let a wave have the change, wait until it has, and watch it."""
-        self.devices.look(_STEP_S)
+        self.devices.look(self.pace.step_s)
         before = {name: self._device(name) for name in names}
         self._publish(self.ledger.load(), running)
         self.ledger.note("wave", revision=running.revision, wave=running.wave + 1, devices=list(names))
         begun_s = self.clock.monotonic_s()
-        while self.clock.monotonic_s() - begun_s < self.pace.take_s and not self._all_taken(names, running):
-            self.devices.look(_STEP_S)
-        self.devices.look(self.pace.watch_s)
-        waited_s, now_s = self.clock.monotonic_s() - begun_s, self.clock.time_s()
-        return [Seen(before[name], self._device(name), waited_s, now_s) for name in names]
+        taken_s = self._wait(names, running, begun_s)
+        if not self._refusing([self._device(name) for name in names], running):
+            self.devices.look(self.pace.watch_s)
+        end_s, now_s = self.clock.monotonic_s(), self.clock.time_s()
+        return [
+            Seen(before[name], self._device(name), end_s - taken_s.get(name, begun_s), now_s)
+            for name in names
+        ]
 
-    def _all_taken(self, names: Sequence[str], running: Running) -> bool:
-        devices = [self._device(name) for name in names]
-        return all(has_taken(each, self.group, running.revision) or each.refused for each in devices)
+    def _wait(self, names: Sequence[str], running: Running, begun_s: float) -> Mapping[str, float]:
+        """Wait until a wave has the change, or refuses it; returns since when each that was given a model has
+        that: it had to restart for it."""
+        taken_s, sequence = dict[str, float](), self.ledger.load().sequence
+        while (now_s := self.clock.monotonic_s()) - begun_s < self.pace.take_s:
+            devices = [self._device(name) for name in names]
+            taken = [each for each in devices if has_taken(each, self.group, running.revision, sequence)]
+            if running.model is not None:
+                taken_s.update({each.name: now_s for each in taken if each.name not in taken_s})
+            done = sum(each.refused != "" or each in taken for each in devices)
+            if done == len(names) or self._refusing(devices, running):
+                break
+            self.devices.look(self.pace.step_s)
+        return taken_s
+
+    def _refusing(self, devices: Sequence[Device], running: Running) -> bool:
+        """Whether a device has read the document and refuses a part: the wave is worse, whatever comes."""
+        sequence = self.ledger.load().sequence
+        return any(
+            each.refused and has_read(each, self.group, running.revision, sequence) for each in devices
+        )
 
     def _next(self, running: Running, devices: Sequence[Device]) -> None:
         """A wave was good: the next one, or the end, from which on it is what is wanted of everybody."""
@@ -191,7 +238,10 @@ class Push:
             self.ledger.save(replace(state, running=running))
             return
         settings, heads = {**state.settings, **running.settings}, {**state.heads, **running.heads}
-        state = replace(state, revision=running.revision, settings=settings, heads=heads, running=None)
+        model = running.model or state.model
+        state = replace(
+            state, revision=running.revision, settings=settings, heads=heads, model=model, running=None
+        )
         self._publish(state, None)
         self.ledger.note("done", revision=running.revision)
         self.report(f"{running.revision} is done")
@@ -205,10 +255,11 @@ class Push:
         self.devices.publish(Message(wanted_topic(self.base_topic, self.group), message, retain=True))
 
     def _document(self, state: GroupState, running: Running | None) -> Wanted:
-        everyone = Target(state.settings, state.heads)
+        everyone = Target(state.settings, state.heads, _source(state.model))
         if running is None:
             return Wanted(self.group, max(state.sequence, 1), state.revision, everyone)
-        trial = Target({**state.settings, **running.settings}, {**state.heads, **running.heads})
+        settings, heads = {**state.settings, **running.settings}, {**state.heads, **running.heads}
+        trial = Target(settings, heads, _source(running.model or state.model))
         devices = frozenset(name for wave in running.waves[: running.wave + 1] for name in wave)
         return Wanted(self.group, max(state.sequence, 1), running.revision, everyone, trial, devices)
 
@@ -217,6 +268,30 @@ class Push:
 
     def _is_member(self, device: Device) -> bool:
         return any(group == self.group for group, _ in device.groups)
+
+
+def _source(model: Mapping[str, object] | None) -> ModelSource | None:
+    return None if model is None else model_source(model)
+
+
+def read_model(url: str | None, bundle: Path | None) -> ModelSource | None:
+    """The model at that address, pinned by the bundle here; None where neither is given.
+
+    Raises UsageError for one without the other or a file that is no bundle, ModelError for another address.
+    """
+    if url is None and bundle is None:
+        return None
+    if url is None or bundle is None:
+        raise UsageError("--model and --model-file belong together: the address, and the same bundle here")
+    try:
+        with tarfile.open(bundle, "r:") as opened:
+            first = opened.next()
+        described = describe_file(bundle)
+    except (OSError, tarfile.TarError) as error:
+        raise UsageError(f"{bundle} is no bundle that can be read: {error}") from None
+    if first is None or first.name != SIDECAR_NAME:
+        raise UsageError(f"{bundle} is no bundle: make one with `edge-agent model bundle`")
+    return model_source({"url": url, "sha256": described.sha256, "bytes": described.bytes})
 
 
 def read_heads(pairs: Sequence[str]) -> dict[str, str]:

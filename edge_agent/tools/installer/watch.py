@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from edge_agent.tools.fleet.devices import Device
 from edge_agent.tools.fleet.judge import Limits, Seen, ailments, unknown_objection
 
+_MOST_OF_INTERVAL = 0.9
 START_S = 180.0
 """So long an agent may take to restart with another model and to classify its first frame."""
 
@@ -42,8 +43,15 @@ def objections(switch: Switch, first: Device, now: Device, now_s: float) -> list
     elif _started_s(now) > _started_s(first) + 1.0:
         found.append("it has restarted")
     found += ailments(seen)
-    found += unknown_objection([seen], Limits(), None)
+    if _has_settled(first, now):
+        found += unknown_objection([seen], Limits(), None)
     return found
+
+
+def _has_settled(first: Device, now: Device) -> bool:
+    """Whether its `health` is of a whole interval: the votes about the very first frame are not complete, and
+    that frame alone makes a share of 100 % unknown."""
+    return (now.uptime_s or 0.0) >= (first.uptime_s or 0.0) + _MOST_OF_INTERVAL * now.interval_s
 
 
 def _started_s(device: Device) -> float:

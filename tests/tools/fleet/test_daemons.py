@@ -15,13 +15,13 @@ from edge_agent.errors import EXIT_FAILURE, EXIT_OK
 from edge_agent.mqtt.contract.message import Incoming
 from edge_agent.teach import head_file
 from edge_agent.tools.demo.subscriber import Subscriber
-from edge_agent.tools.fleet.backbone import Backbone, Login, connect
+from edge_agent.tools.fleet.backbone import Login
 from edge_agent.tools.fleet.key import make_key
 from tests.daemon.conftest import Ask, StartDaemon, ask, settings, start, subscriber
 from tests.daemon.helpers import DEVICE, receive
 from tests.daemon.process import Daemon
 from tests.mqtt.brokers import HOST, collect
-from tests.tools.fleet.nats import Cluster, Node
+from tests.tools.fleet.nats import Cluster, Node, prepare
 
 __all__ = ["ask", "settings", "start", "subscriber"]
 
@@ -40,14 +40,8 @@ class Port:
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Port]:
     with Cluster(tmp_path / "nats") as cluster:
-        asyncio.run(_prepare(cluster))
+        asyncio.run(prepare(Login(cluster.urls)))
         yield Port(cluster.nodes[0])
-
-
-async def _prepare(cluster: Cluster) -> None:
-    client = await connect(Login(cluster.urls), "test")
-    await Backbone(client, "edge_agent", 3).prepare()
-    await client.close()
 
 
 def started(start: StartDaemon, public_key: str) -> dict[str, Daemon]:
@@ -77,14 +71,27 @@ def taught(daemon: Daemon, ask: Ask, subscriber: Subscriber, label: str) -> Path
     return head
 
 
-def info(port: int, name: str, accept: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """What a device says of itself, once it is that."""
+def wait_all(infos: Subscriber, accept: Callable[[dict[str, Any]], bool]) -> None:
+    """Return once what each device says of itself is that.
+
+    `infos` is there all the time: who comes to NATS just when something changes may get what was kept before.
+    """
+    said: dict[str, dict[str, Any]] = {}
 
     def is_it(message: Incoming) -> bool:
-        return accept(json.loads(message.payload))
+        said[message.topic.split("/")[1]] = json.loads(message.payload)
+        return len(said) == len(NAMES) and all(map(accept, said.values()))
 
-    with Subscriber(HOST, port, f"edge_agent/{name}/info") as found:
-        return dict(json.loads(collect(found, is_it, 30)[-1].payload))
+    collect(infos, is_it, 30)
+
+
+def is_calm(info: dict[str, Any]) -> bool:
+    groups = [(group["revision"], group["heads"]) for group in info["groups"]]
+    return groups == [("calm", [])] and info["config"]["publish"]["heartbeat_s"] == 30
+
+
+def is_to_be_taught(info: dict[str, Any]) -> bool:
+    return [group["revision"] for group in info["groups"]] == ["taught"]
 
 
 def test_a_good_change_reaches_all_and_a_bad_head_is_stopped_at_the_first_and_taken_back(
@@ -102,17 +109,14 @@ def test_a_good_change_reaches_all_and_a_bad_head_is_stopped_at_the_first_and_ta
         "fleet", "push", "--config", str(tmp_path / "broker.yaml"), "--key", str(tmp_path / "owner.pem"),
         "--group", "porches", "--state", str(tmp_path / "fleet"), "--watch-s", "10", "--take-s", "60",
     ]  # fmt: skip
-    assert main([*push, "--name", "calm", "publish.heartbeat_s=30"]) == EXIT_OK
-    for name in NAMES:
-        said = info(broker.port, name, lambda info: info["groups"][0]["revision"] == "calm")
-        assert said["config"]["publish"]["heartbeat_s"] == 30
-    assert main([*push, "--name", "taught", "--head", f"frame={bad}"]) == EXIT_FAILURE
+    with Subscriber(HOST, broker.port, "edge_agent/+/info") as infos:
+        assert main([*push, "--name", "calm", "publish.heartbeat_s=30"]) == EXIT_OK
+        wait_all(infos, is_calm)
+        assert main([*push, "--name", "taught", "--head", f"frame={bad}"]) == EXIT_FAILURE
+        wait_all(infos, is_to_be_taught)
+        wait_all(infos, is_calm)
     lines = [json.loads(line) for line in (tmp_path / "fleet" / "audit.jsonl").read_text().splitlines()]
     assert [line["what"] for line in lines[-3:]] == ["begun", "wave", "taken back"]
     assert len(lines[-2]["devices"]) == 1
     assert "unknown rose" in lines[-1]["reasons"][0]
-    for name in NAMES:
-        said = info(broker.port, name, lambda info: info["groups"][0]["revision"] == "calm")
-        assert said["groups"][0]["heads"] == []
-        assert said["config"]["publish"]["heartbeat_s"] == 30
     receive(subscriber, "state", lambda state: not state["unknown"])

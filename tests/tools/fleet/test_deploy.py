@@ -13,6 +13,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,17 @@ from edge_agent.mqtt.wire.connection import Ack, Connection, SubscriptionRefused
 from edge_agent.mqtt.wire.status import BrokerConnectionError, Trouble
 from edge_agent.system.clock import SystemClock
 from edge_agent.system.secret import Secret
-from edge_agent.tools.fleet.backbone import Backbone, Login, connect
+from edge_agent.tools.fleet.backbone import Login
 from tests.installed import program
 from tests.mqtt import samples
 from tests.mqtt.brokers import Mosquitto, free_port, wait_until
 from tests.mqtt.wire.certificates import Authority
+from tests.tools.fleet.nats import prepare
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 FLEET = "edge_agent_fleet"
 HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
+_LONGEST_S = 30.0
 
 
 def environment(directory: Path, number: int) -> dict[str, str]:
@@ -92,6 +95,25 @@ def heard(connection: Connection, seconds: float) -> list[object]:
     return found
 
 
+def refusals(connection: Connection, count: int) -> list[str]:
+    """The first subscriptions that are refused."""
+    found: list[str] = []
+    end_s = time.monotonic() + _LONGEST_S
+    while len(found) < count and time.monotonic() < end_s:
+        found += [item.topic for item in connection.step(0.2) if isinstance(item, SubscriptionRefused)]
+    return found
+
+
+def received(connection: Connection, topic: str) -> Incoming:
+    """The first message on that topic."""
+    end_s = time.monotonic() + _LONGEST_S
+    while time.monotonic() < end_s:
+        for item in connection.step(0.2):
+            if isinstance(item, Incoming) and item.topic == topic:
+                return item
+    raise AssertionError(f"nothing came on {topic}")
+
+
 @pytest.mark.parametrize("number", range(3))
 def test_nats_understands_the_configuration(tmp_path: Path, number: int) -> None:
     file = prepared(tmp_path)
@@ -104,7 +126,7 @@ def test_nats_understands_the_configuration(tmp_path: Path, number: int) -> None
 
 @contextmanager
 def three_nodes(directory: Path) -> Iterator[None]:
-    """As shipped, addresses apart; once `fleet watch` could make its streams."""
+    """As shipped, addresses apart; once `fleet watch` could make its streams, and each lets devices in."""
     file = prepared(directory)
     with ExitStack() as stack:
         for number in range(3):
@@ -117,8 +139,15 @@ def three_nodes(directory: Path) -> Iterator[None]:
             )
             stack.callback(process.wait)
             stack.callback(process.kill)
-        asyncio.run(_prepare(directory))
+        servers = tuple(f"tls://{host}:4222" for host in HOSTS)
+        asyncio.run(prepare(Login(servers, "watch", "change-me", str(directory / "fleet.crt"))))
+        for host in HOSTS:
+            wait_until(partial(lets_in, directory, host), 60)
         yield
+
+
+def lets_in(directory: Path, host: str) -> bool:
+    return _trouble(directory, host) is None
 
 
 @contextmanager
@@ -157,8 +186,7 @@ def test_three_nodes_let_each_device_do_its_own_and_the_watcher_read_all(tmp_pat
         _check_access(tmp_path)
         with device("porch", tmp_path, HOSTS[1], 8883) as elsewhere:
             elsewhere.subscribe("edge_agent/group/all/wanted", retained=True)
-            kept = [item.payload for item in heard(elsewhere, 4) if isinstance(item, Incoming)]
-            assert kept == [b"signed"]
+            assert received(elsewhere, "edge_agent/group/all/wanted").payload == b"signed"
             elsewhere.send(Message("edge_agent/porch/event", encode(samples.changed(1))))
             wait_until(lambda: f"{FLEET}_events_total 1\n" in metrics(port), 30)
         _check_bridge(tmp_path, stack, port)
@@ -174,12 +202,11 @@ def _check_access(directory: Path) -> None:
         push.subscribe("edge_agent/+/health", retained=True)
         others = ["edge_agent/gate/health", "edge_agent/#", "#", "edge_agent/gate/request/#", "$MQTT/sub/#"]
         porch.subscribe("edge_agent/porch/request/#", "edge_agent/group/all/wanted", *others)
-        refused = [item.topic for item in heard(porch, 3) if isinstance(item, SubscriptionRefused)]
-        assert refused == others
+        assert refusals(porch, len(others)) == others
         porch.send(Message("edge_agent/porch/health", b"{}", retain=True))
         push.send(Message("edge_agent/group/all/wanted", b"signed", retain=True))
-        assert "edge_agent/group/all/wanted" in [i.topic for i in heard(porch, 4) if isinstance(i, Incoming)]
-        assert "edge_agent/porch/health" in [i.topic for i in heard(push, 2) if isinstance(i, Incoming)]
+        assert received(porch, "edge_agent/group/all/wanted").payload == b"signed"
+        assert received(push, "edge_agent/porch/health").payload == b"{}"
         porch.send(Message("edge_agent/gate/health", b"{}"))
         porch.send(Message("edge_agent/group/all/wanted", b"forged", retain=True))
         with suppress(BrokerConnectionError):
@@ -196,10 +223,10 @@ def _check_strangers(directory: Path) -> None:
     assert _trouble(directory / "others") is Trouble.TLS
 
 
-def _trouble(directory: Path, **changes: Any) -> Trouble | None:
+def _trouble(directory: Path, host: str = HOSTS[0], **changes: Any) -> Trouble | None:
     """Why there is no connection; None where there is one."""
     try:
-        with device("porch", directory, HOSTS[0], 8883, **changes):
+        with device("porch", directory, host, 8883, **changes):
             return None
     except BrokerConnectionError as error:
         return error.trouble
@@ -238,24 +265,6 @@ def _bridge(directory: Path, port: int) -> str:
         text = text.replace(f"nats{number + 1}.example", host)
     text = text.replace("/etc/mosquitto/certs/ca.crt", str(directory / "fleet.crt"))
     return site(directory / "site", port) + text
-
-
-async def _prepare(directory: Path) -> None:
-    """As the shipped `fleet watch` does, with the shipped user."""
-    servers = tuple(f"tls://{host}:4222" for host in HOSTS)
-    login = Login(servers, "watch", "change-me", str(directory / "fleet.crt"))
-    end_s = time.monotonic() + 60
-    while True:
-        try:
-            client = await connect(login, "test")
-            backbone = Backbone(client, "edge_agent", 3)
-            await backbone.prepare()
-            await client.close()
-            return
-        except Exception:
-            if time.monotonic() > end_s:
-                raise
-            await asyncio.sleep(1)
 
 
 def site(directory: Path, port: int) -> str:

@@ -2,8 +2,9 @@
 
 Each node, and each half's devices, are in a network namespace of their own; two bridges connect them, and the
 cable between the bridges is cut. FLEET_CUTS says how often; each time the node that leads MQTT's stream is
-alone. By a defect of NATS 2.9 its copy differs from the others' afterwards, so it is started with nothing, as
-docs/fleet.md says. Needs root.
+alone. By a defect of NATS 2.9 its copy can differ from the others' afterwards, so there it is started with
+nothing, as docs/fleet.md says; FLEET_EMPTY=yes or no says for any release whether it is. Where it is not, the
+copies must agree. Needs root.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import pytest
 from edge_agent.tools.fleet.backbone import MQTT_STREAM
 from tests.installed import program
 from tests.mqtt.brokers import wait_until
-from tests.tools.fleet.nats import Cluster, Place
+from tests.tools.fleet.nats import Cluster, Place, release
 from tests.tools.fleet.running import Load, Watcher, by_device, devices, events_in, ledger, wait_kept
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(1800)]
@@ -32,7 +33,7 @@ LOAD = Load(event_s=5.0, health_s=10.0)
 CUT_S, ELECTED_S, GRACE_S = 45.0, 25.0, 2.0
 SMALLER, LARGER = "half0", "half1"
 MEMBERS = ("n1", "n2", "n3", "few", "many")
-SUBNET = "10.213.77"
+SUBNET = f"10.213.{os.getpid() % 250}"  # two of these tests may run at once
 
 
 class Halves:
@@ -113,6 +114,11 @@ def halves() -> Iterator[Halves]:
     made.__exit__()
 
 
+def is_emptied() -> bool:
+    """Whether a node that was cut off is started with nothing."""
+    return os.environ.get("FLEET_EMPTY", "yes" if release() < (2, 10) else "no") == "yes"
+
+
 def test_a_network_cut_in_half_loses_nothing_and_the_smaller_half_takes_nothing(
     halves: Halves, tmp_path: Path
 ) -> None:
@@ -153,6 +159,7 @@ def test_a_network_cut_in_half_loses_nothing_and_the_smaller_half_takes_nothing(
     repeats = len(taken) - told.events
     print(f"{2 * DEVICES} devices, {CUTS} cuts, {told.events} events, {repeats} sent twice: none lost")
     print(f"{differing} places of MQTT's stream on which the three nodes do not agree")
+    assert differing == 0 or is_emptied()
 
 
 def cut(halves: Halves, cluster: Cluster) -> tuple[float, float]:
@@ -171,7 +178,8 @@ def cut(halves: Halves, cluster: Cluster) -> tuple[float, float]:
     halves.heal()
     assert cluster.settle(60)
     halves.move(alone.name, LARGER)
-    alone.renew()
-    time.sleep(5)  # until the others see that it has nothing
-    assert cluster.settle(60)
+    if is_emptied():
+        alone.renew()
+        time.sleep(5)  # until the others see that it has nothing
+        assert cluster.settle(60)
     return cut_s, healed_s

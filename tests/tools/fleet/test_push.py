@@ -6,16 +6,17 @@ import dataclasses
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_agent.errors import UsageError
+from edge_agent.errors import ModelError, UsageError
+from edge_agent.model.source import model_source
 from edge_agent.mqtt.contract.message import Incoming, Message
-from edge_agent.mqtt.contract.payloads import GroupInfo, encode, utc
+from edge_agent.mqtt.contract.payloads import GroupInfo, Refusal, encode, utc
 from edge_agent.mqtt.contract.topics import Topics, wanted_topic
 from edge_agent.mqtt.contract.wanted import Wanted, read_wanted
 from edge_agent.mqtt.wire.connection import Connection
@@ -23,14 +24,17 @@ from edge_agent.system.clock import SystemClock
 from edge_agent.tools.fleet.field import Field
 from edge_agent.tools.fleet.judge import Limits, waves
 from edge_agent.tools.fleet.key import public_key
-from edge_agent.tools.fleet.push import Ledger, Pace, Push, read_settings
+from edge_agent.tools.fleet.push import MODEL_TAKE_S, Ledger, Pace, Push, read_model, read_settings
+from tests.install.bundles import bundle, sha256
 from tests.mqtt import samples
 from tests.mqtt.brokers import Mosquitto, wait_until
 from tests.mqtt.samples import broker_config
 
 GROUP = "porches"
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
-QUICK = Pace(shares=(0.5,), gather_s=1, take_s=10, watch_s=1)
+QUICK = Pace(shares=(0.5,), gather_s=0.3, take_s=10, watch_s=0.3, step_s=0.05)
+MODEL = model_source({"url": "https://models.example/good.tar", "sha256": "a" * 64, "bytes": 9})
+WORSE = model_source({"url": "https://models.example/bad.tar", "sha256": "b" * 64, "bytes": 9})
 GOOD, BAD = "Z29vZA==", "YmFk"
 NAMES = tuple(f"cam{number}" for number in range(6))
 
@@ -42,6 +46,8 @@ class Devices:
         self.settings: dict[str, dict[str, Any]] = {name: {} for name in NAMES}
         self.documents: list[Wanted] = []
         self.heads: dict[str, dict[str, str]] = {name: {} for name in NAMES}
+        self.models: dict[str, str] = dict.fromkeys(NAMES, "")
+        self.restarted_s: dict[str, float] = dict.fromkeys(NAMES, 0.0)
         self._ended = threading.Event()
         self._connection = Connection(broker_config(port), "devices", "5", environment={})
         self._connection.open(SystemClock())
@@ -60,26 +66,55 @@ class Devices:
 
     def _run(self) -> None:
         while not self._ended.is_set():
-            for item in self._connection.step(0.2):
+            for item in self._connection.step(0.05):
                 if isinstance(item, Incoming):
                     wanted = read_wanted(item.payload, public_key(KEY), GROUP)
                     self.documents.append(wanted)
+                    self._have_models(wanted)
                     for name in NAMES:
                         self.settings[name] = dict(wanted.of(name).settings)
                         self.heads[name] = dict(wanted.of(name).heads)
                     self._say(wanted.revision)
 
-    def _say(self, revision: str) -> None:
-        for name in NAMES:
+    def _have_models(self, wanted: Wanted) -> None:
+        """Fetch them, restart with them and try them, which takes a while."""
+        models = {name: found.sha256 for name in NAMES if (found := wanted.of(name).model)}
+        concerned = {name for name in NAMES if models.get(name, "") != self.models[name]}
+        self.models |= {name: models.get(name, "") for name in concerned}
+        if concerned:
+            self._say(wanted.revision, concerned)
+            time.sleep(0.1)
+            self.restarted_s |= dict.fromkeys(concerned, time.time())
+            time.sleep(0.3)
+
+    def _say(self, revision: str, pending: Collection[str] = ()) -> None:
+        for name in pending or NAMES:
             topics = Topics("edge_agent", name)
-            group = GroupInfo(GROUP, revision, len(self.documents), False, tuple(self.settings[name]))
+            is_refused = self.models[name] == WORSE.sha256 and name not in pending
+            group = GroupInfo(
+                GROUP,
+                revision,
+                self.documents[-1].sequence if self.documents else 0,
+                False,
+                tuple(self.settings[name]),
+                refused=(Refusal("model", "unknown rose from 0 to 100 %"),) if is_refused else (),
+                model=self.models[name],
+                pending=name in pending,
+            )
             info = dataclasses.replace(samples.info(), groups=(group,))
             is_bad = (
                 self.settings[name].get("stabilizer.threshold", 0) > 0.9 or BAD in self.heads[name].values()
             )
             unknown = 80.0 if is_bad else 5.0
-            health = dataclasses.replace(samples.health(), ts=utc(time.time()), unknown_percent=unknown)
+            health = dataclasses.replace(
+                samples.health(),
+                ts=utc(time.time()),
+                unknown_percent=unknown,
+                uptime_s=time.time() - self.restarted_s[name],
+            )
             self._connection.send(Message(topics.info, encode(info), retain=True))
+            if name in pending:  # more at a time than a broker takes would be dropped
+                continue
             self._connection.send(Message(topics.health, encode(health), retain=True))
 
 
@@ -142,6 +177,53 @@ def test_a_bad_head_is_stopped_and_taken_back_to_the_good_one(push: Push, device
     assert not push.go_on()
     wait_until(lambda: all(heads == {"frame": GOOD} for heads in devices.heads.values()))
     assert push.ledger.load().heads == {"frame": GOOD}
+
+
+def test_a_model_reaches_all_in_waves_although_devices_restart_with_it(
+    push: Push, devices: Devices, tmp_path: Path
+) -> None:
+    push.begin(push.plan("lite0", {}, model=MODEL))
+    assert push.go_on()
+    wait_until(lambda: len(devices.documents) == 4)
+    assert set(devices.models.values()) == {MODEL.sha256}
+    assert push.ledger.load().model == MODEL.plain()
+    begun = json.loads((tmp_path / "audit.jsonl").read_text().splitlines()[0])
+    assert begun["model"] == {"sha256": MODEL.sha256, "bytes": 9}
+
+
+def test_a_model_that_a_device_takes_back_is_stopped_and_all_have_the_one_from_before(
+    push: Push, devices: Devices, tmp_path: Path
+) -> None:
+    push.begin(push.plan("lite0", {}, model=MODEL))
+    assert push.go_on()
+    push.begin(push.plan("worse", {}, model=WORSE))
+    assert not push.go_on()
+    wait_until(lambda: set(devices.models.values()) == {MODEL.sha256})
+    last = json.loads((tmp_path / "audit.jsonl").read_text().splitlines()[-1])
+    assert any("refuses: porches: model: unknown rose" in reason for reason in last["reasons"])
+    assert push.ledger.load().model == MODEL.plain()
+
+
+def test_a_model_is_pinned_by_the_bundle_that_its_owner_has(tmp_path: Path) -> None:
+    bundle_file, url = tmp_path / "x.tar", "https://models.example/x.tar"
+    bundle_file.write_bytes(bundle(("model.json", b"{}")))
+    made = read_model(url, bundle_file)
+    assert made == model_source(
+        {"url": url, "sha256": sha256(bundle_file.read_bytes()), "bytes": bundle_file.stat().st_size}
+    )
+    assert read_model(None, None) is None
+    with pytest.raises(UsageError, match="belong together"):
+        read_model(url, None)
+    with pytest.raises(ModelError, match="HTTPS"):
+        read_model("http://models.example/x.tar", bundle_file)
+    for content in (b"", b"no bundle", bundle(("other", b"x"))):
+        bundle_file.write_bytes(content)
+        with pytest.raises(UsageError, match="is no bundle"):
+            read_model(url, bundle_file)
+
+
+def test_with_a_model_there_is_time_for_a_slow_line() -> None:
+    assert (QUICK.with_model().take_s, QUICK.with_model().watch_s) == (MODEL_TAKE_S, QUICK.watch_s)
 
 
 def test_a_push_that_was_interrupted_goes_on_with_the_wave_that_it_was_in(
