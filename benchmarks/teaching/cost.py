@@ -65,6 +65,8 @@ class Cost:
     slices: int
     memory: Memory | None
     """None where that was not measured."""
+    with_periods: Memory | None
+    """The same with a head of its own by day, and another at night."""
 
 
 def measure(scenes: Sequence[SceneFeatures], model: Path, work: Path, repeats: int, runs: int) -> Cost:
@@ -77,12 +79,14 @@ def measure(scenes: Sequence[SceneFeatures], model: Path, work: Path, repeats: i
     file = work / "rows.f16"
     np.resize(rows, (LABELS * OF_EACH, size)).tofile(file)
     fits = [_fit(file, size) for _ in range(repeats)]
+    memory, with_periods = lessons.memory(model, runs, LABELS, OF_EACH) if runs else (None, None)
     return Cost(
         features=size,
         seconds=statistics.median(fit["seconds"] for fit in fits),
         longest_ms=statistics.median(fit["longest_ms"] for fit in fits),
         slices=int(fits[0]["slices"]),
-        memory=lessons.memory(model, runs, LABELS, OF_EACH) if runs else None,
+        memory=memory,
+        with_periods=with_periods,
     )
 
 

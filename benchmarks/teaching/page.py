@@ -139,26 +139,21 @@ def _by_scene(results: Results) -> str:
 
 
 def _costs(results: Results) -> str:
-    header = ("network", "features", "without", "with", "more", "of it its own", "more at the peak")
+    header = ("network", "features", "heads", "without", "with", "more", "of it its own", "more at the peak")
     rows = [
         (
             network,
             str(cost.features),
-            *(
-                f"{mb:.1f} MB"
-                for memory in [cost.memory]
-                if memory
-                for mb in (
-                    memory.without_mb,
-                    memory.with_mb,
-                    memory.added_mb,
-                    memory.own_mb,
-                    memory.added_at_peak_mb,
-                )
-            ),
+            heads,
+            f"{memory.without_mb:.1f} MB",
+            f"{memory.with_mb:.1f} MB",
+            f"{memory.added_mb:.1f} MB",
+            f"{memory.own_mb:.1f} MB",
+            f"{memory.added_at_peak_mb:.1f} MB",
         )
         for network, cost in zip(results.networks, results.costs, strict=True)
-        if cost.memory
+        for heads, memory in (("one", cost.memory), ("and by day and at night", cost.with_periods))
+        if memory
     ]
     fits = []
     for head in (OURS, DENSE):

@@ -17,10 +17,9 @@ from edge_agent.config.address import (
     rtsp_address,
 )
 from edge_agent.config.schema import Config, RegionConfig
+from edge_agent.system.paths import WHOLE_FRAME
 
 UNKNOWN = "unknown"
-WHOLE_FRAME = "frame"
-"""What the whole picture is called among the regions; no region may be."""
 MOST_REGIONS = 16
 MOST_CORNERS = 32
 MOST_PERIODS = 4

@@ -14,7 +14,6 @@ from typing import Protocol
 
 from edge_agent.config.live import LiveConfig
 from edge_agent.config.render import shown
-from edge_agent.config.rules import WHOLE_FRAME
 from edge_agent.config.tree import leaves
 from edge_agent.errors import ConfigError, ModelError, TeachError
 from edge_agent.model.source import ModelSource, model_source
@@ -25,6 +24,7 @@ from edge_agent.system.clock import Clock
 from edge_agent.system.files import write_atomic
 from edge_agent.system.json_reader import JsonError, parse, read
 from edge_agent.system.log import say
+from edge_agent.system.paths import WHOLE_FRAME
 from edge_agent.system.text import printable
 
 _FUTURE_MS = 24 * 3600 * 1000

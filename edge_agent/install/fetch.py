@@ -200,7 +200,8 @@ def main() -> int:
         result = {"error": str(error), "again": error.again}
     except ModelError as error:
         result = {"error": str(error), "again": False}
-    print(json.dumps(result))
+    with suppress(OSError):  # the agent may have ended
+        os.write(sys.stdout.fileno(), json.dumps(result).encode())
     return 0
 
 

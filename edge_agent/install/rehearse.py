@@ -75,7 +75,8 @@ def main() -> int:
         result = rehearse(wanted)
     except EdgeAgentError as error:
         result = {"error": str(error)}
-    print(json.dumps(result))
+    with suppress(OSError):  # the agent may have ended
+        os.write(sys.stdout.fileno(), json.dumps(result).encode())
     return 0
 
 

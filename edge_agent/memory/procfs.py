@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -72,17 +72,18 @@ def parse_children(text: str) -> tuple[int, ...]:
     return tuple(int(word) for word in text.split() if _is_number(word))
 
 
-def parse_smaps(text: str) -> tuple[Mapping, ...]:
-    """Return the mappings in the text of /proc/PID/smaps.
+def parse_smaps(lines: Iterable[str]) -> tuple[Mapping, ...]:
+    """Return the mappings in the lines of /proc/PID/smaps.
 
     Lines that are neither a mapping nor one of its fields are passed over.
     """
     found: list[Mapping] = []
-    for line in text.splitlines():
-        if (mapping := _parse_mapping(line)) is not None:
+    for line in lines:
+        if line[:1].isupper():  # a field: there are twenty to a mapping
+            if found and line.startswith(("Anonymous:", "Swap:")):
+                found[-1] = _with_private(found[-1], line)
+        elif (mapping := _parse_mapping(line)) is not None:
             found.append(mapping)
-        elif found and line.startswith(("Anonymous:", "Swap:")):
-            found[-1] = _with_private(found[-1], line)
     return tuple(found)
 
 
@@ -109,8 +110,15 @@ def read_memory(pid: int | None = None, proc: Path = PROC) -> MemoryUse:
 
 
 def read_smaps(proc: Path = PROC) -> tuple[Mapping, ...]:
-    """Return the mappings of this process; empty where the kernel has no smaps."""
-    return parse_smaps(read_or_empty(proc / "self" / "smaps"))
+    """Return the mappings of this process; empty where the kernel has no smaps.
+
+    Line by line: the whole text takes as much memory as a trim may give back.
+    """
+    try:
+        with (proc / "self" / "smaps").open(errors="replace") as lines:
+            return parse_smaps(lines)
+    except OSError:
+        return ()
 
 
 def _name(pid: int | None) -> str:
@@ -185,7 +193,7 @@ def _parse_mapping(line: str) -> Mapping | None:
         return None
     if not 0 <= start < end:
         return None
-    path = words[5] if len(words) == 6 else ""
+    path = words[5].rstrip("\n") if len(words) == 6 else ""
     return Mapping(start, end, words[1], int(words[4]), path, words[3])
 
 

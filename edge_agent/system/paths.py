@@ -9,6 +9,8 @@ from edge_agent.errors import ArtifactError
 
 SYSTEM_MODEL = Path("/var/lib/edge-agent/model")
 SYSTEM_CONFIG = Path("/etc/edge-agent/edge-agent.yaml")
+WHOLE_FRAME = "frame"
+"""What the whole picture is called among the regions, and its folder among theirs; no region may be."""
 
 
 def state_dir(environment: Mapping[str, str]) -> Path:

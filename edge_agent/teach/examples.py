@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, groupby, pairwise
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,8 @@ LONGEST_LABEL = 64
 MOST_THUMBNAIL_BYTES = 64 << 10
 MOST_LABELS = 64
 BURST_GAP_S = 60.0
+NIGHT = 50.0
+"""A mean brightness below it, of 255, counts as night."""
 
 Feature = NDArray[np.float16]
 Verdict = Literal["added", "replaced", "duplicate"]
@@ -60,6 +62,10 @@ class Example:
             )
 
     @property
+    def is_night(self) -> bool:
+        return self.brightness < NIGHT
+
+    @property
     def key(self) -> str:
         """32 hexadecimal digits: another example has the same only if it is the same, thumbnail or not.
 
@@ -71,6 +77,38 @@ class Example:
             digest.update(len(part).to_bytes(4, "little"))
             digest.update(part)
         return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kept:
+    """An example that stays on disk: its feature is read again each time, which may raise TeachError.
+
+    So that hundreds of them can be learnt from without being in memory.
+    """
+
+    label: str
+    time_s: float
+    brightness: float
+    burst: int
+    key: str
+    place: int
+    """What `read` is given."""
+    read: Callable[[int], Feature]
+
+    @property
+    def feature(self) -> Feature:
+        return self.read(self.place)
+
+    @property
+    def is_night(self) -> bool:
+        return self.brightness < NIGHT
+
+
+AnyExample = Example | Kept
+"""What can be learnt from."""
+
+_Kind = TypeVar("_Kind", Example, Kept)
+_Either = TypeVar("_Either", bound=AnyExample)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +211,7 @@ def check_feature(feature: Feature) -> None:
         raise TeachError("a feature has numbers that are not finite, or nothing but zeros")
 
 
-def grouped(examples: Iterable[Example]) -> list[Example]:
+def grouped(examples: Iterable[_Kind]) -> list[_Kind]:
     """The examples, in their order, with bursts by when they were taken: BURST_GAP_S without one end a burst.
 
     So bursts depend on nothing but which examples there are.
@@ -185,28 +223,34 @@ def grouped(examples: Iterable[Example]) -> list[Example]:
     return [replace(each, burst=bursts[each.time_s]) for each in same]
 
 
-def in_order(examples: Iterable[Example]) -> list[Example]:
+def in_order(examples: Iterable[_Either]) -> list[_Either]:
     """The examples in the one order in which everything is computed, however they came."""
     bursts = groupby(sorted(examples, key=_label_and_burst), key=_label_and_burst)
     # One burst at a time: `sorted` copies the features of all that it sorts.
     return [each for _, mine in bursts for each in sorted(mine, key=lambda each: each.feature.tobytes())]
 
 
-def labels_of(examples: Iterable[Example]) -> tuple[str, ...]:
+def labels_of(examples: Iterable[AnyExample]) -> tuple[str, ...]:
     """The labels in their order."""
     return tuple(sorted({each.label for each in examples}))
 
 
-def fingerprint(examples: Iterable[Example]) -> str:
+def fingerprint(examples: Iterable[AnyExample]) -> str:
     """The SHA-256 over what a head is made of: the same for the same examples in any order."""
+    return fingerprint_in_order(in_order(examples))
+
+
+def fingerprint_in_order(examples: Iterable[AnyExample]) -> str:
+    """That of examples that are in their order."""
     digest = hashlib.sha256()
-    for each in in_order(examples):
-        digest.update(f"{each.label}\n{each.burst} {len(each.feature)}\n".encode())
-        digest.update(each.feature.tobytes())
+    for each in examples:
+        feature = each.feature
+        digest.update(f"{each.label}\n{each.burst} {len(feature)}\n".encode())
+        digest.update(feature.tobytes())
     return digest.hexdigest()
 
 
-def _label_and_burst(example: Example) -> tuple[str, int]:
+def _label_and_burst(example: AnyExample) -> tuple[str, int]:
     return example.label, example.burst
 
 

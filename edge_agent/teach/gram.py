@@ -6,11 +6,12 @@ computed once, for the fit and for every trial that leaves examples out.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edge_agent.teach.examples import Feature
 from edge_agent.teach.moments import rooted
 from edge_agent.teach.unknown import Floats
 
@@ -20,10 +21,17 @@ BLOCK = 64
 _SMALLEST_SQUARE = 1e-12
 
 
+class Features(Protocol):
+    """Features by their place; each may be read from disk whenever it is asked for."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, place: int, /) -> Feature: ...
+
+
 class Rows:
     """Roots of features, and behind them the mean root of unnamed frames if there is one, less a centre."""
 
-    def __init__(self, features: Sequence[NDArray[np.float16]], extra: Floats | None, centre: Floats) -> None:
+    def __init__(self, features: Features, extra: Floats | None, centre: Floats) -> None:
         self._features = features
         self._extra = [] if extra is None else [extra]
         self._centre = centre
@@ -34,11 +42,11 @@ class Rows:
 
     def block(self, start: int) -> Floats:
         """Rows from `start` on, shape (BLOCK or what is left, features)."""
-        some = self._features[start : start + BLOCK]
+        some = range(start, min(start + BLOCK, len(self._features)))
         extra = self._extra if start + BLOCK >= len(self) else []
         rows = np.empty((len(some) + len(extra), self.features), np.float32)
-        for place, feature in enumerate(some):
-            rows[place] = rooted(feature)
+        for row, place in zip(rows, some, strict=False):
+            row[:] = rooted(self._features[place])
         rows[len(some) :] = extra or 0
         rows -= self._centre
         return rows

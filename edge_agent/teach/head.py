@@ -96,12 +96,10 @@ class Head:
         centre = centre_of(taught.classes, taught.frames)
         directions = directions_of(taught.classes, centre)
         self.centre: Floats = centre.astype(np.float32)
-        self.directions: Floats = directions.astype(np.float32)
-        self.floors = self._floors(centre, directions)
+        self.floors = shown.floors if shown else mean_floors(taught.classes, centre, directions)
         """Shape (labels,): what is less like its label is unknown."""
-        layer = taught.layer
-        self._weights = layer.weights.astype(np.float32) if layer else self.directions * SHARPNESS
-        self._bias = layer.bias if layer else np.zeros(len(self.labels), np.float32)
+        # Where examples and a regression say it all, each frame does without the means.
+        self._directions = None if shown and taught.layer else directions.astype(np.float32)
 
     def answer(self, feature: Feature | Floats, held: str = "") -> Answer:
         """Answer for a feature of shape (features,). Raises TeachError where it is another, or not finite.
@@ -113,7 +111,7 @@ class Head:
             raise TeachError(f"a feature must be {len(self.centre)} finite numbers")
         root = rooted(feature).astype(np.float32)
         unit = unit_of(root - self.centre)
-        logits: Floats = dot(self._weights, unit) + self._bias
+        logits = self._logits(unit)
         probabilities = softmax(logits)
         best = self._best(probabilities, held)
         likeness = self._likeness(root, unit, best)
@@ -122,10 +120,19 @@ class Head:
         name = self.labels[best]
         return Answer(UNKNOWN if why else name, name, probabilities, likeness, why)
 
-    def _floors(self, centre: NDArray[np.float64], directions: NDArray[np.float64]) -> Floats:
-        if self._shown:
-            return self._shown.floors
-        return mean_floors(self.taught.classes, centre, directions)
+    @property
+    def directions(self) -> Floats:
+        """From the centre to the mean of each label, with length 1: shape (labels, features)."""
+        if self._directions is not None:
+            return self._directions
+        centre = centre_of(self.taught.classes, self.taught.frames)
+        return directions_of(self.taught.classes, centre).astype(np.float32)
+
+    def _logits(self, unit: Floats) -> Floats:
+        layer = self.taught.layer
+        if layer is None:
+            return dot(self.directions * SHARPNESS, unit)
+        return dot(layer.weights.astype(np.float32), unit) + layer.bias
 
     def _likeness(self, root: Floats, unit: Floats, label: int) -> float:
         if self._shown:

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edge_agent.errors import EdgeAgentError, TeachError
+from edge_agent.system.paths import WHOLE_FRAME
 from edge_agent.system.text import printable
 from edge_agent.teach import fitting, head_file
 from edge_agent.teach.examples import (
@@ -31,6 +32,7 @@ from edge_agent.teach.examples import (
     Example,
     Examples,
     Feature,
+    Kept,
     Limits,
     check_label,
     fingerprint,
@@ -40,12 +42,10 @@ from edge_agent.teach.head import Backbone, Head
 from edge_agent.teach.head_file import HeadFileError
 from edge_agent.teach.moments import Moment
 from edge_agent.teach.report import Report, report
-from edge_agent.teach.store import ExampleStore
+from edge_agent.teach.store import ExampleStore, MeanwhileError
 from edge_agent.teach.unknown import Rules
 
 HEAD_NAME = "head"
-WHOLE_FRAME = "frame"
-"""The view that is the whole picture; no region can have this name."""
 
 _ATTEMPTS = 3  # to fit while somebody else teaches
 _AT_ONCE = 16  # pictures that are relearned in one transaction
@@ -61,7 +61,7 @@ class Calendar:
     """The owner's periods, each of which can have a head of its own."""
 
     periods: tuple[str, ...]
-    of: Callable[[Example], str]
+    of: Callable[[Kept], str]
     """Gives the period in which an example was taken; empty where it was none."""
 
 
@@ -224,17 +224,18 @@ class Lessons:
 
     def head(self) -> Loaded:
         """Read the head. It is not fitted here: where it is not current, answer with it and fit."""
-        examples = self.examples()
         foreign = len(self._foreign())
-        try:
-            taught = head_file.load(self.head_path, self.backbone)
-        except HeadFileError as error:
-            problem = str(error) if self.head_path.exists() else ""
-            return Loaded(None, not examples, problem, foreign)
-        if taught.fingerprint == fingerprint(examples):
-            return Loaded(fitting.recall(taught, examples, self._rules), True, foreign=foreign)
-        is_chosen = not taught.fingerprint or self._was_turned_away(examples)
-        return Loaded(Head(taught, rules=self._rules), is_chosen, foreign=foreign)
+        with self._store.reading() as kept:
+            examples = grouped(kept)
+            try:
+                taught = head_file.load(self.head_path, self.backbone)
+            except HeadFileError as error:
+                problem = str(error) if self.head_path.exists() else ""
+                return Loaded(None, not examples, problem, foreign)
+            if taught.fingerprint == fingerprint(examples):
+                return Loaded(fitting.recall(taught, examples, self._rules), True, foreign=foreign)
+            is_chosen = not taught.fingerprint or self._was_turned_away(examples)
+            return Loaded(Head(taught, rules=self._rules), is_chosen, foreign=foreign)
 
     def fit(self, frames: Moment | None = None, *, keep: bool = True) -> Learnt | None:
         """Fit in one go; see `fitting`."""
@@ -254,27 +255,42 @@ class Lessons:
         `give_back` is called where memory can be trimmed: reading, fitting and writing need other code each.
         Where there are no examples, there will be no head: None.
         """
-        for _ in range(_ATTEMPTS):
+        learnt = yield from self._learnt(frames or self._known_frames(), give_back)
+        give_back()
+        if not keep:
+            return learnt
+        if learnt is None:
+            self._write(lambda: head_file.retire(self.head_path))
+        else:
+            taught = learnt.head.taught
+            self._write(lambda: head_file.save(self.head_path, taught))
+        return learnt
+
+    def _learnt(
+        self, frames: Moment | None, give_back: Callable[[], None]
+    ) -> Generator[None, None, Learnt | None]:
+        """Fit to the examples as they are, and once more where somebody has taught meanwhile."""
+        learnt = None
+        for attempt in range(_ATTEMPTS):
             give_back()
-            examples = self.examples()
-            if not examples:
-                if keep:
-                    self._write(lambda: head_file.retire(self.head_path))
-                return None
-            give_back()
-            yield
-            fit = yield from fitting.fitting(
-                examples, self.backbone, frames or self._known_frames(), self._rules
-            )
-            learnt, known = Learnt(fit.head, report(examples, fit)), {each.key for each in examples}
-            del examples, fit
+            try:
+                with self._store.reading() as kept:
+                    if not kept:
+                        return None
+                    examples, known = grouped(kept), {each.key for each in kept}
+                    give_back()
+                    yield
+                    fit = yield from fitting.fitting(examples, self.backbone, frames, self._rules, give_back)
+                    learnt = Learnt(fit.head, report(examples, fit))
+                    del examples, fit, kept
+            except MeanwhileError:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                continue
             give_back()
             yield
             if self._store.keys() == known:
                 break
-        give_back()
-        if keep:
-            self._write(lambda: head_file.save(self.head_path, learnt.head.taught))
         return learnt
 
     def fitting_periods(
@@ -286,7 +302,12 @@ class Lessons:
         Each label but `none` needs ENOUGH_OF_PERIOD examples in the period: one that was not shown at night
         would be unknown all night. Until then, the head of all examples is the better one.
         """
-        examples = self.examples()
+        with self._store.reading() as kept:
+            return (yield from self._of_periods(grouped(kept), calendar, give_back))
+
+    def _of_periods(
+        self, examples: Sequence[Kept], calendar: Calendar, give_back: Callable[[], None]
+    ) -> Generator[None, None, PeriodHeads]:
         labels = sorted({each.label for each in examples} - {NONE})
         yield
         heads: dict[str, Head] = {}
@@ -296,7 +317,7 @@ class Lessons:
             counts = Counter(each.label for each in mine)
             few = [f"{counts[label]} of {label}" for label in labels if counts[label] < ENOUGH_OF_PERIOD]
             if labels and not few:
-                fit = yield from fitting.fitting(mine, self.backbone, None, self._rules)
+                fit = yield from fitting.fitting(mine, self.backbone, None, self._rules, give_back)
                 heads[period] = fit.head
                 give_back()
             elif few:
@@ -377,7 +398,7 @@ class Lessons:
         except HeadFileError:
             return None
 
-    def _was_turned_away(self, examples: Iterable[Example]) -> bool:
+    def _was_turned_away(self, examples: Iterable[Kept]) -> bool:
         """Whether the head of these examples was there, and the owner wanted the one before it."""
         path = head_file.reverted_of(self.head_path)
         try:

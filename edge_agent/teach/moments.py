@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import TeachError
-from edge_agent.teach.examples import Example, Feature
+from edge_agent.teach.examples import AnyExample, Feature
 
 MOST_ADDED = 1 << 13
 """More features than these cannot be summed exactly."""
@@ -80,7 +80,7 @@ def moment_of(feature: Feature) -> Moment:
     return Moment(1, numbers, squares)
 
 
-def moments_of(examples: Iterable[Example]) -> dict[str, Moment]:
+def moments_of(examples: Iterable[AnyExample]) -> dict[str, Moment]:
     """The moment of each label, in the order of the labels."""
     found: dict[str, Moment] = {}
     for example in examples:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from edge_agent.teach.examples import NONE, Example, in_order
+from edge_agent.teach.examples import NONE, AnyExample, in_order
 from edge_agent.teach.fitting import Fit
 from edge_agent.teach.head import Method
 from edge_agent.teach.trial import NOT_JUDGED
 
 LEAST_TO_SHOW = 5
 """Examples of a label below which the owner is asked for more."""
-NIGHT = 50.0
-"""A mean brightness below it, of 255, counts as night."""
 
 _Z = 1.96  # 95 of 100 such intervals hold the truth
 _ROUNDING = 1e-12
@@ -57,7 +56,7 @@ class Report:
         return self.correct / self.judged if self.judged else None
 
 
-def report(examples: Iterable[Example], fit: Fit) -> Report:
+def report(examples: Iterable[AnyExample], fit: Fit) -> Report:
     """Report on the fit to these examples, in whatever order they come."""
     ordered = in_order(examples)
     names, answers, truth = fit.head.labels, fit.trial.chosen, fit.trial.truth
@@ -101,25 +100,28 @@ def wilson(share: float, trials: int) -> tuple[float, float]:
     return max((middle - half) / scale, 0.0), min((middle + half) / scale + _ROUNDING, 1.0)
 
 
-def missing(examples: Sequence[Example]) -> tuple[str, ...]:
-    """What to show next: labels with few examples, with one burst alone, or not by day and by night."""
-    of_label: dict[str, list[Example]] = {}
+def missing(examples: Sequence[AnyExample]) -> tuple[str, ...]:
+    """What to show next: labels with few examples, with one burst alone by day or at night, or with none."""
+    of_label: dict[str, list[AnyExample]] = {}
     for example in examples:
         of_label.setdefault(example.label, []).append(example)
     found = [f"only one label: show something else, or `{NONE}`"] if len(of_label) == 1 else []
-    nights = {_is_night(example) for example in examples}
+    nights = {example.is_night for example in examples}
     for label, mine in sorted(of_label.items()):
         if len(mine) < LEAST_TO_SHOW:
             found.append(f"{_counted_examples(len(mine))} of `{label}`: show {LEAST_TO_SHOW} or more")
+        lights = Counter(is_night for _, is_night in {(each.burst, each.is_night) for each in mine})
         if len({example.burst for example in mine}) == 1:
             found.append(f"all of `{label}` at one time: show it again another time")
-        lacking = nights - {_is_night(example) for example in mine}
-        found += [f"no example of `{label}` {'at night' if is_night else 'by day'}" for is_night in lacking]
+        else:
+            once = sorted(is_night for is_night, times in lights.items() if times == 1)
+            found += [f"`{label}` at one time alone {_light(is_night)}: show it again" for is_night in once]
+        found += [f"no example of `{label}` {_light(is_night)}" for is_night in nights - lights.keys()]
     return tuple(found)
 
 
-def _is_night(example: Example) -> bool:
-    return example.brightness < NIGHT
+def _light(is_night: bool) -> str:
+    return "at night" if is_night else "by day"
 
 
 def _counted_examples(count: int) -> str:

@@ -25,7 +25,7 @@ from edge_agent.model.plan import MOST_FEATURES
 from edge_agent.system.database import check_structure, is_damage
 from edge_agent.system.files import set_aside
 from edge_agent.system.log import say
-from edge_agent.teach.examples import MOST_THUMBNAIL_BYTES, Example, Feature
+from edge_agent.teach.examples import MOST_THUMBNAIL_BYTES, Example, Feature, Kept
 from edge_agent.teach.head import Backbone
 
 if TYPE_CHECKING:
@@ -88,6 +88,10 @@ class Undone:
     back: list[Example]
 
 
+class MeanwhileError(TeachError):
+    """An example is not there any more, or not as it was a moment ago."""
+
+
 class ExampleStore:
     """The examples of one camera, in a directory. Every method may raise TeachError."""
 
@@ -105,6 +109,25 @@ class ExampleStore:
         if not self._exists():
             return []
         return self._use(self._present)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[list[Kept]]:
+        """What `load` returns, the features left on disk: they can be read until the context ends.
+
+        Reading one raises MeanwhileError where another process has taken it away since.
+        """
+        if not self._exists():
+            yield []
+            return
+        import sqlite3
+
+        outlines = self._use(lambda database: _outlines(database, self._backbone))
+        try:
+            database = self._open()
+        except (sqlite3.Error, OSError) as error:
+            raise TeachError(f"{self.path}: {_reason(error)}") from error
+        with contextlib.closing(database):
+            yield _kept(outlines, database, self.path)
 
     def of_other_networks(self) -> list[Example]:
         """The examples that the present network cannot use, without thumbnails."""
@@ -371,7 +394,7 @@ class _Shelf:
 
     def put(self, feature: bytes) -> Feature:
         """A copy of what was written of a feature. Raises ValueError where it is none."""
-        numbers = np.frombuffer(feature, "<f2")
+        numbers = _numbers(feature)
         if len(numbers) > len(self._left):
             self._left = np.empty(max(len(numbers), _SHELF), np.float16)
         mine, self._left = self._left[: len(numbers)], self._left[len(numbers) :]
@@ -379,11 +402,19 @@ class _Shelf:
         return mine
 
 
-def _example(values: Sequence[Any], shelf: _Shelf) -> Example:
-    """The example in a row of _COLUMNS, without its thumbnail. Raises _DamagedRowError."""
+def _numbers(feature: bytes) -> Feature:
+    """What was written of a feature, not copied. Raises ValueError where it is none."""
+    return np.frombuffer(feature, "<f2")
+
+
+def _example(values: Sequence[Any], put: Callable[[bytes], Feature]) -> Example:
+    """The example in a row of _COLUMNS, without its thumbnail; `put` makes its feature of what was written.
+
+    Raises _DamagedRowError.
+    """
     key, backbone, label, time_s, brightness, burst, taught, gone, feature, seal, crc = values
     try:
-        example = Example(label.decode(), shelf.put(feature), time_s, brightness, burst)
+        example = Example(label.decode(), put(feature), time_s, brightness, burst)
         expected = _seal(example.key, backbone.decode(), burst, taught, gone, crc)
         is_whole = example.key == key.decode() and seal == expected
     except (TeachError, ValueError, TypeError, AttributeError):
@@ -396,7 +427,54 @@ def _example(values: Sequence[Any], shelf: _Shelf) -> Example:
 def _examples(database: sqlite3.Connection, condition: str, *arguments: object) -> list[Example]:
     found = database.execute(f"SELECT {_COLUMNS} FROM examples WHERE {condition} ORDER BY place", arguments)
     shelf = _Shelf()
-    return [_example(values, shelf) for values in found]
+    return [_example(values, shelf.put) for values in found]
+
+
+@dataclass(frozen=True, slots=True)
+class _Outline:
+    """A row without its feature."""
+
+    place: int
+    label: str
+    time_s: float
+    brightness: float
+    burst: int
+    key: str
+    feature_crc: int
+
+
+def _outlines(database: sqlite3.Connection, backbone: str) -> list[_Outline]:
+    """Those of the examples of a network, in the order in which they came; each feature is looked at once."""
+    found = database.execute(
+        f"SELECT place, {_COLUMNS} FROM examples WHERE gone = 0 AND backbone = ? ORDER BY place", (backbone,)
+    )
+    labels: dict[str, str] = {}  # one text for all of its examples
+    outlines = []
+    for place, *values in found:
+        each = _example(values, _numbers)
+        label = labels.setdefault(each.label, each.label)
+        crc = zlib.crc32(each.feature.tobytes())
+        outlines.append(_Outline(place, label, each.time_s, each.brightness, each.burst, each.key, crc))
+    return outlines
+
+
+def _kept(outlines: Sequence[_Outline], database: sqlite3.Connection, path: Path) -> list[Kept]:
+    """Examples whose features are read from the open database."""
+    crcs = {each.place: each.feature_crc for each in outlines}
+
+    def read(place: int) -> Feature:
+        import sqlite3
+
+        query = "SELECT feature FROM examples WHERE place = ?"
+        try:
+            rows = database.execute(query, (place,)).fetchall()  # all, or others could not write
+        except sqlite3.Error as error:
+            raise MeanwhileError(f"{path}: {_reason(error)}") from error
+        if not rows or not isinstance(rows[0][0], bytes) or zlib.crc32(rows[0][0]) != crcs[place]:
+            raise MeanwhileError(f"{path}: an example has gone while it was learnt from; try again")
+        return _numbers(rows[0][0])
+
+    return [Kept(o.label, o.time_s, o.brightness, o.burst, o.key, o.place, read) for o in outlines]
 
 
 def _thumbnail(database: sqlite3.Connection, key: str) -> bytes:
@@ -449,7 +527,7 @@ def _whole_rows(path: Path) -> Iterator[tuple[object, ...]]:
                 return
             place = values[0]
             with contextlib.suppress(_DamagedRowError):
-                example = _example(values[1:], shelf)
+                example = _example(values[1:], shelf.put)
                 if not values[_GONE]:
                     example = replace(example, thumbnail=_saved(database, place, values[-1]))
                     yield _values(example, values[2].decode(), lesson=0)

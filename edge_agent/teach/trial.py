@@ -1,8 +1,13 @@
-"""Trials: each example is answered by what the others teach, without those of its own burst."""
+"""Trials: each example is answered by what the others teach, without those of its own burst.
+
+With that go bursts of the other labels, see `folds`. An example is judged where its label was shown in its
+light, by day or at night, at another time too: how it does in the dark says nothing before.
+"""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,13 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.teach import regression
-from edge_agent.teach.examples import Example, labels_of
+from edge_agent.teach.examples import AnyExample, labels_of
+from edge_agent.teach.folds import folds_of
 from edge_agent.teach.gram import Gram
 from edge_agent.teach.head import SHARPNESS, softmax
 from edge_agent.teach.unknown import Floats
-
-MOST_TRIALS = 16
-"""Bursts beyond it share trials: several are then left out together."""
 
 LEAST_TIMES = 4
 """Bursts that each label must have for the trial to choose: without one of two, half of it is not there."""
@@ -35,7 +38,7 @@ class Answers:
     """What examples were taken for without their own burst; both of shape (examples,)."""
 
     labels: Numbers
-    """NOT_JUDGED where there was nothing to compare without it."""
+    """NOT_JUDGED where without it nothing was left of its label in its light, or nothing to compare."""
     probabilities: Floats
 
     def correct(self, truth: Numbers) -> int:
@@ -80,7 +83,7 @@ class Trial:
         return found or self.means
 
 
-def truth_of(examples: Sequence[Example]) -> Numbers:
+def truth_of(examples: Sequence[AnyExample]) -> Numbers:
     """The place of each example's label among the labels, shape (examples,)."""
     places = {label: place for place, label in enumerate(labels_of(examples))}
     return np.array([places[each.label] for each in examples], np.intp)
@@ -105,20 +108,25 @@ def centre_weights(shares: Floats, *, has_frames: bool) -> Floats:
 
 
 def trial(
-    products: Floats, truth: Numbers, bursts: Numbers, *, has_frames: bool, regress: bool
+    products: Floats, examples: Sequence[AnyExample], *, has_frames: bool, regress: bool
 ) -> Generator[None, None, Trial]:
-    """Leave out one burst after another; a bounded step of it between two yields.
+    """Leave out examples, one fold after another; a bounded step of it between two yields.
 
-    `products` are those of the examples and, with `has_frames`, of the mean of unnamed frames behind them.
+    `products` are those of the examples, which are in their order, and, with `has_frames`, of the mean of
+    unnamed frames behind them.
     """
+    truth, folds = truth_of(examples), folds_of(examples, products)
+    lights = 2 * truth + np.array([each.is_night for each in examples])
     means, regressed, both = (_nothing(len(truth)) for _ in range(3))
     labels = int(truth.max()) + 1
-    for left_out in folds(bursts):
+    for fold in range(int(folds.max()) + 1):
+        left_out = folds == fold
         shares = shares_of(truth, ~left_out, len(products), labels)
         absent = np.asarray(~shares.any(axis=0))
-        if labels - absent.sum() < 2:
+        is_known = np.bincount(lights[~left_out], minlength=2 * labels) > 0
+        judged = np.flatnonzero(left_out & is_known[lights])
+        if not len(judged) or labels - absent.sum() < 2:
             continue
-        judged = np.flatnonzero(left_out & ~absent[truth])
         gram = Gram(products, centre_weights(shares, has_frames=has_frames))
         scores = gram.with_directions(shares) * SHARPNESS
         scores[:, absent] = -1e9
@@ -130,16 +138,8 @@ def trial(
             _note(regressed, logits, judged)
             _note(both, scores + logits, judged)
             yield
-    times = min(len(set(bursts[truth == label].tolist())) for label in range(labels))
+    times = min(Counter(label for label, _ in {(each.label, each.burst) for each in examples}).values())
     return Trial(truth, means, regressed if regress else None, both if regress else None, times)
-
-
-def folds(bursts: Numbers) -> list[Flags]:
-    """The examples to leave out together, each of shape (examples,): every burst once; none for one burst."""
-    _, place = np.unique(bursts, return_inverse=True)
-    turn = place % MOST_TRIALS
-    turns = int(turn.max()) + 1
-    return [turn == number for number in range(turns)] if turns > 1 else []
 
 
 def _nothing(examples: int) -> Answers:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.teach.examples import Example
+from edge_agent.teach.examples import AnyExample
 from edge_agent.teach.moments import Moment, dot, rooted
 
 MOST_ANCHORS = 128
@@ -37,6 +37,7 @@ _RIDGE = np.float32(0.1)  # how much of a feature is taken for noise, against it
 _LEAST_VARIANCE = np.float32(0.1)  # of a number of the feature from day to day, against the mean of them
 _SHARE_OF_TYPICAL = 0.5
 _BLOCK = 32  # anchors that are taken as float32 at a time
+_BLOCK_OF_FRAME = 8  # the same for each frame: the allocator keeps what is small
 
 Floats = NDArray[np.float32]
 
@@ -91,14 +92,14 @@ class Shown:
 
     def _products(self, root: Floats, along: Floats) -> tuple[Floats, Floats]:
         found = np.empty((2, len(self.roots)), np.float32)
-        for at in range(0, len(self.roots), _BLOCK):
-            some = self.roots[at : at + _BLOCK].astype(np.float32)
-            found[0, at : at + _BLOCK] = dot(some, root)
-            found[1, at : at + _BLOCK] = dot(some, along)
+        for at in range(0, len(self.roots), _BLOCK_OF_FRAME):
+            some = self.roots[at : at + _BLOCK_OF_FRAME].astype(np.float32)
+            found[0, at : at + _BLOCK_OF_FRAME] = dot(some, root)
+            found[1, at : at + _BLOCK_OF_FRAME] = dot(some, along)
         return found[0], found[1]
 
 
-def shown(examples: Sequence[Example], centre: Floats, rules: Rules) -> Generator[None, None, Shown]:
+def shown(examples: Sequence[AnyExample], centre: Floats, rules: Rules) -> Generator[None, None, Shown]:
     """Prepare the anchors of the examples, which are in their order; a bounded step between two yields."""
     anchors = _anchors(examples)
     roots = np.empty((len(anchors), len(centre)), np.float16)
@@ -259,11 +260,11 @@ def _nearest(
     return plain, moved
 
 
-def _anchors(examples: Sequence[Example]) -> list[Example]:
+def _anchors(examples: Sequence[AnyExample]) -> list[AnyExample]:
     """As many of each label as there is room for, from all of its bursts."""
     groups = [list(group) for _, group in itertools.groupby(examples, key=lambda each: each.label)]
     room = max(MOST_ANCHORS // len(groups), 1)
-    found: list[Example] = []
+    found: list[AnyExample] = []
     for group in groups:
         step = max(len(group) / room, 1.0)
         found += [group[int(number * step)] for number in range(min(len(group), room))]

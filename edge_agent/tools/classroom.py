@@ -24,7 +24,7 @@ from edge_agent.sources.picture_time import taken_s
 from edge_agent.system import paths
 from edge_agent.system.text import printable
 from edge_agent.teach.fitting import finished
-from edge_agent.teach.lessons import WHOLE_FRAME, Relearnt, Shot, directory_of
+from edge_agent.teach.lessons import Relearnt, Shot, directory_of
 
 Shown = Literal["camera", "seen", "view"]
 """What pictures show: all that the camera gives, that turned as the agent sees it, or the view alone."""
@@ -44,7 +44,7 @@ class View:
 
     @property
     def name(self) -> str:
-        return self.region or WHOLE_FRAME
+        return self.region or paths.WHOLE_FRAME
 
     @property
     def directory(self) -> Path:
@@ -62,13 +62,13 @@ def view_of(config: Config, name: str, environment: Mapping[str, str], *, only_w
 
     `only_watched`: other names than those of the configuration are refused. Raises UsageError and TeachError.
     """
-    watched = [region or WHOLE_FRAME for region in config.watched]
+    watched = [region or paths.WHOLE_FRAME for region in config.watched]
     if not name and len(watched) > 1:
         raise UsageError(f"several regions are watched: name one by --view: {', '.join(watched)}")
     name = name or watched[0]
     if only_watched and name not in watched:
         raise UsageError(f"--view {printable(name, 40)}: what is watched is {', '.join(watched)}")
-    region = "" if name == WHOLE_FRAME else name
+    region = "" if name == paths.WHOLE_FRAME else name
     state = paths.state_dir_of(config.model.path, environment)
     view = View(region, state, Turn.from_config(config.source), config.regions.get(region))
     directory_of(state, region)  # refuses what cannot be a name

@@ -73,7 +73,7 @@ def report(view: str, found: Report) -> list[str]:
 def accuracy(found: Report) -> str:
     """How good it is, or that nobody knows."""
     if found.accuracy is None or found.low is None or found.high is None:
-        return "too few examples to say how good it is: show two labels, each at two times or more"
+        return "too few examples to say how good it is: show two labels, each at two times by day or at night"
     return (
         f"right about {found.correct} of {some(found.judged, 'example')}, each judged by those of other times"
         f" ({found.accuracy:.0%}; another day may give {found.low:.0%} to {found.high:.0%})"

@@ -132,7 +132,7 @@ class TestLearning:
         assert said.out.splitlines() == [
             "taught 4 pictures as open",
             "frame knows open (4)",
-            "too few examples to say how good it is: show two labels, each at two times or more",
+            "too few examples to say how good it is: show two labels, each at two times by day or at night",
             "next: only one label: show something else, or `none`",
             f"no agent runs with {teach.state}: it is used from the next start on",
         ]

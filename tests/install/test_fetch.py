@@ -182,6 +182,7 @@ def test_it_takes_no_more_memory_than_is_set_aside_for_it(site: Site, tmp_path: 
     script = (
         "from edge_agent.install.fetch import main\n"
         "main()\n"
+        "print()\n"
         "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')))\n"
     )
     process = begun(site, tmp_path / "incoming", command=[sys.executable, "-P", "-c", script])

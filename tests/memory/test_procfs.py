@@ -52,7 +52,7 @@ def test_a_process_without_memory_counts_zero() -> None:
 
 
 def test_smaps_gives_each_mapping_its_written_pages_swapped_out_ones_too() -> None:
-    program, library, stack, plain = procfs.parse_smaps(_SMAPS)
+    program, library, stack, plain = procfs.parse_smaps(_SMAPS.splitlines(keepends=True))
     assert (program.path, program.private_kb, program.inode) == ("/usr/bin/my program", 12, 123)
     assert (library.permissions, library.private_kb, library.length) == ("r-xp", 0, 0x200000)
     assert library.device == "fe:00"
@@ -66,7 +66,7 @@ def test_any_text_is_parsed_or_passed_over(text: str) -> None:
     assert use.rss_mb >= 0
     assert all(pid >= 0 for pid in procfs.parse_children(text))
     assert procfs.parse_parent(text) >= 0
-    assert all(mapping.length > 0 for mapping in procfs.parse_smaps(text))
+    assert all(mapping.length > 0 for mapping in procfs.parse_smaps(text.splitlines(keepends=True)))
 
 
 @given(
@@ -77,7 +77,7 @@ def test_any_text_is_parsed_or_passed_over(text: str) -> None:
 def test_lines_in_any_order_and_number_are_parsed(lines: list[str]) -> None:
     text = "\n".join(lines)
     procfs.parse_status(text)
-    mappings = procfs.parse_smaps(text)
+    mappings = procfs.parse_smaps(text.splitlines(keepends=True))
     assert len(mappings) == sum("-" in line and "kB" not in line and "Vm" not in line for line in lines)
 
 

@@ -22,12 +22,10 @@ from edge_agent.teach.gram import Gram, Rows, products
 from edge_agent.teach.head import Head, softmax
 from edge_agent.teach.moments import Moment, moment_of
 from edge_agent.teach.trial import (
-    MOST_TRIALS,
     NOT_JUDGED,
     Answers,
     Trial,
     centre_weights,
-    folds,
     shares_of,
     truth_of,
 )
@@ -208,15 +206,6 @@ class TestUnknown:
 
 
 class TestTrials:
-    def test_every_burst_is_left_out_once(self) -> None:
-        bursts = np.array([5, 5, 2, 9, 2])
-        left_out = folds(bursts)
-        assert [list(np.unique(bursts[each])) for each in left_out] == [[2], [5], [9]]
-        many = folds(np.arange(100))
-        assert len(many) == MOST_TRIALS
-        assert (np.sum(many, axis=0) == 1).all()
-        assert folds(np.array([3, 3])) == []
-
     def test_means_in_a_trial_are_those_of_a_head_taught_without_the_burst(self) -> None:
         world = World(features=64, apart=0.3)
         examples = world.examples(range(4), 2)
@@ -269,15 +258,42 @@ class TestTrials:
             assert made.head.answer(example.feature).probabilities == pytest.approx(expected, abs=2e-3)
 
     def test_what_has_one_burst_alone_is_not_judged(self) -> None:
-        examples = [*SMALL.examples(range(3), 1, labels="ab"), SMALL.example("c", 0, 0)]
+        examples = [*SMALL.examples(range(0, 6, 2), 1, labels="ab"), SMALL.example("c", 8, 0)]
         tried = fit(examples, backbone(64)).trial
         assert (tried.means.labels[:6] != NOT_JUDGED).all()
         assert tried.means.labels[6] == NOT_JUDGED
+
+    def test_the_only_night_of_a_label_is_not_judged_by_its_days(self) -> None:
+        examples = SMALL.examples(range(3), 2, labels="ab")  # the second burst is at night
+        tried = fit(examples, backbone(64)).trial
+        ordered = in_order(examples)
+        assert [each != NOT_JUDGED for each in tried.means.labels] == [not each.is_night for each in ordered]
+
+    def test_a_trial_is_not_misled_by_nights_that_one_label_lacks_in_it(self) -> None:
+        """Night changes a picture more than the labels differ, and no two labels are shown at one time."""
+        said, so = [], []
+        for seed in range(8):
+            world = World(features=64, labels="ab", apart=0.6, night=5.0, seed=seed)
+            made = fit(_each_burst_its_own(world, range(6)), backbone(64))
+            said.append(made.trial.means.correct(made.trial.truth) / len(made.trial.truth))
+            means = Head(replace(made.head.taught, layer=None))
+            so.append(accuracy(means, world.examples(range(100, 120), 1)))
+        print(f"said {np.mean(said):.3f}, so {np.mean(so):.3f}")
+        assert abs(np.mean(said) - np.mean(so)) < 0.1
 
     def test_regression_needs_three_of_every_label(self) -> None:
         examples = SMALL.examples(range(3), 1)
         assert fit(examples, backbone(64)).trial.regression is not None
         assert fit(examples[1:], backbone(64)).trial.regression is None
+
+
+def _each_burst_its_own(world: World, bursts: Sequence[int]) -> list[Example]:
+    """Two examples in each burst; no two labels are shown at one time."""
+    return [
+        replace(each, burst=1000 * place + each.burst)
+        for place, label in enumerate(world.labels)
+        for each in world.examples(bursts, 2, labels=label)
+    ]
 
 
 def worlds() -> list[World]:

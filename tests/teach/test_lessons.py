@@ -109,6 +109,23 @@ class TestTeaching:
         assert current(opened).answer(WORLD.example("a", 0, 1).feature).label == "a"
         assert everything(current(opened)) == everything(learnt.head)
 
+    @pytest.mark.parametrize("steps", [1, 3, 5, 20, 400])
+    def test_what_another_process_takes_back_during_a_fit_is_not_learnt(
+        self, tmp_path: Path, steps: int
+    ) -> None:
+        opened = taught(tmp_path, DAY)
+        alone = opened.fit()
+        other = lessons(tmp_path)
+        other.add("c", [shot("c", burst, number) for burst in range(3) for number in range(2)])
+        slices = opened.fitting()
+        for _ in itertools.islice(slices, steps):
+            pass
+        assert other.undo() is not None
+        learnt = finished(slices)
+        assert learnt is not None
+        assert alone is not None
+        assert everything(learnt.head) == everything(alone.head)
+
     def test_nothing_is_made_before_the_first_lesson(self, tmp_path: Path) -> None:
         opened = lessons(tmp_path / "teach" / "frame")
         assert opened.fit() is None

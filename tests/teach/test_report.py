@@ -62,6 +62,8 @@ def test_what_is_missing_is_said() -> None:
         "1 example of `ajar`: show 5 or more",
         "all of `ajar` at one time: show it again another time",
         "no example of `ajar` at night",
+        "`closed` at one time alone by day: show it again",
+        "`closed` at one time alone at night: show it again",
         "no example of `open` at night",
     )
     assert "no example of `open` by day" in missing(

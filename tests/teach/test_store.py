@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from edge_agent.errors import TeachError
-from edge_agent.teach.examples import Example, Examples
-from edge_agent.teach.store import MOST_ROWS, MOST_UNDOS, STORE_NAME, ExampleStore
+from edge_agent.teach.examples import AnyExample, Example, Examples
+from edge_agent.teach.store import MOST_ROWS, MOST_UNDOS, STORE_NAME, ExampleStore, MeanwhileError
 from tests.teach.worlds import World, backbone
 
 WORLD = World(features=64)
@@ -37,7 +37,7 @@ def opened(directory: Path) -> ExampleStore:
     return ExampleStore(directory, NETWORK)
 
 
-def keys(examples: Sequence[Example]) -> list[str]:
+def keys(examples: Sequence[AnyExample]) -> list[str]:
     return [each.key for each in examples]
 
 
@@ -64,6 +64,42 @@ class TestKeeping:
         assert store.thumbnail(MANY[7].key) == MANY[7].thumbnail
         assert store.load()[-1].key == MANY[-1].key
         assert store.damage == ""
+
+    def test_examples_can_be_read_one_at_a_time_while_others_write(self, tmp_path: Path) -> None:
+        filled(tmp_path)
+        with opened(tmp_path).reading() as kept:
+            opened(tmp_path).remove([MANY[3].key])  # what can be undone is still in the file
+            assert keys(kept) == keys(MANY)
+            for one, other in zip(kept, MANY, strict=True):
+                assert (one.label, one.time_s, one.brightness, one.burst, one.is_night) == (
+                    other.label,
+                    other.time_s,
+                    other.brightness,
+                    other.burst,
+                    other.is_night,
+                )
+                assert np.array_equal(one.feature, other.feature)
+
+    def test_an_example_that_has_gone_while_they_are_read_is_said(self, tmp_path: Path) -> None:
+        filled(tmp_path, MANY[:3])
+        with opened(tmp_path).reading() as kept:
+            opened(tmp_path).undo()
+            with pytest.raises(MeanwhileError, match="has gone"):
+                _ = kept[1].feature
+
+    def test_a_feature_that_is_another_a_moment_later_is_not_learnt_from(self, tmp_path: Path) -> None:
+        path = filled(tmp_path, MANY[:3])
+        with opened(tmp_path).reading() as kept:
+            with contextlib.closing(sqlite3.connect(path)) as database, database:
+                database.execute("UPDATE examples SET feature = zeroblob(128) WHERE place = 2")
+            assert np.array_equal(kept[0].feature, MANY[0].feature)
+            with pytest.raises(MeanwhileError, match="has gone"):
+                _ = kept[1].feature
+
+    def test_where_nothing_was_taught_nothing_is_read(self, tmp_path: Path) -> None:
+        with opened(tmp_path / "teach").reading() as kept:
+            assert kept == []
+        assert not (tmp_path / "teach").exists()
 
     def test_nothing_is_made_before_the_first_example(self, tmp_path: Path) -> None:
         store = opened(tmp_path / "teach")

@@ -30,7 +30,6 @@ from edge_agent.system.files import write_atomic
 from edge_agent.system.lock import is_held
 from edge_agent.system.text import printable
 from edge_agent.teach.examples import check_label
-from edge_agent.teach.lessons import WHOLE_FRAME
 from edge_agent.tools.train.dataset import TABLES
 from edge_agent.tools.train.likeness import ALIKE, NEAR_COSINE, Newness, signs
 
@@ -130,11 +129,11 @@ def region_of(config: Config, name: str) -> RegionConfig | None:
 
     Raises UsageError for one that is not in the configuration, or where several are and none is named.
     """
-    if name == WHOLE_FRAME:
+    if name == paths.WHOLE_FRAME:
         return None
     if name in config.regions:
         return config.regions[name]
-    there = ", ".join((*config.regions, WHOLE_FRAME))
+    there = ", ".join((*config.regions, paths.WHOLE_FRAME))
     if name:
         raise UsageError(f"--region {printable(name, 40)}: there is {there}")
     if len(config.regions) > 1:
