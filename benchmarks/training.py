@@ -1,6 +1,6 @@
-"""Renders a set to train on: a scene of `benchmarks.teaching` on many days, by day and by night.
+"""Renders a set to train on: a scene of `benchmarks.teaching`, or a gauge, on many days, by day and by night.
 
-  python -m benchmarks.training --scene "letter box" --whole --days 40 DATA/
+  python -m benchmarks.training --scene gauge --days 60 DATA/
   edge-agent dataset check DATA/
   edge-agent train DATA/ --arch efficientnet_lite0 --output ./model
 
@@ -16,11 +16,14 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from benchmarks.gauge import GAUGE
 from benchmarks.teaching.camera import WHOLE, Window
 from benchmarks.teaching.sample import Size, taught
 from benchmarks.teaching.scene import Moment, Scene, render
-from benchmarks.teaching.scenes import SCENES
+from benchmarks.teaching.scenes import SCENES as TAUGHT_SCENES
 from edge_agent.pipeline.jpeg import encode_jpeg
+
+SCENES = (*TAUGHT_SCENES, GAUGE)
 
 _FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 _QUALITY = 92

@@ -16,7 +16,7 @@ from edge_agent.tools.train.recompute import Checkpoint
 FEWEST = 2
 """Pictures at once: batch norm has no statistics of one where a layer's result is one pixel large."""
 _MANY = 8
-_MARGIN, _LEAST_MARGIN_MB = 0.03, 8.0
+_MARGIN, _LEAST_MARGIN_MB = 0.03, 16.0
 
 Kind = tuple[Checkpoint, int]
 """A step that computes again by this mode, and takes so many pictures at once."""

@@ -127,13 +127,7 @@ class Training:
         """
         learning = set_scope(self.trainee, self.recipe.scope)
         network = self.trainee.module.to(self._device).to(memory_format=torch.channels_last)
-        optimizer = torch.optim.SGD(
-            [each for each in network.parameters() if each.requires_grad],
-            momentum=_MOMENTUM,
-            weight_decay=_DECAY,
-            nesterov=True,
-            foreach=False,  # which would take the memory of all weights once more
-        )
+        optimizer = optimizer_of(network)
         if self.recipe.average:
             self._average = Average(network, learning, max(self._steps, 10))
         self._load(network, optimizer)
@@ -300,6 +294,17 @@ class Training:
         _write(self.folder / "state.pt", state)
         ended_s = time.monotonic()
         self._save_due_s = ended_s + (ended_s - started_s) / _SAVING_SHARE
+
+
+def optimizer_of(network: nn.Module) -> torch.optim.SGD:
+    """What takes the steps, for all that learns; a step takes the memory of the largest weight twice more."""
+    return torch.optim.SGD(
+        [each for each in network.parameters() if each.requires_grad],
+        momentum=_MOMENTUM,
+        weight_decay=_DECAY,
+        nesterov=True,
+        foreach=False,  # which would take the memory of all weights once more
+    )
 
 
 def schedule(step: int, steps: int) -> float:

@@ -1,7 +1,8 @@
 """What a step of training takes: measured in a fresh process for each way, with random pictures.
 
 `python -m edge_agent.tools.train.probe WAY...`, each a `Way` as JSON, is that process; it forks for each but
-the last, before torch has computed anything, and prints a line for each, a `Probe` as JSON.
+the last, before torch has computed anything, and prints a line for each, a `Probe` as JSON. With `--building`
+before one way, it prints what building the model takes instead.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -26,9 +29,12 @@ from edge_agent.system.text import printable
 from edge_agent.tools import Report
 from edge_agent.tools.measure.table import table
 from edge_agent.tools.train.average import Average
+from edge_agent.tools.train.building import build_model, give_back, write_weights
+from edge_agent.tools.train.loop import optimizer_of
 from edge_agent.tools.train.network import Scope, make_trainee, set_scope
 from edge_agent.tools.train.recompute import Checkpoint, as_it_answers, recompute
 
+_BUILDING = "--building"
 _STEPS = 3
 _LONGEST_S = 900.0
 _ARTICLE = "The article claims 1.8 GB without checkpointing and 1.1 GB with it, for 10 to 15 % more time."
@@ -74,11 +80,25 @@ def probes(arch: str, batches: Sequence[int], report: Report) -> Iterator[Probe]
 
 def probe(ways: Sequence[Way]) -> list[Probe]:
     """Measure each in a process of its own, one after the other. Raises ModelError where one fails."""
-    command = python_module("edge_agent.tools.train.probe", *(json.dumps(asdict(way)) for way in ways))
+    return [read(Probe, parse(line)) for line in _process(*(json.dumps(asdict(way)) for way in ways))]
+
+
+def probe_building(way: Way) -> float:
+    """How far building a model of such a network goes above what training has before its first step, in MiB.
+
+    Raises ModelError where the process fails.
+    """
+    (line,) = _process(_BUILDING, json.dumps(asdict(way)))
+    return float(line)
+
+
+def _process(*arguments: str) -> list[str]:
+    """The lines that a measuring process prints."""
+    command = python_module("edge_agent.tools.train.probe", *arguments)
     done = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST_S, check=False)
     if done.returncode != 0:
         raise ModelError(f"the measuring process has failed: {printable(done.stderr[-300:])}")
-    return [read(Probe, parse(line)) for line in done.stdout.splitlines()]
+    return done.stdout.splitlines()
 
 
 def as_table(found: Sequence[Probe]) -> str:
@@ -120,9 +140,7 @@ def measure(way: Way) -> Probe:
     idle_mb, times_s = read_memory().rss_mb, []
     if way.scope == "all":
         recompute(network, way.mode, side)
-    optimizer = torch.optim.SGD(
-        [each for each in network.parameters() if each.requires_grad], 0.001, momentum=0.9, foreach=False
-    )
+    optimizer = optimizer_of(network)
     average = Average(network, learning, 10) if way.average else None
     pictures = torch.randn(way.batch, side, side, 3).permute(0, 3, 1, 2)
     truth = torch.arange(way.batch) % way.labels
@@ -143,11 +161,29 @@ def measure(way: Way) -> Probe:
     return Probe(way.mode, way.batch, way.precision, idle_mb, read_memory().peak_mb, min(times_s[1:]))
 
 
+def measure_building(way: Way) -> float:
+    """Build a model as after a training; returns how far the peak was above what was there before, in MiB."""
+    tune_allocator(SystemLibc(), "native")
+    labels = [str(each) for each in range(way.labels)]
+    trainee = make_trainee(way.arch, "none", way.side, labels, _silent)
+    before_mb, taken = read_memory().rss_mb, trainee.preprocessing
+    with TemporaryDirectory() as folder:
+        weights = Path(folder, "weights.pth")
+        write_weights(trainee.module, weights)
+        del trainee
+        give_back()
+        build_model(Path(folder, "model"), way.arch, weights, labels, taken, _silent)
+    return max(read_memory().peak_mb - before_mb, 0.0)
+
+
 def _silent(_line: str) -> None:
     """Nobody is told where the random weights come from."""
 
 
 def _main(ways: Sequence[str]) -> None:
+    if ways[0] == _BUILDING:
+        print(measure_building(read(Way, parse(ways[1]))))
+        return
     for each in ways[:-1]:
         if (child := os.fork()) == 0:
             _say(each)

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_agent.errors import ModelError
+from edge_agent.model.sidecar import Preprocessing
 from edge_agent.pipeline.jpeg import encode_jpeg
 from edge_agent.system.files import write_atomic
 from edge_agent.system.text import encodable, printable
 from edge_agent.tools.train.chart import confusion_svg, reliability_svg
 from edge_agent.tools.train.judge import Judgement, Reliability, Threshold
 from edge_agent.tools.train.loop import Progress, Recipe, Sets
-from edge_agent.tools.train.network import Trainee
 from edge_agent.tools.train.taught import Comparison
 
 MOST_MISTAKES = 24
@@ -74,12 +74,12 @@ class Findings:
 
 
 def facts_of(
-    recipe: Recipe, trainee: Trainee, sets: Sets, judged: int, progress: Progress
+    recipe: Recipe, taken: Preprocessing, start: str, sets: Sets, judged: int, progress: Progress
 ) -> tuple[tuple[str, str], ...]:
     """What was trained, how and on what."""
-    crop, epochs, kept = trainee.preprocessing.crop, len(progress.tuned), progress.best_epoch + 1
+    crop, epochs, kept = taken.crop, len(progress.tuned), progress.best_epoch + 1
     return (
-        ("network", f"{recipe.arch}, {crop} x {crop} pixels, from {trainee.start}"),
+        ("network", f"{recipe.arch}, {crop} x {crop} pixels, from {start}"),
         ("pictures", f"{len(sets.learn)} to learn from, {len(sets.tune)} to tune on, {judged} to judge by"),
         (
             "learnt",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,13 +14,12 @@ import torch
 from edge_agent.errors import ModelError, TeachError
 from edge_agent.memory.procfs import read_memory
 from edge_agent.memory.trim import SystemLibc, tune_allocator
-from edge_agent.model.sidecar import Artifact, write_sidecar
+from edge_agent.model.sidecar import Preprocessing, write_sidecar
 from edge_agent.system.text import printable
 from edge_agent.tools import Report
-from edge_agent.tools.builder.build import BuildOptions, build
-from edge_agent.tools.builder.input_options import InputOptions
 from edge_agent.tools.builder.staging import check_replaceable
 from edge_agent.tools.train.budget import Guard, Kind, choose
+from edge_agent.tools.train.building import build_model, give_back, write_weights
 from edge_agent.tools.train.bursts import Split, bursts_of, split
 from edge_agent.tools.train.chart import training_svg
 from edge_agent.tools.train.dataset import Item, labels_of, read_dataset
@@ -41,7 +39,7 @@ from edge_agent.tools.train.kept import settle
 from edge_agent.tools.train.loop import Progress, Recipe, Sets, Training, answers, seen_of
 from edge_agent.tools.train.network import Trainee, make_trainee
 from edge_agent.tools.train.pictures import Pictures, store
-from edge_agent.tools.train.probe import Probe, Way, probe
+from edge_agent.tools.train.probe import Probe, Way, probe, probe_building
 from edge_agent.tools.train.recompute import Checkpoint, parts_of
 from edge_agent.tools.train.report import (
     MOST_MISTAKES,
@@ -98,6 +96,11 @@ class _Material:
     bursts: tuple[str, ...]
     parts: Split
 
+    def sets(self, pictures: Pictures) -> Sets:
+        """The pictures, stored in the order of the items, with their labels and what each is for."""
+        truth = np.array([self.labels.index(item.label) for item in self.items], np.intp)
+        return Sets(pictures, truth, self.parts.learn, self.parts.tune)
+
     def identity(self, wanted: Wanted) -> str:
         """Of everything that the weights follow from, but for how a step's work is divided.
 
@@ -108,6 +111,21 @@ class _Material:
             (files, self.bursts, asdict(replace(wanted.recipe, accumulate=1, checkpoint="none")), wanted.size)
         )
         return hashlib.sha256(whole.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Trained:
+    """What is known of a network that has been trained, without the network."""
+
+    progress: Progress
+    taken: Preprocessing
+    start: str
+    """Where its first weights came from."""
+    tuned: Logits
+    """Its answers on the pictures to tune on."""
+    said: Logits
+    """And on those to judge by."""
+    weights: Path
 
 
 def train(
@@ -126,30 +144,36 @@ def train(
     running step, when `is_stopped` says so.
     """
     check_replaceable(wanted.output)
+    if wanted.budget_mb is not None:
+        # What is freed goes back at once: of what is allocated before this, the heap would keep some.
+        tune_allocator(SystemLibc(), "native")
     material = _material(wanted)
     trainee = _trainee(wanted, material.labels, report)
     folder = wanted.output.resolve().with_name(f"{wanted.output.resolve().name}.training")
     folder.mkdir(parents=True, exist_ok=True)
     identity = material.identity(wanted)
     workers.agree(identity)
-    guard = None
-    if wanted.budget_mb is not None:
-        wanted, guard = _within(wanted, wanted.budget_mb, trainee, workers, report)
     pictures = _stored(material, trainee, folder / f"pictures-{identity[:16]}", workers)
     try:
-        truth = np.array([material.labels.index(item.label) for item in material.items], np.intp)
-        sets = Sets(pictures, truth, material.parts.learn, material.parts.tune)
+        sets, guard = material.sets(pictures), None
+        if wanted.budget_mb is not None:
+            wanted, guard = _within(wanted, wanted.budget_mb, trainee, workers, report)
         _settle(trainee, sets, wanted.recipe)
         training = Training(trainee, wanted.recipe, sets, folder, identity, report, is_stopped, show, workers)
         if guard:
             training.most = guard.most
-        progress = training.run()
-        if not workers.is_writer:
+        trained = _run(training, material.parts.judge)
+        if trained is None:
             return None
-        findings = _found(wanted, trainee, material, sets, progress)
+        del training, trainee  # what follows makes networks of its own, one after the other
+        give_back()
+        findings = _found(wanted, material, sets, trained)
     finally:
         pictures.close()
-    artifact = _build(wanted, trainee, material.labels, folder, report)
+    give_back()
+    artifact = build_model(
+        wanted.output, wanted.recipe.arch, trained.weights, material.labels, trained.taken, report
+    )
     write_sidecar(artifact.directory, replace(artifact.sidecar, temperature=findings.temperature))
     where = write_report(findings, artifact.directory)
     shutil.rmtree(folder)
@@ -173,16 +197,19 @@ def _within(
     recipe = wanted.recipe
     if workers.count > 1:
         raise ModelError("--memory-budget: for one worker; give several --accumulate and --checkpoint")
-    tune_allocator(SystemLibc(), "native")  # what is freed goes back to the system at once
+    side, labels = trainee.preprocessing.crop, trainee.last.out_features
 
     def measure(kinds: Sequence[Kind]) -> Sequence[Probe]:
         shown = (f"{pictures} at once with --checkpoint {mode}" for mode, pictures in kinds)
         report(f"measures steps of pictures, {', '.join(shown)}")
-        side, labels = trainee.preprocessing.crop, trainee.last.out_features
         fixed = (recipe.precision, recipe.arch, side, labels, recipe.scope, recipe.average)
         return probe([Way(mode, pictures, *fixed) for mode, pictures in kinds])
 
-    chosen = choose(budget_mb, recipe, _modes(trainee, recipe), read_memory(), measure)
+    report("measures what building the model takes")
+    now = read_memory()
+    later_mb = now.rss_mb + probe_building(Way("none", 1, "fp32", recipe.arch, side, labels))
+    now = replace(now, peak_mb=max(now.peak_mb, later_mb))
+    chosen = choose(budget_mb, recipe, _modes(trainee, recipe), now, measure)
     report(chosen.text(budget_mb, recipe.batch))
     plan = chosen.plan
     planned = replace(recipe, accumulate=plan.accumulate, checkpoint=plan.checkpoint)
@@ -231,11 +258,22 @@ def _settle(trainee: Trainee, sets: Sets, recipe: Recipe) -> None:
         settle(trainee.module, trainee.norms, (seen_of(trainee, sets.pictures, each) for each in chunks))
 
 
-def _found(wanted: Wanted, trainee: Trainee, material: _Material, sets: Sets, progress: Progress) -> Findings:
-    """Judge the trained network by pictures that it has never seen."""
-    batch, places = wanted.recipe.at_once, material.parts.judge
-    tuned, tune = answers(trainee, sets.pictures, sets.tune, batch), sets.truth[list(sets.tune)]
-    said, truth = answers(trainee, sets.pictures, places, batch), sets.truth[list(places)]
+def _run(training: Training, judged: Sequence[int]) -> _Trained | None:
+    """Train, and let the network answer; None for workers that do not write."""
+    progress = training.run()
+    if not training.workers.is_writer:
+        return None
+    trainee, pictures, batch = training.trainee, training.sets.pictures, training.recipe.at_once
+    tuned, said = (answers(trainee, pictures, places, batch) for places in (training.sets.tune, judged))
+    weights = training.folder / "trained.pth"
+    write_weights(trainee.module, weights)
+    return _Trained(progress, trainee.preprocessing, trainee.start, tuned, said, weights)
+
+
+def _found(wanted: Wanted, material: _Material, sets: Sets, trained: _Trained) -> Findings:
+    """Judge the trained network by what it said of pictures that it has never seen."""
+    places, progress, tuned, said = material.parts.judge, trained.progress, trained.tuned, trained.said
+    tune, truth = (sets.truth[list(each)] for each in (sets.tune, places))
     temperature = temperature_of(tuned, tune)
     judged = judge(said, truth, [material.bursts[place] for place in places], material.labels)
     comparison, why_not = _compared(wanted, material, sets, said)
@@ -251,7 +289,7 @@ def _found(wanted: Wanted, trainee: Trainee, material: _Material, sets: Sets, pr
     ]
     return Findings(
         f"{wanted.recipe.arch} trained on {wanted.data.resolve().name}",
-        facts_of(wanted.recipe, trainee, sets, len(places), progress),
+        facts_of(wanted.recipe, trained.taken, trained.start, sets, len(places), progress),
         judged,
         temperature,
         reliability_of(said, truth, 1.0),
@@ -278,13 +316,3 @@ def _compared(wanted: Wanted, material: _Material, sets: Sets, said: Logits) -> 
     except TeachError as error:
         return None, f"no head can be taught on this network: {error}"
     return found, ""
-
-
-def _build(
-    wanted: Wanted, trainee: Trainee, labels: tuple[str, ...], folder: Path, report: Report
-) -> Artifact:
-    weights, names = folder / "trained.pth", folder / "labels.json"
-    torch.save({key: value.contiguous() for key, value in trainee.module.state_dict().items()}, weights)
-    names.write_text(json.dumps(labels), encoding="utf-8")
-    taken = InputOptions.from_preprocessing(trainee.preprocessing)
-    return build(BuildOptions(wanted.output, wanted.recipe.arch, weights, names, taken=taken), report)

