@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import stat
@@ -52,6 +51,8 @@ def exchange(one: Path, other: Path) -> bool:
 
     Returns False where kernel or file system cannot do that; raises OSError where they refuse.
     """
+    import ctypes
+
     try:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
     except AttributeError:  # a C library before glibc 2.28

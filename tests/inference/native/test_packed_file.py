@@ -270,7 +270,7 @@ def test_processes_that_start_at_once_do_not_disturb_each_other(
 
 
 @pytest.mark.parametrize(
-    ("options", "problem"), [("size=8k", "No space left on device"), ("ro", "Read-only file system")]
+    ("options", "problem"), [("size=4k", "No space left on device"), ("ro", "Read-only file system")]
 )
 def test_a_disk_that_takes_no_file_leaves_the_weights_in_memory(
     artifact: Artifact, expected: NDArray[np.float32], tmp_path: Path, options: str, problem: str
