@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,7 @@ from edge_agent.tools.demo.subscriber import Subscriber
 from edge_agent.tools.installer.place import place_of
 from tests.daemon.conftest import StartDaemon
 from tests.daemon.helpers import receive
+from tests.daemon.model_install import begun, run
 from tests.daemon.process import Daemon
 from tests.daemon.restarting import restarted
 from tests.daemon.test_teaching import another_model
@@ -40,18 +38,6 @@ def present(lite0: Artifact, tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return another_model(tmp_path_factory.mktemp("other") / "built")
-
-
-def begun(daemon: Daemon, *words: str | Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "edge_agent", "model", "install", *words, "--config", daemon.config]
-    environment = os.environ | {"STATE_DIRECTORY": str(daemon.state_dir)}
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-
-
-def run(daemon: Daemon, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    with begun(daemon, *words) as process:
-        _, said = process.communicate(timeout=120)
-        return subprocess.CompletedProcess(process.args, process.returncode, "", said)
 
 
 def alone(present: Path) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""The whole path: collect, check, train, judge, and the daemon publishes what the trained model sees."""
+"""The whole path: collect, check, train, judge, install, and the daemon publishes what the new model sees."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,9 @@ from edge_agent.cli import main
 from edge_agent.model.sidecar import Artifact, read_sidecar
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.daemon.helpers import DEVICE, receive
+from tests.daemon.model_install import run
 from tests.daemon.process import Daemon
+from tests.daemon.restarting import restarted
 from tests.mqtt.brokers import HOST, Mosquitto
 from tests.tools.train.scenes import render, scene
 
@@ -33,11 +36,11 @@ def subscriber(broker: Mosquitto) -> Iterator[Subscriber]:
         yield connected
 
 
-def settings(camera: Path, model: Path, port: int) -> dict[str, object]:
-    """Those of an agent whose camera is a folder of pictures."""
+def settings(camera: Path, model: Path, port: int, *, loop: bool = False) -> dict[str, object]:
+    """Those of an agent whose camera is a folder of pictures; with `loop` it goes on, five a second."""
     return {
         "device_id": DEVICE,
-        "source": {"type": "folder", "folder": {"path": str(camera), "loop": False}, "fps": 0},
+        "source": {"type": "folder", "folder": {"path": str(camera), "loop": loop}, "fps": 5 if loop else 0},
         "model": {"path": str(model), "threads": 1},
         "memory": {"budget_mb": 512},
         "stabilizer": {"window": 1, "votes": 1},
@@ -54,7 +57,7 @@ def shoot(camera: Path, label: str, day: int, shots: int = SHOTS) -> None:
         Image.fromarray(scene(label, day, shot)).save(camera / f"{shot}.png")
 
 
-def test_what_is_collected_is_checked_trained_judged_and_published(
+def test_what_is_collected_is_checked_trained_judged_installed_and_published(
     lite0: Artifact,
     tmp_path: Path,
     broker: Mosquitto,
@@ -91,13 +94,17 @@ def test_what_is_collected_is_checked_trained_judged_and_published(
     assert read_sidecar(model).sidecar.labels == LABELS
 
     shoot(camera, "open", GOES, 1)
-    daemon = Daemon(tmp_path / "agent", settings(camera, model, broker.port))
+    present = shutil.copytree(lite0.directory, tmp_path / "models" / "present")
+    daemon = Daemon(tmp_path / "agent", settings(camera, present, broker.port, loop=True))
     try:
         daemon.start()
-        state = receive(subscriber, "state")
+        receive(subscriber, "health", lambda health: health["unknown_percent"] is not None)
+        with restarted(daemon):
+            installed = run(daemon, model, "--watch", "3")
+            assert installed.returncode == 0, installed.stderr
+            receive(subscriber, "state", lambda state: state["label"] == "open")
     finally:
         daemon.kill()
-    assert state["label"] == "open"
 
 
 @pytest.mark.train
