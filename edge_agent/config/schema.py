@@ -496,7 +496,7 @@ class MqttConfig:
     )
     reconnect_max_s: float = setting(
         120.0,
-        "The longest pause between attempts; with several brokers no more than 8 times reconnect_min_s.",
+        "The longest pause between attempts; with several brokers no more than 4 times reconnect_min_s.",
         at_least=1,
         at_most=3600,
     )

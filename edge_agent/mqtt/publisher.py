@@ -42,7 +42,7 @@ from edge_agent.system.wake import Wake
 
 _STEP_S = 1.0
 _DEAF_S = 3600.0  # for so long nothing is subscribed to, after a message that was too large
-_MOST_GROWTH = 8  # of the pauses, where there are several brokers
+_MOST_GROWTH = 4  # of the pauses, where there are several brokers
 _BROKER = "broker"
 _LOG = logging.getLogger(__name__)
 
