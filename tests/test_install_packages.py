@@ -266,7 +266,7 @@ def test_without_room_for_a_compiler_the_native_engine_is_left_out_and_it_is_sai
 def needs_xnnpack(board: Board, changes: str = "", config: str = "") -> bool:
     """Whether install.sh would want XNNPACK, before it has made anything."""
     script = (
-        f"export EDGE_AGENT_INSTALL=clean; source {CHECKOUT}/install.sh; root={board.root}; set_paths;"
+        f'export EDGE_AGENT_INSTALL=clean; source "{CHECKOUT}/install.sh"; root="{board.root}"; set_paths;'
         f"{changes} needs_xnnpack && echo needed"
     )
     (board.root / "etc/edge-agent").mkdir(parents=True, exist_ok=True)
