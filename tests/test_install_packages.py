@@ -169,7 +169,7 @@ def test_room_is_looked_for_where_each_thing_goes(tmp_path: Path, lite0: Artifac
     small.mkdir(parents=True)
     done = in_own_mounts(
         f"mount -t tmpfs -o size=512k tmpfs {small};"
-        f" {CHECKOUT}/install.sh --root {tmp_path}/root --lean {lite0.directory}; ls -A {small}"
+        f" '{CHECKOUT}/install.sh' --root {tmp_path}/root --lean {lite0.directory}; ls -A {small}"
     )
     assert done.returncode == 1
     assert "nothing was changed" in done.stderr
@@ -181,8 +181,8 @@ def test_room_is_looked_for_where_each_thing_goes(tmp_path: Path, lite0: Artifac
 def test_a_file_that_does_not_fit_leaves_what_was_there(tmp_path: Path) -> None:
     done = in_own_mounts(
         f"mount -t tmpfs -o size=8k tmpfs {tmp_path}; cd {tmp_path}; echo old >file;"
-        f" export EDGE_AGENT_INSTALL=clean; source {CHECKOUT}/install.sh; packaging=1; trap - EXIT; set +e;"
-        f" (set -e; put 644 root:root {CHECKOUT}/install.sh {tmp_path}/file); echo status $?; cat file"
+        f" export EDGE_AGENT_INSTALL=clean; source '{CHECKOUT}/install.sh'; packaging=1; trap - EXIT; set +e;"
+        f" (set -e; put 644 root:root '{CHECKOUT}/install.sh' {tmp_path}/file); echo status $?; cat file"
     )
     assert done.stdout == "status 1\nold\n", done.stderr
 
@@ -191,8 +191,8 @@ def test_a_file_that_does_not_fit_leaves_what_was_there(tmp_path: Path) -> None:
 def test_a_directory_in_memory_is_refused_with_its_name(tmp_path: Path) -> None:
     (tmp_path / "opt").mkdir()
     done = in_own_mounts(
-        f"mount -t tmpfs tmpfs {tmp_path}/opt; export EDGE_AGENT_INSTALL=clean; source {CHECKOUT}/install.sh;"
-        f" root={tmp_path}; set_paths; check_memory_is_not_the_disk; printf '%s\\n' \"${{problems[@]}}\""
+        f"mount -t tmpfs tmpfs {tmp_path}/opt; export EDGE_AGENT_INSTALL=clean;"
+        f" source '{CHECKOUT}/install.sh'; root={tmp_path}; set_paths; check_memory_is_not_the_disk; printf '%s\\n' \"${{problems[@]}}\""
     )
     assert f"nothing that is installed would outlive a reboot: {tmp_path}/opt lies in memory" in done.stdout
 
