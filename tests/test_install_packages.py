@@ -192,7 +192,8 @@ def test_a_directory_in_memory_is_refused_with_its_name(tmp_path: Path) -> None:
     (tmp_path / "opt").mkdir()
     done = in_own_mounts(
         f"mount -t tmpfs tmpfs {tmp_path}/opt; export EDGE_AGENT_INSTALL=clean;"
-        f" source '{CHECKOUT}/install.sh'; root={tmp_path}; set_paths; check_memory_is_not_the_disk; printf '%s\\n' \"${{problems[@]}}\""
+        f" source '{CHECKOUT}/install.sh'; root={tmp_path}; set_paths;"
+        f" check_memory_is_not_the_disk; printf '%s\\n' \"${{problems[@]}}\""
     )
     assert f"nothing that is installed would outlive a reboot: {tmp_path}/opt lies in memory" in done.stdout
 
