@@ -3,6 +3,10 @@
 Every way to run the model is timed in fresh processes and its answers are compared with FP32's on real
 pictures. The agent then takes the fastest that fits its memory budget and agrees on 99.7 % of the pictures.
 
+Without --model it measures the model that the agent runs: that of `model.path`, or the one that came over
+MQTT and runs in its place, which is measured as its plans alone, since the agent runs no program from
+elsewhere.
+
   edge-agent calibrate
   edge-agent calibrate --model ./my-model --images ./pictures --budget-mb 100
 """
@@ -19,8 +23,6 @@ from typing import TYPE_CHECKING
 
 from edge_agent.config.schema import MemoryConfig, ModelConfig
 from edge_agent.errors import EXIT_OK, BudgetError, UsageError
-from edge_agent.model.sidecar import read_sidecar
-from edge_agent.system import paths
 from edge_agent.system.privileges import become_owner_of
 from edge_agent.system.text import plain_json, printable
 from edge_agent.tools import to_stderr
@@ -33,7 +35,7 @@ _FRAMES = 30
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--model", metavar="DIR", type=Path, help="a model directory (default: the installed)")
+    add("--model", metavar="DIR", type=Path, help="a model directory (default: what the agent runs)")
     add("--images", metavar="DIR", type=Path, help="pictures to compare on (default: bundled)")
     add("--budget-mb", metavar="N", type=int, help="the budget to choose for (default: 128)")
     add("--repeats", metavar="N", type=int, default=3, help="rounds of measuring (default: 3)")
@@ -49,14 +51,15 @@ def run(args: argparse.Namespace) -> int:
     from edge_agent.inference.choice import choose, evidence_paths
     from edge_agent.inference.evidence import describe_threads
     from edge_agent.inference.host import read_host
+    from edge_agent.install.in_use import FROM_ELSEWHERE, find_model_in_use, is_from_elsewhere, read_as_run
     from edge_agent.memory.limits import BudgetLimits
     from edge_agent.tools import calibrate as calibration
     from edge_agent.tools.measure.pictures import readable_pictures
 
-    directory = paths.find_model(args.model, os.environ)
-    if line := become_owner_of(directory):
-        to_stderr(line)
-    artifact = read_sidecar(directory)
+    directory = find_model_in_use(args.model, os.environ, _enter)
+    artifact = read_as_run(directory)
+    origin = f"; {FROM_ELSEWHERE}" if args.model is None and is_from_elsewhere(directory) else ""
+    to_stderr(f"measuring {artifact.sidecar.name} in {printable(directory)}{origin}")
     host = read_host()
     threads = args.threads or calibration.thread_counts(host.usable_cores, host.default_threads)
     pictures = readable_pictures(args.images, to_stderr)
@@ -87,6 +90,11 @@ def run(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _enter(path: Path) -> None:
+    if line := become_owner_of(path):
+        to_stderr(line)
+
+
 def _store(found: Calibration, places: Sequence[Path]) -> Path:
     """Write the evidence to the first place where that succeeds. Raises UsageError when it does nowhere."""
     from edge_agent.inference import evidence
@@ -94,8 +102,7 @@ def _store(found: Calibration, places: Sequence[Path]) -> Path:
     problems: list[str] = []
     for place in places:
         try:
-            if line := become_owner_of(place):
-                to_stderr(line)
+            _enter(place)
             evidence.write(found, place)
         except OSError as error:
             problems.append(f"{place}: {error.strerror or error}")

@@ -22,9 +22,8 @@ from edge_agent.frame import Frame
 from edge_agent.inference import Prediction
 from edge_agent.inference.choice import choose_here, load_engine
 from edge_agent.inference.classifier import Classifier
-from edge_agent.model.sidecar import read_sidecar
+from edge_agent.install.in_use import find_model_in_use, read_as_run
 from edge_agent.sources.picture import read_picture
-from edge_agent.system.paths import find_model
 from edge_agent.system.privileges import become_owner_of
 from edge_agent.system.text import printable
 
@@ -34,7 +33,7 @@ _NO_LIMIT_MB = 65536  # a one-shot command is not held to the daemon's budget
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="a JPEG, PNG, WebP or BMP file")
     parser.add_argument(
-        "--model", metavar="DIR", type=Path, help="a model directory (default: the installed one)"
+        "--model", metavar="DIR", type=Path, help="a model directory (default: what the agent runs)"
     )
     parser.add_argument("--engine", choices=("auto", "native", "xnnpack", "torchscript"), default="auto")
     parser.add_argument("--precision", choices=("auto", "fp16", "fp32"), default="auto")
@@ -62,16 +61,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _load(args: argparse.Namespace) -> Classifier:
-    directory = find_model(args.model, os.environ)
-    if line := become_owner_of(directory):
-        print(line, file=sys.stderr)
-    artifact = read_sidecar(directory)
+    artifact = read_as_run(find_model_in_use(args.model, os.environ, _enter))
     config = ModelConfig(engine=args.engine, precision=args.precision, threads=args.threads)
     choice = choose_here(artifact, config, MemoryConfig(budget_mb=_NO_LIMIT_MB), os.environ)
     engine = load_engine(
         artifact, choice.engine, choice.precision, threads=choice.threads, arithmetic=choice.arithmetic
     )
     return Classifier.from_artifact(artifact, engine)
+
+
+def _enter(path: Path) -> None:
+    if line := become_owner_of(path):
+        print(line, file=sys.stderr)
 
 
 def _show(path: Path, prediction: Prediction, *, as_json: bool) -> None:

@@ -1,7 +1,8 @@
 """Find what would stop or slow the agent on this board, and say what to do about it.
 
 Looks at the CPU, the libraries, heat and power, memory, disk and clock; with a configuration (given, or the
-installed one) also at the model, the camera and the broker. Exit code 1 when something would stop the agent.
+installed one) also at the model that the agent runs (where one came over MQTT, that one), the camera and the
+broker. Exit code 1 when something would stop the agent.
 
   edge-agent doctor
   edge-agent doctor --config /etc/edge-agent/edge-agent.yaml --json
@@ -17,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent.errors import EXIT_FAILURE, EXIT_OK, ConfigError
+from edge_agent.errors import EXIT_FAILURE, EXIT_OK, ConfigError, ModelError
 from edge_agent.system import paths
 from edge_agent.system.paths import SYSTEM_CONFIG
 from edge_agent.system.text import plain_json
@@ -72,16 +73,33 @@ def examine(config_file: Path | None, environment: Mapping[str, str]) -> Iterato
         yield from _setup(config, clock, environment)
 
 
-def _setup(config: Config, clock: Clock, environment: Mapping[str, str]) -> Iterator[Check]:
+def _model(config: Config, environment: Mapping[str, str]) -> Iterator[Check]:
+    """The model that the agent runs, and the one that it would go back to."""
+    from edge_agent.install.in_use import model_in_use
     from edge_agent.model.sidecar import read_sidecar
+    from edge_agent.tools.doctor import setup_checks
+    from edge_agent.tools.doctor.check import warn
+
+    configured = in_use = config.model.path
+    try:
+        in_use = model_in_use(configured, environment)
+    except ModelError as error:
+        yield warn("model in use", "not known; model.path is checked", str(error))
+    is_configured = in_use == configured
+    finding = setup_checks.model(in_use) if is_configured else setup_checks.model_from_elsewhere(in_use)
+    yield finding
+    if finding.verdict == "ok":
+        yield setup_checks.engine(read_sidecar(in_use), config, environment)
+    if not is_configured:
+        yield setup_checks.model_to_go_back_to(configured)
+
+
+def _setup(config: Config, clock: Clock, environment: Mapping[str, str]) -> Iterator[Check]:
     from edge_agent.sources.factory import make_source
     from edge_agent.tools.doctor import setup_checks
     from edge_agent.tools.doctor.check import fail
 
-    finding = setup_checks.model(config.model.path)
-    yield finding
-    if finding.verdict == "ok":
-        yield setup_checks.engine(read_sidecar(config.model.path), config, environment)
+    yield from _model(config, environment)
     try:
         yield from setup_checks.camera(make_source(config.source), config)
     except ConfigError as error:

@@ -99,8 +99,9 @@ Exit code 1 when the model was refused or taken back.
 """
 
 
-_BUNDLE = """Make one file of a model directory: model.json and the files that it lists. Devices fetch it over
-HTTPS, from wherever you put it, with the request model/install. What is printed pins it: size and SHA-256.
+_BUNDLE = """Make one file of a model's plans, without its TorchScript files, which no device runs from
+elsewhere. Devices fetch it over HTTPS, from wherever you put it, with the request model/install. What is
+printed pins it: size and SHA-256.
 
   edge-agent model bundle ./model --output lite0.tar
 """
@@ -338,7 +339,6 @@ def _print_info(artifact: Artifact) -> None:
         ("architecture", sidecar.arch),
         ("weights", f"{sidecar.weights.source}, sha256 {sidecar.weights.sha256}"),
         ("built", sidecar.created),
-        ("torchscript for", f"torch {sidecar.torch_version} and newer"),
         ("input", f"{seen.crop} x {seen.crop} pixels, cut from {_resized(seen)} ({seen.interpolation})"),
         ("normalised", f"mean {_numbers(seen.mean)}, std {_numbers(seen.std)}"),
         (
@@ -352,6 +352,10 @@ def _print_info(artifact: Artifact) -> None:
         (role, ", ".join(f"{file.name} ({file.bytes / 1e6:.1f} MB)" for file in files))
         for role, files in sorted(sidecar.files.items())
     ]
+    if any(role.startswith("torchscript") for role in sidecar.files):
+        rows.append(("torchscript for", f"torch {sidecar.torch_version} and newer"))
+    if sidecar.left_out:
+        rows.append(("left out", f"{', '.join(sorted(sidecar.left_out))}: the model came in a bundle"))
     if sidecar.files.keys() & {role_of("native", "fp16"), role_of("native", "fp32")}:
         packed = [
             f"{file.name} ({file.stat().st_size / 1e6:.1f} MB)"

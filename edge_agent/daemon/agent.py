@@ -20,7 +20,7 @@ from edge_agent.config.watch import ConfigWatcher, Signature, open_inotify
 from edge_agent.daemon.cooling import Cooling
 from edge_agent.daemon.degrade import Degradation, possible_steps
 from edge_agent.daemon.errands import Errands
-from edge_agent.daemon.model_exchange import ModelExchange, refuse_program
+from edge_agent.daemon.model_exchange import ModelExchange
 from edge_agent.daemon.page import OwnersPage
 from edge_agent.daemon.reload import Reloader
 from edge_agent.daemon.remote import RemoteCommands
@@ -37,6 +37,7 @@ from edge_agent.errors import EXIT_RESTART, ArtifactError, EdgeAgentError
 from edge_agent.inference.choice import choose_here
 from edge_agent.inference.fit import check_floor
 from edge_agent.inference.loading import LoadedModel, label_map, load_model, warm_up
+from edge_agent.install.in_use import refuse_program
 from edge_agent.install.store import ModelStore
 from edge_agent.memory.budget import BudgetMonitor, BudgetPolicy
 from edge_agent.memory.costs import SubsystemCosts

@@ -16,10 +16,11 @@ from typing import IO, TYPE_CHECKING, Any
 from edge_agent.config.live import LiveConfig
 from edge_agent.daemon.report import Report
 from edge_agent.daemon.restart import PendingRestart
-from edge_agent.errors import EXIT_FAILURE, ArtifactError, EdgeAgentError, ModelError
-from edge_agent.inference.choice import Choice, choose_here
+from edge_agent.errors import EXIT_FAILURE, EdgeAgentError, ModelError
+from edge_agent.inference.choice import choose_here
 from edge_agent.inference.loading import label_map
 from edge_agent.install.bundle import Unpacked
+from edge_agent.install.in_use import refuse_program
 from edge_agent.install.order import MEMORY_MB, REHEARSAL_MB, Order, longest_s
 from edge_agent.install.record import Outcome, State
 from edge_agent.install.store import ModelStore
@@ -381,18 +382,6 @@ class ModelExchange:
     ) -> None:
         at_s = self.store.clock.time_s()
         self.store.note(Outcome(state, sha256, at_s, model, printable(why, _LONGEST_WHY), group, again))
-
-
-def refuse_program(choice: Choice) -> None:
-    """Raise ArtifactError where a model from elsewhere would run on the torchscript engine.
-
-    That runs whatever program the file holds, and who may ask for a model may not log in here.
-    """
-    if choice.engine == "torchscript":
-        raise ArtifactError(
-            "it has no plan that runs here, and its TorchScript is a program: have `edge-agent model install`"
-            " install it on the device, if you trust it"
-        )
 
 
 def _said(stdout: IO[bytes] | None, code: int) -> Mapping[str, Any]:

@@ -251,8 +251,11 @@ def _nothing_runs(config: ModelConfig, sidecar: Sidecar, host: Host) -> str:
             problems.append(f"{engine}: the model has no plan for it ({sidecar.not_lowered or 'not built'})")
         elif problem:
             problems.append(f"{engine}: {problem}")
-    if config.engine in ("auto", "torchscript") and not host.torch:
-        problems.append("torchscript: torch is not installed (pip install 'edge-agent[torch]')")
+    if config.engine in ("auto", "torchscript"):
+        if any(role.startswith("torchscript-") for role in sidecar.left_out):
+            problems.append("torchscript: its files were left out of the bundle that the model came in")
+        elif not host.torch:
+            problems.append("torchscript: torch is not installed (pip install 'edge-agent[torch]')")
     if config.precision != "auto":
         problems.append(
             f"precision {config.precision} is asked for; the model has {', '.join(sidecar.files)}"

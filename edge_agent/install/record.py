@@ -63,6 +63,10 @@ class Record:
     trial: Trial | None = None
     outcome: Outcome | None = None
 
+    def place_for(self, configured: Path) -> Place:
+        """What the agent with that model.path runs; empty for model.path itself."""
+        return self.in_use if self.configured == str(configured) else ""
+
     @property
     def kept(self) -> frozenset[str]:
         """The places that must stay."""

@@ -27,7 +27,7 @@ from edge_agent.system.log import say
 from edge_agent.system.text import printable
 
 DIRECTORY = "models"
-_RECORD = "in-use.json"
+RECORD = "in-use.json"
 _INCOMING = ".incoming"
 _LONGEST_WHY = 300
 _MOST_BUNDLES = 8
@@ -46,13 +46,13 @@ class ModelStore:
     def __init__(self, state_dir: Path, clock: Clock) -> None:
         self.directory = state_dir / DIRECTORY
         self.clock = clock
-        self._file = self.directory / _RECORD
+        self._file = self.directory / RECORD
         self.record = self._load()
 
     def path_in_use(self, configured: Path) -> Path:
         """The model that an agent with that model.path runs."""
-        is_of_it = self.record.configured == str(configured)
-        return self.directory / self.record.in_use if is_of_it and self.record.in_use else configured
+        place = self.record.place_for(configured)
+        return self.directory / place if place else configured
 
     def begin(self, configured: Path) -> Path:
         """Call it at each start: counts the starts of a trial, ends one that cannot be gone on with, and

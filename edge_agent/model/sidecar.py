@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal, cast, get_args
 
@@ -25,9 +25,9 @@ from edge_agent.system.json_reader import (
 )
 
 SIDECAR_NAME = "model.json"
-SIDECAR_FORMAT = 3
-"""Format 1 knows neither `activation` nor `squash` nor `grey`, format 2 no `temperature`: a program that
-knows less than is there would answer wrongly."""
+SIDECAR_FORMAT = 4
+"""Format 1 knows neither `activation` nor `squash` nor `grey`, format 2 no `temperature`, format 3 no
+`left_out`: a program that knows less than is there would answer wrongly, or take the model for altered."""
 
 EngineName = Literal["native", "xnnpack", "torchscript"]
 FileRole = Literal["torchscript-fp16", "torchscript-fp32", "xnnpack-fp16", "xnnpack-fp32"]
@@ -116,7 +116,8 @@ class WeightsOrigin:
 class Sidecar:
     """Everything about a model except its weights.
 
-    `sha256` identifies the model: it is the hash over the sorted (role, file sha256) pairs of `files`.
+    `sha256` identifies the model: it is the hash over the sorted (role, file sha256) pairs of `files` and
+    `left_out`, so that a model of which some roles were left out is still that model.
     `files` maps a role to the files that serve it: one for a torchscript role, plan then weights for an
     xnnpack role. `not_lowered` says why there are no xnnpack files, and is empty where there are.
     """
@@ -134,6 +135,8 @@ class Sidecar:
     activation: Annotated[Activation, Rule(bool, "expected softmax or sigmoid")] = "softmax"
     temperature: Temperature = 1.0
     """What logits are divided by before they become probabilities, for these to say how often they hold."""
+    left_out: dict[str, tuple[ArtifactFile, ...]] = field(default_factory=dict)
+    """Roles that the model was built with, and whose files are not here: a bundle has no use for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +159,13 @@ def files_sha256(files: Mapping[str, tuple[ArtifactFile, ...]]) -> str:
     """Return the hash that identifies a model: over one `role sha256` line per file, sorted."""
     lines = sorted(f"{role} {file.sha256}\n" for role, served_by in files.items() for file in served_by)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def without_programs(sidecar: Sidecar) -> Sidecar:
+    """The same model, of the same `sha256`, without its TorchScript files."""
+    programs = {role: files for role, files in sidecar.files.items() if role.startswith("torchscript")}
+    plans = {role: files for role, files in sidecar.files.items() if role not in programs}
+    return replace(sidecar, files=plans, left_out=sidecar.left_out | programs)
 
 
 def file_sha256(path: Path) -> str:
@@ -234,15 +244,21 @@ def read_sidecar(directory: Path) -> Artifact:
 
 def write_sidecar(directory: Path, sidecar: Sidecar) -> None:
     """Write `model.json` so that a reader finds the old one or the new one, never half of it."""
-    document = {"format": _format_of(sidecar), **asdict(sidecar)}
-    write_atomic(directory / SIDECAR_NAME, json.dumps(document, indent=2) + "\n")
+    write_atomic(directory / SIDECAR_NAME, sidecar_text(sidecar))
+
+
+def sidecar_text(sidecar: Sidecar) -> str:
+    """What stands in `model.json`."""
+    return json.dumps({"format": _format_of(sidecar), **asdict(sidecar)}, indent=2) + "\n"
 
 
 def _format_of(sidecar: Sidecar) -> int:
     """The oldest format that says all of it, so that an older edge-agent reads what it can run."""
     seen = sidecar.preprocessing
-    if sidecar.temperature != 1.0:
+    if sidecar.left_out:
         return SIDECAR_FORMAT
+    if sidecar.temperature != 1.0:
+        return 3
     return 2 if seen.squash or seen.grey or sidecar.activation != "softmax" else 1
 
 
@@ -253,6 +269,8 @@ def _no_such_role(artifact: Artifact, role: str) -> str:
             f"{path}: the model has no {role} files, because it could not be lowered: {sidecar.not_lowered};"
             " use the torchscript engine"
         )
+    if role in sidecar.left_out:
+        return f"{path}: the model's {role} files were left out of the bundle that it came in"
     there = ", ".join(sorted(sidecar.files)) or "none"
     return f"{path}: the model has no {role} files (it has: {there}); build it again"
 
@@ -306,9 +324,12 @@ def _decode(contents: bytes) -> Sidecar:
             "has one label, whose softmax is 1 for every picture: train the network with two classes, or"
             " build with --activation sigmoid",
         )
-    for role, served_by in sidecar.files.items():
+    for role, served_by in (*sidecar.files.items(), *sidecar.left_out.items()):
         _check_role(role, len(served_by))
-    if sidecar.sha256 != files_sha256(sidecar.files):
+    # Else the hash would be that of another model's files, and not of those that are there.
+    if twice := sorted(sidecar.files.keys() & sidecar.left_out.keys()):
+        raise MismatchError(f"left_out.{twice[0]}", "is among the files, too")
+    if sidecar.sha256 != files_sha256(sidecar.files | sidecar.left_out):
         raise MismatchError("sha256", "is not that of the files listed: the sidecar was altered")
     return sidecar
 

@@ -15,7 +15,7 @@ from edge_agent.errors import TeachError, UsageError
 from edge_agent.frame import Frame
 from edge_agent.inference.choice import choose_here, load_engine
 from edge_agent.inference.classifier import Classifier
-from edge_agent.model.sidecar import read_sidecar
+from edge_agent.install.in_use import model_in_use, read_as_run
 from edge_agent.pipeline.part import Part
 from edge_agent.pipeline.shots import backbone_of, from_thumbnails, lessons_of, shot_of
 from edge_agent.pipeline.turn import UPRIGHT, Turn
@@ -84,7 +84,7 @@ class Classroom:
         Raises ArtifactError, EngineError or BudgetError where the agent could not run it either, TeachError
         where the network cannot be taught.
         """
-        artifact = read_sidecar(config.model.path)
+        artifact = read_as_run(model_in_use(config.model.path, environment))
         choice = choose_here(artifact, config.model, config.memory, environment)
         self._engine = load_engine(
             artifact,

@@ -16,6 +16,7 @@ from edge_agent.inference import evidence
 from edge_agent.inference.choice import runnable
 from edge_agent.inference.host import read_host
 from edge_agent.model.sidecar import Artifact, files_sha256, read_sidecar, write_sidecar
+from tests.install.came import came_over_mqtt
 
 needs_xnnpack = pytest.mark.skipif(not read_host().xnnpack, reason="there is no libXNNPACK here")
 
@@ -41,6 +42,24 @@ def test_calibrate_stores_the_evidence_beside_the_model_and_says_what_it_means(
     assert {m.precision for m in stored.measurements} == {"fp16", "fp32"}
     assert "the agent will use " in shown
     assert str(lean_model / "calibration.json") in shown
+
+
+@needs_xnnpack
+def test_without_a_name_calibrate_measures_the_plans_of_the_model_that_came_over_mqtt(
+    lite0: Artifact, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configured = tmp_path / "cache/edge-agent/demo-model"
+    shutil.copytree(lite0.directory, configured)
+    place = came_over_mqtt(lite0, tmp_path / "state", configured)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+    assert main(["calibrate", "--repeats", "1", "--frames", "1", "--threads", "1"]) == 0
+    came = f"measuring efficientnet_lite0 in {place}; it came over MQTT, and runs in place of model.path"
+    assert came in capsys.readouterr().err
+    measured = evidence.read(place / "calibration.json")
+    assert {m.engine for m in measured.measurements} <= {"native", "xnnpack"}
+    assert measured.failures == ()
+    assert not (configured / "calibration.json").exists()
 
 
 @needs_xnnpack

@@ -6,12 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from edge_agent.cli import main
 from edge_agent.model.sidecar import Artifact
 from edge_agent.tools.demo.bundled import PICTURES_DIR
+from tests.install.came import came_over_mqtt
 
 NAME = b"caf\xe9\n\x1b[31m.jpg"
 SHOWN = r"caf\xe9\n\x1b[31m.jpg"
@@ -46,6 +49,22 @@ def test_a_name_cannot_write_to_the_terminal(answers: dict[str, subprocess.Compl
     text = answers["text"].stdout.decode()
     assert SHOWN in text.splitlines()[0]
     assert "\x1b" not in text
+
+
+def test_without_a_name_it_is_the_model_that_came_over_mqtt_and_none_of_its_programs(
+    lite0: Artifact, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configured = tmp_path / "cache/edge-agent/demo-model"
+    configured.mkdir(parents=True)
+    (configured / "model.json").write_text("{}")
+    came_over_mqtt(lite0, tmp_path / "state", configured)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+    picture = str(PICTURES_DIR / "goldfish.jpg")
+    assert main(["classify", "--top", "1", picture]) == 0
+    assert "goldfish" in capsys.readouterr().out.splitlines()[1]
+    assert main(["classify", "--engine", "torchscript", picture]) == 1
+    assert "torchscript: its files were left out" in capsys.readouterr().err
 
 
 def test_what_cannot_be_taken_is_named_with_its_reason_and_the_others_are_classified(

@@ -86,6 +86,22 @@ def test_info_says_what_is_not_known_without_a_plan(
     assert "can be taught     not known: it has no plan" in capsys.readouterr().out
 
 
+def test_a_model_from_a_bundle_is_described_and_verified_without_its_torchscript_files(
+    lite0: Artifact, tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, model = tmp_path / "lite0.tar", tmp_path / "model"
+    assert main(["model", "bundle", str(lite0.directory), "--output", str(made)]) == 0
+    assert f"lite0.tar: {made.stat().st_size / 1e6:.1f} MB\n" in capsys.readouterr().out
+    shutil.unpack_archive(made, model, filter="data")
+    assert main(["model", "info", str(model)]) == 0
+    shown = capsys.readouterr().out
+    assert "left out          torchscript-fp16, torchscript-fp32: the model came in a bundle\n" in shown
+    assert lite0.sidecar.sha256 in shown
+    assert "torchscript for" not in shown
+    assert main(["model", "verify", str(model), "--images", str(pictures)]) == 0
+    assert "torchscript  fp32     not run: the model has no files for it\n" in capsys.readouterr().out
+
+
 def test_info_reports_damage_and_fails(
     lite0: Artifact, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,9 +27,10 @@ from edge_agent import cli
 from edge_agent.commands.teach import MOST_PICTURES
 from edge_agent.config.loader import load
 from edge_agent.inference import NO_FEATURE
-from edge_agent.model.sidecar import Artifact
+from edge_agent.model.sidecar import Artifact, files_sha256, write_sidecar
 from edge_agent.sources.picture import read_picture
 from edge_agent.system.lock import DirectoryLock
+from edge_agent.teach import head_file
 from edge_agent.teach.head import Backbone
 from edge_agent.teach.lessons import Lessons, Shot
 from edge_agent.teach.store import STORE_NAME
@@ -37,6 +38,7 @@ from edge_agent.tools.classroom import Classroom, view_of
 from edge_agent.tools.lesson_export import folder_names
 from edge_agent.tools.train.dataset import read_dataset
 from tests.commands.gates import GATE, write_gates
+from tests.install.came import came_over_mqtt
 
 
 @dataclass(frozen=True)
@@ -426,6 +428,17 @@ class TestFiles:
         said = second("merge", tmp_path / "nothing", "--output", heads[1])
         assert said.code == 1
         assert "nothing: cannot be read: No such file" in said.err
+
+
+def test_the_model_that_came_over_mqtt_is_taught_since_the_agent_runs_it(
+    teach: Owner, gates: Path, lite0: Artifact
+) -> None:
+    place = came_over_mqtt(lite0, teach.state, lite0.directory)
+    files = {"xnnpack-fp16": lite0.sidecar.files["xnnpack-fp16"]}
+    write_sidecar(place, replace(lite0.sidecar, files=files, sha256=files_sha256(files)))
+    assert teach("add", "--label", "open", gates / "open").code == 0
+    head = head_file.load(teach.state / "teach/frame/head")
+    assert head.backbone.sha256 == files_sha256(files) != lite0.sidecar.sha256
 
 
 class TestTrouble:

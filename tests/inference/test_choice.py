@@ -29,7 +29,14 @@ from edge_agent.inference.evidence import Calibration, Evidence
 from edge_agent.inference.fit import check_floor
 from edge_agent.inference.host import Host, read_host
 from edge_agent.memory.limits import BudgetLimits
-from edge_agent.model.sidecar import Artifact, ArtifactFile, Preprocessing, Sidecar, WeightsOrigin
+from edge_agent.model.sidecar import (
+    Artifact,
+    ArtifactFile,
+    Preprocessing,
+    Sidecar,
+    WeightsOrigin,
+    without_programs,
+)
 from edge_agent.system.board import Cpu
 
 _FILE = ArtifactFile("a", 1, "0" * 64)
@@ -193,6 +200,13 @@ def test_where_nothing_can_run_every_obstacle_is_named() -> None:
     host = replace(_HOST, xnnpack="", xnnpack_problem="libXNNPACK is not installed", torch="")
     with pytest.raises(EngineError, match=r"libXNNPACK is not installed.*torch is not installed"):
         choose(ModelConfig(), _WIDE, _SIDECAR, host, None)
+
+
+def test_torchscript_that_was_left_out_of_a_bundle_is_said_where_it_is_asked_for() -> None:
+    sidecar = without_programs(_SIDECAR)
+    assert choose(ModelConfig(), _WIDE, sidecar, _HOST, None).name == "xnnpack fp16"
+    with pytest.raises(EngineError, match="torchscript: its files were left out of the bundle"):
+        choose(ModelConfig(engine="torchscript"), _WIDE, sidecar, _HOST, None)
 
 
 def test_an_agent_that_needs_more_than_its_budget_is_told_what_would_fit() -> None:

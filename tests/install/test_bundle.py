@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import random
+import shutil
 import subprocess
 import tarfile
 import tracemalloc
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edge_agent.errors import ModelError
+from edge_agent.errors import ArtifactError, ModelError
 from edge_agent.install.bundle import Unpacked, unpack
-from edge_agent.model.sidecar import Artifact
+from edge_agent.model.sidecar import Artifact, check_whole, open_role, read_sidecar
 from edge_agent.tools.installer.bundle import write_bundle
 from tests.install.bundles import bundle, other, sha256, with_sum
 
@@ -48,14 +50,50 @@ def test_a_model_is_bundled_the_same_each_time_and_tar_reads_it_too(lite0: Artif
     made = [write_bundle(lite0, tmp_path / name) for name in ("one.tar", "two.tar")]
     assert (made[0].bytes, made[0].sha256) == (made[1].bytes, made[1].sha256)
     found = unpacked((tmp_path / "one.tar").read_bytes(), tmp_path / "room")
-    listed = {file.name for files in lite0.sidecar.files.values() for file in files}
-    assert found.keys() == listed | {"model.json"}
     (tmp_path / "by-tar").mkdir()
     subprocess.run(["tar", "xf", tmp_path / "one.tar", "-C", tmp_path / "by-tar"], check=True)
-    for path in (tmp_path / "by-tar").iterdir():
-        assert path.read_bytes() == (lite0.directory / path.name).read_bytes()
+    plans = {path.name for path in lite0.directory.glob("xnnpack-*")}
+    assert found.keys() == {path.name for path in (tmp_path / "by-tar").iterdir()} == plans | {"model.json"}
+    for name in plans:
+        assert (tmp_path / "by-tar" / name).read_bytes() == (lite0.directory / name).read_bytes()
     with pytest.raises(ModelError, match="is there already"):
         write_bundle(lite0, tmp_path / "one.tar")
+
+
+def test_a_model_that_came_in_a_bundle_is_whole_the_same_model_and_can_be_bundled_again(
+    lite0: Artifact, tmp_path: Path
+) -> None:
+    made = write_bundle(lite0, tmp_path / "one.tar")
+    unpacked((tmp_path / "one.tar").read_bytes(), tmp_path)
+    artifact = read_sidecar(tmp_path / "outside/files")
+    check_whole(artifact)
+    assert artifact.sidecar.sha256 == lite0.sidecar.sha256
+    assert artifact.sidecar.files.keys() == {"xnnpack-fp16", "xnnpack-fp32"}
+    with pytest.raises(ArtifactError, match="torchscript-fp16 files were left out"):
+        open_role(artifact, "torchscript-fp16")
+    assert write_bundle(artifact, tmp_path / "two.tar").sha256 == made.sha256
+
+
+def test_a_bundle_needs_plans_that_are_whole_and_no_torchscript_at_all(
+    lite0: Artifact, tmp_path: Path
+) -> None:
+    copy = read_sidecar(shutil.copytree(lite0.directory, tmp_path / "model"))
+    for path in copy.directory.glob("torchscript-*"):
+        path.unlink()
+    made = write_bundle(copy, tmp_path / "one.tar")
+    assert made.sha256 == write_bundle(lite0, tmp_path / "two.tar").sha256
+    (copy.directory / "xnnpack-fp32.weights").write_bytes(b"other")
+    with pytest.raises(ArtifactError, match=r"xnnpack-fp32\.weights: damaged"):
+        write_bundle(copy, tmp_path / "three.tar")
+    assert not (tmp_path / "three.tar").exists()
+
+
+def test_a_model_without_a_plan_is_not_bundled(lite0: Artifact, tmp_path: Path) -> None:
+    files = {role: found for role, found in lite0.sidecar.files.items() if role.startswith("torchscript")}
+    sidecar = replace(lite0.sidecar, files=files, not_lowered="it has an FFT")
+    with pytest.raises(ModelError, match=r"no plan \(it has an FFT\).*edge-agent model install"):
+        write_bundle(replace(lite0, sidecar=sidecar), tmp_path / "one.tar")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["../out", "/etc/passwd", "a/b", "..", ".", ".hidden", "a\nb", "a b", "é"])

@@ -9,20 +9,25 @@ from pathlib import Path
 import pytest
 
 from edge_agent.errors import ArtifactError, ModelError
-from edge_agent.install.bundle import Unpacked
+from edge_agent.install.bundle import Unpacked, unpack
 from edge_agent.install.record import Outcome, Record, Trial, load, save
 from edge_agent.install.store import ModelStore, place_name
 from edge_agent.install.trial import MOST_STARTS, Wellbeing, objections
 from edge_agent.model.sidecar import (
+    SIDECAR_NAME,
+    Artifact,
     ArtifactFile,
     Preprocessing,
     Sidecar,
     WeightsOrigin,
+    check_whole,
     describe_file,
     files_sha256,
     write_sidecar,
 )
+from edge_agent.tools.installer.bundle import write_bundle
 from tests.clock import FakeClock
+from tests.install.bundles import bundle
 
 OWN = Path("/var/lib/edge-agent/model")
 BEFORE = Wellbeing("running", "ok", 5.0)
@@ -223,6 +228,30 @@ def test_a_bundle_that_is_there_is_known_and_one_that_is_not_whole_is_not(
     assert store.known("c" * 64) == ""
     (store.directory / place / "a.pt").unlink()
     assert reopen().known("b" * 64) == ""
+
+
+@pytest.mark.parametrize("has_torchscript", [False, True])
+def test_a_bundle_is_accepted_also_one_from_before_with_torchscript_files(
+    reopen: Callable[[], ModelStore], lite0: Artifact, tmp_path: Path, has_torchscript: bool
+) -> None:
+    made = tmp_path / "lite0.tar"
+    if has_torchscript:
+        listed = (file.name for files in lite0.sidecar.files.values() for file in files)
+        made.write_bytes(
+            bundle(*((name, (lite0.directory / name).read_bytes()) for name in (SIDECAR_NAME, *listed)))
+        )
+    else:
+        write_bundle(lite0, made)
+    store = reopen()
+    (store.incoming() / "files").mkdir()
+    with made.open("rb") as opened:
+        place = store.accept(unpack(opened, store.directory / ".incoming/files"), "b" * 64)
+    artifact = store.artifact(place)
+    check_whole(artifact)
+    assert place == place_name(lite0.sidecar)
+    assert artifact.sidecar.sha256 == lite0.sidecar.sha256
+    assert store.known("b" * 64) == place
+    assert len(list(artifact.directory.glob("torchscript-*"))) == 2 * has_torchscript
 
 
 @pytest.mark.parametrize("place", ["../model", "/etc", "a/b", ".incoming", "A"])

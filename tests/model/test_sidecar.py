@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,14 @@ from edge_agent.model.sidecar import (
     Preprocessing,
     Sidecar,
     WeightsOrigin,
+    check_whole,
     describe_file,
     file_sha256,
     files_sha256,
     is_clean,
     open_role,
     read_sidecar,
+    without_programs,
     write_sidecar,
 )
 
@@ -78,6 +80,7 @@ sidecars = st.builds(
     files=files,
     not_lowered=st.one_of(st.just(""), texts),
 ).map(lambda sidecar: replace(sidecar, sha256=files_sha256(sidecar.files)))
+sidecars |= sidecars.map(without_programs)
 
 same_directory = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -225,7 +228,7 @@ def test_a_malformed_value_is_refused_with_its_key(
 def test_a_sidecar_of_a_newer_format_says_what_to_update(model: Path) -> None:
     (model / SIDECAR_NAME).write_text(json.dumps({"format": SIDECAR_FORMAT + 1, "unheard": "of"}))
     with pytest.raises(
-        ArtifactError, match="format is 4, and this edge-agent reads up to 3: update edge-agent"
+        ArtifactError, match="format is 5, and this edge-agent reads up to 4: update edge-agent"
     ):
         read_sidecar(model)
 
@@ -357,3 +360,32 @@ def test_a_model_that_an_older_program_answers_rightly_with_stays_readable_for_i
     write_sidecar(model, replace(sidecar, temperature=1.5))
     assert document_of(model)["format"] == 3
     assert read_sidecar(model).sidecar.temperature == 1.5
+    write_sidecar(model, without_programs(sidecar))
+    assert document_of(model)["format"] == 4
+
+
+def test_without_its_torchscript_files_it_is_the_same_model_and_whole(model: Path) -> None:
+    sidecar = read_sidecar(model).sidecar
+    write_sidecar(model, without_programs(sidecar))
+    (model / "torchscript-fp16.pt").unlink()
+    artifact = read_sidecar(model)
+    check_whole(artifact)
+    assert artifact.sidecar.sha256 == sidecar.sha256
+    assert artifact.sidecar.files.keys() == {"xnnpack-fp16"}
+    assert without_programs(artifact.sidecar) == artifact.sidecar
+
+
+def test_the_hash_of_what_was_left_out_cannot_stand_for_other_files(model: Path) -> None:
+    document = document_of(model)
+    (model / "xnnpack-fp16.weights").write_bytes(b"other")
+    document["left_out"] = {"xnnpack-fp16": document["files"]["xnnpack-fp16"]}
+    document["files"]["xnnpack-fp16"][1] = asdict(describe_file(model / "xnnpack-fp16.weights"))
+    (model / SIDECAR_NAME).write_text(json.dumps(document))
+    with pytest.raises(ArtifactError, match=r"left_out\.xnnpack-fp16 is among the files, too"):
+        read_sidecar(model)
+
+
+def test_what_was_left_out_has_to_be_roles(model: Path) -> None:
+    (model / SIDECAR_NAME).write_text(json.dumps(document_of(model) | {"left_out": {"run": []}}))
+    with pytest.raises(ArtifactError, match="run is not a role"):
+        read_sidecar(model)

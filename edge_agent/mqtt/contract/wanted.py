@@ -4,7 +4,7 @@ The message is a line with the signature in base64, then a JSON document:
 
     {"schema": 1, "group": "porches", "sequence": 1748779200000, "revision": "calmer",
      "wanted": {"settings": {"stabilizer.window": 5}, "heads": {"frame": "<the head's file in base64>"},
-                "model": {"url": "https://models.example/lite0.tar", "sha256": "<hash>", "bytes": 18370560}},
+                "model": {"url": "https://models.example/lite0.tar", "sha256": "<hash>", "bytes": 27852800}},
      "trial": {"devices": ["porch"], "settings": {"stabilizer.window": 9}}}
 
 `wanted` is for every device of the group, `trial` in its place for those that it names. A device has what the

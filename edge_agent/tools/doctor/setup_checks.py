@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from edge_agent.config.schema import Config
 from edge_agent.errors import ArtifactError, BudgetError, EdgeAgentError
 from edge_agent.frame import Frame
 from edge_agent.inference.choice import choose_here
+from edge_agent.install.in_use import FROM_ELSEWHERE, is_from_elsewhere, refuse_program
 from edge_agent.model.sidecar import Artifact, FileRole, open_role, read_sidecar
 from edge_agent.mqtt.wire.probe import probe
 from edge_agent.pipeline.capture_loop import CapturePolicy
@@ -33,10 +35,33 @@ def model(directory: Path) -> Check:
     return ok("model", f"{artifact.sidecar.name} in {directory}, its files undamaged")
 
 
+def model_from_elsewhere(directory: Path) -> Check:
+    """The same of a model that came over MQTT, which the agent runs in place of model.path."""
+    check = model(directory)
+    if check.verdict == "ok":
+        return replace(check, found=f"{check.found}; {FROM_ELSEWHERE}")
+    remedy = (
+        f"remove {directory} and restart the agent, which then runs model.path; ask for the model again by"
+        f" model/install or `edge-agent fleet push` ({check.advice})"
+    )
+    return fail(check.name, f"{directory}; {FROM_ELSEWHERE}", remedy)
+
+
+def model_to_go_back_to(configured: Path) -> Check:
+    """The configured model while another runs: nobody would notice its damage before it is needed."""
+    check = model(configured)
+    if check.verdict == "ok":
+        return ok("model.path", check.found)
+    why = f"the agent goes back to it where the model that came over MQTT fails: {check.advice}"
+    return warn("model.path", check.found, why)
+
+
 def engine(artifact: Artifact, config: Config, environment: Mapping[str, str]) -> Check:
     """How the model would be run, and whether that was measured on this board."""
     try:
         choice = choose_here(artifact, config.model, config.memory, environment)
+        if is_from_elsewhere(artifact.directory):
+            refuse_program(choice)
     except BudgetError as error:
         return fail("engine", "nothing measured fits the budget", str(error))
     except EdgeAgentError as error:

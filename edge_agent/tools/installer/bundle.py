@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
+import io
 import tarfile
+from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 from edge_agent.errors import ModelError
-from edge_agent.model.sidecar import SIDECAR_NAME, Artifact, ArtifactFile, check_whole, describe_file
+from edge_agent.model.sidecar import (
+    SIDECAR_NAME,
+    Artifact,
+    ArtifactFile,
+    check_whole,
+    describe_file,
+    sidecar_text,
+    without_programs,
+)
 
 
 def write_bundle(artifact: Artifact, output: Path) -> ArtifactFile:
-    """Write the sidecar and the files that it lists; returns the bundle's size and SHA-256.
+    """Write the model's plans, and a sidecar that lists them; returns the bundle's size and SHA-256.
 
-    Raises ArtifactError where the model is damaged, ModelError where the bundle cannot be written or is there
-    already.
+    TorchScript is left out: devices run no program from elsewhere. Raises ArtifactError where the model is
+    damaged, ModelError where it has no plan, or the bundle cannot be written or is there already.
     """
-    check_whole(artifact)
-    names = sorted({file.name for files in artifact.sidecar.files.values() for file in files})
+    plans = replace(artifact, sidecar=without_programs(artifact.sidecar))
+    if not plans.sidecar.files:
+        why = artifact.sidecar.not_lowered or "not built"
+        raise ModelError(
+            f"{artifact.directory}: it has no plan ({why}), and devices run no TorchScript from elsewhere:"
+            " have `edge-agent model install` install it on each"
+        )
+    check_whole(plans)
     unfinished = output.with_name(f"{output.name}.new")
     if output.exists():
         raise ModelError(f"{output}: is there already; devices may be fetching it: name another")
     try:
         with tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT) as bundle:
-            for name in (SIDECAR_NAME, *names):
-                _add(bundle, artifact.directory / name)
+            _fill(bundle, plans)
         unfinished.replace(output)
     except (OSError, ValueError) as error:
         unfinished.unlink(missing_ok=True)
@@ -31,8 +47,16 @@ def write_bundle(artifact: Artifact, output: Path) -> ArtifactFile:
     return describe_file(output)
 
 
-def _add(bundle: tarfile.TarFile, path: Path) -> None:
-    entry = tarfile.TarInfo(path.name)
-    entry.size, entry.mode = path.stat().st_size, 0o644
-    with path.open("rb") as file:
-        bundle.addfile(entry, file)
+def _fill(bundle: tarfile.TarFile, artifact: Artifact) -> None:
+    sidecar = sidecar_text(artifact.sidecar).encode()
+    _add(bundle, SIDECAR_NAME, len(sidecar), io.BytesIO(sidecar))
+    for name in sorted({file.name for files in artifact.sidecar.files.values() for file in files}):
+        path = artifact.directory / name
+        with path.open("rb") as file:
+            _add(bundle, name, path.stat().st_size, file)
+
+
+def _add(bundle: tarfile.TarFile, name: str, size: int, content: BinaryIO) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = size, 0o644
+    bundle.addfile(entry, content)
