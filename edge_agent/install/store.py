@@ -8,7 +8,6 @@ new one the next time, and a trial that was under way goes on then, or is taken 
 from __future__ import annotations
 
 import logging
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from edge_agent.install.record import Outcome, Record, State, Trial
 from edge_agent.install.trial import MOST_STARTS, Wellbeing
 from edge_agent.model.sidecar import SIDECAR_NAME, Artifact, Sidecar, read_sidecar
 from edge_agent.system.clock import Clock
+from edge_agent.system.files import sync
 from edge_agent.system.json_reader import JsonError
 from edge_agent.system.log import say
 from edge_agent.system.text import printable
@@ -114,7 +114,7 @@ class ModelStore:
             shutil.rmtree(place)
         try:
             unpacked.rename(place)
-            _sync(self.directory)
+            sync(self.directory)
         except OSError as error:
             raise ModelError(f"{place}: cannot be written: {error.strerror}") from None
         return self._note_bundle(bundle_sha256, name)
@@ -274,11 +274,3 @@ def _check_files(sidecar: Sidecar, files: Mapping[str, Unpacked]) -> None:
     for name, entry in listed.items():
         if files[name] != Unpacked(entry.bytes, entry.sha256):
             raise ModelError(f"{name} in the bundle is not what its {SIDECAR_NAME} says")
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
