@@ -90,11 +90,7 @@ class ModelStore:
             artifact = read_sidecar(self.directory / place)
         except ArtifactError:
             return ""
-        is_there = all(
-            (artifact.directory / file.name).is_file()
-            for files in artifact.sidecar.files.values()
-            for file in files
-        )
+        is_there = all((artifact.directory / name).is_file() for name in artifact.sidecar.listed)
         return place if is_there else ""
 
     def accept(self, files: Mapping[str, Unpacked], bundle_sha256: str) -> str:
@@ -266,7 +262,7 @@ class ModelStore:
 
 
 def _check_files(sidecar: Sidecar, files: Mapping[str, Unpacked]) -> None:
-    listed = {file.name: file for entries in sidecar.files.values() for file in entries}
+    listed = sidecar.listed
     if missing := sorted((listed.keys() | {SIDECAR_NAME}) - files.keys()):
         raise ModelError(f"the bundle lacks {', '.join(missing[:5])}, which its {SIDECAR_NAME} lists")
     if strange := sorted(files.keys() - listed.keys() - {SIDECAR_NAME}):

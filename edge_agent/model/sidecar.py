@@ -135,6 +135,11 @@ class Sidecar:
     temperature: Temperature = 1.0
     """What logits are divided by before they become probabilities, for these to say how often they hold."""
 
+    @property
+    def listed(self) -> dict[str, ArtifactFile]:
+        """The files of all roles by their names."""
+        return {file.name: file for served_by in self.files.values() for file in served_by}
+
 
 @dataclass(frozen=True, slots=True)
 class Artifact:

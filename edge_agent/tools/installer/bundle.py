@@ -16,13 +16,12 @@ def write_bundle(artifact: Artifact, output: Path) -> ArtifactFile:
     already.
     """
     check_whole(artifact)
-    names = sorted({file.name for files in artifact.sidecar.files.values() for file in files})
     unfinished = output.with_name(f"{output.name}.new")
     if output.exists():
         raise ModelError(f"{output}: is there already; devices may be fetching it: name another")
     try:
         with tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT) as bundle:
-            for name in (SIDECAR_NAME, *names):
+            for name in (SIDECAR_NAME, *sorted(artifact.sidecar.listed)):
                 _add(bundle, artifact.directory / name)
         unfinished.replace(output)
     except (OSError, ValueError) as error:
