@@ -36,7 +36,7 @@ from edge_agent.daemon.worker import Threads
 from edge_agent.errors import EXIT_RESTART, ArtifactError, EdgeAgentError
 from edge_agent.inference.choice import choose_here
 from edge_agent.inference.fit import check_floor
-from edge_agent.inference.loading import LoadedModel, label_map, load_model, warm_up
+from edge_agent.inference.loading import LoadedModel, accept, label_map, load_model, warm_up
 from edge_agent.install.store import ModelStore
 from edge_agent.memory.budget import BudgetMonitor, BudgetPolicy
 from edge_agent.memory.costs import SubsystemCosts
@@ -106,9 +106,6 @@ def run_agent(
         store, restart = ModelStore(state_dir, clock), PendingRestart(state_dir)
         in_use = store.begin(config.model.path)
         try:
-            if in_use != config.model.path:
-                artifact = read_sidecar(in_use)
-                refuse_program(choose_here(artifact, config.model, config.memory, environment))
             model = _load_within_budget(config, in_use, environment, costs, trimmer)
         except Exception as error:
             if not _can_go_back(store, error):
@@ -256,9 +253,18 @@ def _can_go_back(store: ModelStore, error: Exception) -> bool:
 def _load_within_budget(
     config: Config, path: Path, environment: Mapping[str, str], costs: SubsystemCosts, trimmer: Trimmer
 ) -> LoadedModel:
-    """Load the model, and check what it takes. Raises EdgeAgentError where it cannot run here."""
+    """Load the model, and check what it takes. Raises EdgeAgentError where it cannot run here.
+
+    A model from elsewhere must need no program of its own.
+    """
     trimmer.trim()  # code that ran only once, while the modules were imported, makes room for the model
-    model = load_model(replace(config.model, path=path), config.memory, config.labels, environment)
+    model = load_model(
+        replace(config.model, path=path),
+        config.memory,
+        config.labels,
+        environment,
+        check=accept if path == config.model.path else refuse_program,
+    )
     costs.record("model")
     engine = model.engine.info
     tune_allocator(SystemLibc(), engine.engine)
