@@ -1124,7 +1124,8 @@ install_all() {
     else
         make_release "$digest"
     fi
-    ((dry_run || packaging)) || install_packages # again: the kernels may not have been compiled after all
+    # Again: the kernels may not have been compiled after all.
+    if ((!dry_run && !packaging)) && needs_xnnpack; then install_packages; fi
     install_config
     ((dry_run)) || add_opencv_where_needed "$digest"
     install_model

@@ -29,6 +29,7 @@ EdgeAgentError              1, where nothing else is said
   WantedError               in mqtt/contract/wanted.py
   TeachError
     HeadFileError           in teach/head_file.py
+    OtherExamplesError      in teach/fitting.py
     MeanwhileError          in teach/store.py
   FetchError                in install/fetch.py
   ErrandError               in daemon/errands.py

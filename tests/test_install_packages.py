@@ -313,6 +313,12 @@ def test_where_compiling_fails_xnnpack_is_installed_after_all(board: Board) -> N
     assert "install --yes --no-install-recommends libxnnpack0" in asked(board)
 
 
+def test_where_the_kernels_are_there_apt_is_asked_once(board: Board) -> None:
+    done = board.install(changes=apt(board) + "needs_xnnpack() { false; }\n")
+    assert done.returncode == 0, done.stdout
+    assert asked(board).count("install --yes") == 1
+
+
 def test_where_compiling_fails_without_a_network_it_is_said_before_anything_is_changed(
     board: Board, tmp_path: Path
 ) -> None:

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ from edge_agent.daemon.worker import Threads
 from edge_agent.errors import EXIT_RESTART, ArtifactError, EdgeAgentError
 from edge_agent.inference.choice import choose_here
 from edge_agent.inference.fit import check_floor
-from edge_agent.inference.loading import LoadedModel, label_map, load_model, warm_up
+from edge_agent.inference.loading import LoadedModel, accept, label_map, load_model, warm_up
 from edge_agent.install.in_use import refuse_program
 from edge_agent.install.store import ModelStore
 from edge_agent.memory.budget import BudgetMonitor, BudgetPolicy
@@ -72,6 +72,72 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _SEQUENCE_FILE = "sequence"
 _WANTED_FILE = "wanted.json"
+_EVENTS_DIR = "events"
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """What an agent is started with, as `run_agent` says, and what its parts share."""
+
+    config_file: Path
+    config: Config
+    """As at the start; see `_Pipeline.live` for the present one."""
+    clock: Clock
+    environment: Mapping[str, str]
+    max_frames: int | None
+    refused: InvalidConfigError | None
+    last_good: LastGood | None
+    board: Board
+    make_source: Callable[[SourceConfig, Room], Source]
+    budget_policy: Callable[[MemoryConfig], BudgetPolicy]
+    state_dir: Path
+    stack: ExitStack
+    """Ends the parts, the last one first; each is put there when it is made."""
+    notifier: Notifier
+    watcher: ConfigWatcher
+    costs: SubsystemCosts
+    store: ModelStore
+    restart: PendingRestart
+    trimmer: Trimmer = field(default_factory=Trimmer)
+    wake: Wake = field(default_factory=Wake)
+    gate: WatchdogGate = field(default_factory=WatchdogGate)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pipeline:
+    """The way of a frame from the camera to the broker, and the configuration that it follows."""
+
+    live: LiveConfig
+    room: Room
+    new_source: Callable[[SourceConfig], Source]
+    pace: CapturePolicy
+    capture: CaptureLoop
+    loop: InferenceLoop
+    link: BrokerLink
+
+
+@dataclass(frozen=True, slots=True)
+class _Care:
+    """What keeps the memory within its budget, and the board cool."""
+
+    page: OwnersPage
+    """Not open yet; it is closed where memory is short."""
+    guard: MemoryGuard
+    memory_due: Every
+    cooling: Cooling
+
+
+@dataclass(frozen=True, slots=True)
+class _Duties:
+    """What the main thread does besides: it teaches, reports, takes over edits and models, runs errands."""
+
+    teaching: Teaching
+    report: Report
+    service: Service
+    reloader: Reloader
+    models: ModelExchange
+    wanted: WantedState
+    errands: Errands
 
 
 def run_agent(
@@ -95,153 +161,250 @@ def run_agent(
     keeps what works. `board`: None for the one that this runs on. Raises EdgeAgentError when it cannot start,
     because of another agent, the model, the budget, or a label.
     """
-    board = board or Board()
-    wake, gate, costs, trimmer = Wake(), WatchdogGate(), SubsystemCosts(), Trimmer()
-    state_dir = paths.state_dir(environment)
+    costs, state_dir = SubsystemCosts(), paths.state_dir(environment)
     tune_allocator(SystemLibc())
     with ExitStack() as stack:
         stack.enter_context(closing(DirectoryLock(state_dir)))
         notifier = stack.enter_context(closing(Notifier.from_environment(environment)))
         watcher = stack.enter_context(closing(ConfigWatcher(config_file, open_inotify(), seen=seen)))
         costs.record("python")
-        store, restart = ModelStore(state_dir, clock), PendingRestart(state_dir)
-        in_use = store.begin(config.model.path)
-        try:
-            if in_use != config.model.path:
-                artifact = read_sidecar(in_use)
-                refuse_program(choose_here(artifact, config.model, config.memory, environment))
-            model = _load_within_budget(config, in_use, environment, costs, trimmer)
-        except Exception as error:
-            if not _can_go_back(store, error):
-                raise
-            restart.want(f"the model {in_use.name} cannot be used: {error}")
-            return EXIT_RESTART
-        signals = stack.enter_context(closing(Signals(wake)))  # not before: loading cannot be interrupted
-
-        outbox = stack.enter_context(closing(open_outbox(config.outbox, clock, environment)))
-        link = BrokerLink(
-            config,
-            events=outbox,
+        base = _Base(
+            config_file=config_file,
+            config=config,
             clock=clock,
-            wake=wake.ring,
-            board=Identity(board.model(), board.mac()),
             environment=environment,
+            max_frames=max_frames,
+            refused=refused,
+            last_good=last_good,
+            board=board or Board(),
+            make_source=make_source,
+            budget_policy=budget_policy,
+            state_dir=state_dir,
+            stack=stack,
+            notifier=notifier,
+            watcher=watcher,
+            costs=costs,
+            store=ModelStore(state_dir, clock),
+            restart=PendingRestart(state_dir),
         )
-        stack.callback(link.stop)
-        costs.record("mqtt")
+        model = _load_or_go_back(base)
+        return EXIT_RESTART if model is None else _run(base, model)
 
-        numbers = SequenceNumbers(state_dir / _SEQUENCE_FILE, clock, floor=outbox.newest)
-        stack.callback(numbers.close)
-        frames, pace = LatestFrame(), CapturePolicy.from_config(config)
-        room = BudgetRoom(lambda: live.config.memory.budget_mb)
 
-        def new_source(source: SourceConfig) -> Source:
-            return make_source(source, room)
+def _run(base: _Base, model: LoadedModel) -> int:
+    """Put the other parts together, and have them supervised until the end; returns the exit code."""
+    # Not before: loading cannot be interrupted.
+    signals = base.stack.enter_context(closing(Signals(base.wake)))
+    link, numbers = _open_link(base)
+    pipeline = _pipeline(base, model, link, numbers)
+    care = _care(base, pipeline)
+    base.costs.record("pipeline")
+    duties = _duties(base, pipeline, care)
+    supervisor = _supervisor(base, signals, pipeline, care, duties)
+    base.stack.callback(care.page.close)
+    if base.config.web.enabled:
+        _open_page(base, pipeline, care, duties)
+    duties.report.publish_info()
+    link.start(_remote_commands(base, pipeline, duties), duties.wanted.receive)
+    code = supervisor.run()
+    duties.models.ended(code)
+    duties.service.stopping()
+    return code
 
-        capture = CaptureLoop(new_source(config.source), frames, pace, gate)
-        rules = Rules.from_config(config)
-        runtime_dir = paths.runtime_dir(environment)
 
-        def last_label(region: str) -> LastLabel:
-            return LastLabel(state_dir, runtime_dir, region)
+def _load_or_go_back(base: _Base) -> LoadedModel | None:
+    """Load the model in use; None where the agent is to start again with the one from before."""
+    in_use = base.store.begin(base.config.model.path)
+    try:
+        return _load_within_budget(base.config, in_use, base.environment, base.costs, base.trimmer)
+    except Exception as error:
+        if not _can_go_back(base.store, error):
+            raise
+        base.restart.want(f"the model {in_use.name} cannot be used: {error}")
+        return None
 
-        loop = InferenceLoop(
-            frames, model, rules, link, numbers.next, last_label, clock, gate, max_frames=max_frames
+
+def _open_link(base: _Base) -> tuple[BrokerLink, SequenceNumbers]:
+    """The link to the broker, which is not connected yet, and the numbers of what it will send."""
+    outbox = base.stack.enter_context(closing(open_outbox(base.config.outbox, base.clock, base.environment)))
+    link = BrokerLink(
+        base.config,
+        events=outbox,
+        clock=base.clock,
+        wake=base.wake.ring,
+        board=Identity(base.board.model(), base.board.mac()),
+        environment=base.environment,
+    )
+    base.stack.callback(link.stop)
+    base.costs.record("mqtt")
+    numbers = SequenceNumbers(base.state_dir / _SEQUENCE_FILE, base.clock, floor=outbox.newest)
+    base.stack.callback(numbers.close)
+    return link, numbers
+
+
+def _pipeline(base: _Base, model: LoadedModel, link: BrokerLink, numbers: SequenceNumbers) -> _Pipeline:
+    config, runtime_dir = base.config, paths.runtime_dir(base.environment)
+    room = BudgetRoom(lambda: live.config.memory.budget_mb)
+
+    def new_source(source: SourceConfig) -> Source:
+        return base.make_source(source, room)
+
+    def last_label(region: str) -> LastLabel:
+        return LastLabel(base.state_dir, runtime_dir, region)
+
+    frames, pace = LatestFrame(), CapturePolicy.from_config(config)
+    capture = CaptureLoop(new_source(config.source), frames, pace, base.gate)
+    loop = InferenceLoop(
+        frames=frames,
+        model=model,
+        rules=Rules.from_config(config),
+        sink=link,
+        next_seq=numbers.next,
+        last_label=last_label,
+        clock=base.clock,
+        progress=base.gate,
+        max_frames=base.max_frames,
+    )
+    base.stack.callback(loop.close)
+    veto = _veto(loop, base.store, base.environment, new_source)
+    live = LiveConfig(base.config_file, config, veto, error=base.refused)
+    return _Pipeline(live, room, new_source, pace, capture, loop, link)
+
+
+def _care(base: _Base, pipeline: _Pipeline) -> _Care:
+    live, loop, capture, memory = pipeline.live, pipeline.loop, pipeline.capture, base.config.memory
+    page = OwnersPage()
+    degradation = Degradation(loop, capture, lambda: live.config, pipeline.new_source, page.close)
+    steps = possible_steps(base.config, loop.model)
+    monitor = BudgetMonitor(base.budget_policy(memory), steps, base.clock.monotonic_s())
+    return _Care(
+        page=page,
+        guard=MemoryGuard(monitor, base.trimmer, degradation),
+        memory_due=Every(memory.check_interval_s),
+        cooling=Cooling(base.board, base.config.thermal, pipeline.pace, capture.use_policy),
+    )
+
+
+def _duties(base: _Base, pipeline: _Pipeline, care: _Care) -> _Duties:
+    live, loop, link = pipeline.live, pipeline.loop, pipeline.link
+    teaching = Teaching(
+        base.state_dir, loop, lambda: live.config, base.clock, link.teach, give_back=care.guard.trim
+    )
+    teaching.adopt()
+    report = Report(
+        live=live,
+        link=link,
+        loop=loop,
+        capture=pipeline.capture,
+        guard=care.guard,
+        cooling=care.cooling,
+        board=base.board,
+        clock=base.clock,
+        teaching=teaching,
+        restart_reason=take_reason(base.state_dir),
+    )
+    service = Service(base.notifier, base.gate, report.status_line, watchdog_interval_s(base.environment))
+    reloader = Reloader(
+        live=live,
+        last_good=base.last_good,
+        restart=base.restart,
+        loop=loop,
+        capture=pipeline.capture,
+        link=link,
+        guard=care.guard,
+        memory_due=care.memory_due,
+        cooling=care.cooling,
+        service=service,
+        report=report,
+        make_source=pipeline.new_source,
+        teaching=teaching,
+    )
+    models = ModelExchange(
+        live=live,
+        store=base.store,
+        loop=loop,
+        report=report,
+        restart=base.restart,
+        is_ready=lambda: service.is_ready,
+        environment=base.environment,
+    )
+    base.stack.callback(models.close)
+    report.install = models.info
+    wanted = WantedState(
+        live=live,
+        patch=reloader.patch,
+        heads=teaching,
+        models=models,
+        changed=report.publish_info,
+        file=base.state_dir / _WANTED_FILE,
+        clock=base.clock,
+    )
+    report.groups = wanted.info
+    return _Duties(teaching, report, service, reloader, models, wanted, Errands(base.wake.ring))
+
+
+def _supervisor(
+    base: _Base, signals: Signals, pipeline: _Pipeline, care: _Care, duties: _Duties
+) -> Supervisor:
+    threads = Threads(pipeline.loop, pipeline.capture, base.wake.ring)
+    base.stack.callback(threads.stop)
+    return Supervisor(
+        clock=base.clock,
+        wake=base.wake,
+        signals=signals,
+        watcher=base.watcher,
+        threads=threads,
+        loop=pipeline.loop,
+        link=pipeline.link,
+        guard=care.guard,
+        memory_due=care.memory_due,
+        costs=base.costs,
+        cooling=care.cooling,
+        service=duties.service,
+        report=duties.report,
+        reloader=duties.reloader,
+        restart=base.restart,
+        teaching=duties.teaching,
+        errands=duties.errands,
+        models=duties.models,
+        broker_wait_s=broker_wait_s(base.config.source),
+    )
+
+
+def _open_page(base: _Base, pipeline: _Pipeline, care: _Care, duties: _Duties) -> None:
+    def web_agent() -> WebAgent:
+        from edge_agent.daemon.web_agent import WebAgent
+
+        return WebAgent(
+            config_file=base.config_file,
+            live=pipeline.live,
+            link=pipeline.link,
+            loop=pipeline.loop,
+            capture=pipeline.capture,
+            guard=care.guard,
+            cooling=care.cooling,
+            room=pipeline.room,
+            clock=base.clock,
+            teaching=duties.teaching,
+            errands=duties.errands,
+            events_dir=base.state_dir / _EVENTS_DIR,
         )
-        stack.callback(loop.close)
 
-        live = LiveConfig(config_file, config, _veto(loop, store, environment, new_source), error=refused)
-        steps = possible_steps(config, model)
-        monitor = BudgetMonitor(budget_policy(config.memory), steps, clock.monotonic_s())
-        page = OwnersPage()
-        degradation = Degradation(loop, capture, lambda: live.config, new_source, page.close)
-        guard = MemoryGuard(monitor, trimmer, degradation)
-        memory_due = Every(config.memory.check_interval_s)
-        cooling = Cooling(board, config.thermal, pace, capture.use_policy)
-        costs.record("pipeline")
+    care.page.open(base.config.web, web_agent, pipeline.link, pipeline.loop, base.state_dir, base.clock)
 
-        teaching = Teaching(state_dir, loop, lambda: live.config, clock, link.teach, guard.trim)
-        teaching.adopt()
-        reason = take_reason(state_dir)
-        report = Report(live, link, loop, capture, guard, cooling, board, clock, teaching, reason)
-        service = Service(notifier, gate, report.status_line, watchdog_interval_s(environment))
-        reloader = Reloader(
-            live,
-            last_good,
-            restart,
-            loop,
-            capture,
-            link,
-            guard,
-            memory_due,
-            cooling,
-            service,
-            report,
-            new_source,
-            teaching,
-        )
-        models = ModelExchange(live, store, loop, report, restart, lambda: service.is_ready, environment)
-        stack.callback(models.close)
-        report.install = models.info
-        wanted = WantedState(
-            live, reloader.patch, teaching, models, report.publish_info, state_dir / _WANTED_FILE, clock
-        )
-        report.groups = wanted.info
-        threads, errands = Threads(loop, capture, wake.ring), Errands(wake.ring)
-        stack.callback(threads.stop)
-        supervisor = Supervisor(
-            clock,
-            wake,
-            signals,
-            watcher,
-            threads,
-            loop,
-            link,
-            guard,
-            memory_due,
-            costs,
-            cooling,
-            service,
-            report,
-            reloader,
-            restart,
-            teaching,
-            errands,
-            models,
-            broker_wait_s(config.source),
-        )
-        stack.callback(page.close)
 
-        def web_agent() -> WebAgent:
-            from edge_agent.daemon.web_agent import WebAgent
-
-            events_dir = state_dir / "events"
-            return WebAgent(
-                config_file,
-                live,
-                link,
-                loop,
-                capture,
-                guard,
-                cooling,
-                room,
-                clock,
-                teaching,
-                errands,
-                events_dir,
-            )
-
-        if config.web.enabled:
-            page.open(config.web, web_agent, link, loop, state_dir, clock)
-        report.publish_info()
-        commands = RemoteCommands(
-            live, loop, capture, watcher, reloader, restart, report.health_due, teaching, models
-        )
-        link.start(commands, wanted.receive)
-        code = supervisor.run()
-        models.ended(code)
-        service.stopping()
-        return code
+def _remote_commands(base: _Base, pipeline: _Pipeline, duties: _Duties) -> RemoteCommands:
+    return RemoteCommands(
+        live=pipeline.live,
+        loop=pipeline.loop,
+        capture=pipeline.capture,
+        watcher=base.watcher,
+        reloader=duties.reloader,
+        pending_restart=base.restart,
+        health_due=duties.report.health_due,
+        teaching=duties.teaching,
+        models=duties.models,
+    )
 
 
 def _can_go_back(store: ModelStore, error: Exception) -> bool:
@@ -257,9 +420,18 @@ def _can_go_back(store: ModelStore, error: Exception) -> bool:
 def _load_within_budget(
     config: Config, path: Path, environment: Mapping[str, str], costs: SubsystemCosts, trimmer: Trimmer
 ) -> LoadedModel:
-    """Load the model, and check what it takes. Raises EdgeAgentError where it cannot run here."""
+    """Load the model, and check what it takes. Raises EdgeAgentError where it cannot run here.
+
+    A model from elsewhere must need no program of its own.
+    """
     trimmer.trim()  # code that ran only once, while the modules were imported, makes room for the model
-    model = load_model(replace(config.model, path=path), config.memory, config.labels, environment)
+    model = load_model(
+        replace(config.model, path=path),
+        config.memory,
+        config.labels,
+        environment,
+        check=accept if path == config.model.path else refuse_program,
+    )
     costs.record("model")
     engine = model.engine.info
     tune_allocator(SystemLibc(), engine.engine)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,10 +58,19 @@ def label_map(artifact: Artifact, labels: LabelsConfig) -> LabelMap:
     return LabelMap.compile(artifact.sidecar.labels, labels.map, labels.allow, labels.deny)
 
 
+def accept(_choice: Choice) -> None:
+    """Nothing against that choice."""
+
+
 def load_model(
-    model: ModelConfig, memory: MemoryConfig, labels: LabelsConfig, environment: Mapping[str, str]
+    model: ModelConfig,
+    memory: MemoryConfig,
+    labels: LabelsConfig,
+    environment: Mapping[str, str],
+    *,
+    check: Callable[[Choice], None] = accept,
 ) -> LoadedModel:
-    """Load and warm up the configured model.
+    """Load and warm up the configured model. `check` may raise before any of its files is opened.
 
     Raises ArtifactError for a damaged model, EngineError when nothing here can run it, BudgetError when
     nothing that runs here fits the budget, by evidence or by its size, ConfigError for a label that it does
@@ -70,6 +79,7 @@ def load_model(
     artifact = read_sidecar(model.path)
     published = label_map(artifact, labels)
     choice = choose_here(artifact, model, memory, environment)
+    check(choice)
     limits, now_mb = BudgetLimits.from_config(memory), read_memory().rss_mb
     return _load(
         artifact,

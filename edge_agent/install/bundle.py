@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from edge_agent.errors import ModelError
+from edge_agent.system.files import sync
 
 MOST_FILES = 16
 _BLOCK = 512
@@ -53,7 +54,7 @@ def unpack(bundle: BinaryIO, directory: Path) -> dict[str, Unpacked]:
             raise ModelError(f"the bundle ends within {entry.name}")
         found[entry.name] = _write(bundle, entry, directory / entry.name)
         left -= entry.bytes + _skip_padding(bundle, entry.bytes)
-    _sync(directory)
+    sync(directory)
     return found
 
 
@@ -101,11 +102,3 @@ def _skip_padding(bundle: BinaryIO, size: int) -> int:
     if bundle.read(padding).strip(b"\0"):
         raise ModelError("the bundle is damaged between its files")
     return padding
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,7 +8,6 @@ new one the next time, and a trial that was under way goes on then, or is taken 
 from __future__ import annotations
 
 import logging
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from edge_agent.install.record import Outcome, Record, State, Trial
 from edge_agent.install.trial import MOST_STARTS, Wellbeing
 from edge_agent.model.sidecar import SIDECAR_NAME, Artifact, Sidecar, read_sidecar
 from edge_agent.system.clock import Clock
+from edge_agent.system.files import sync
 from edge_agent.system.json_reader import JsonError
 from edge_agent.system.log import say
 from edge_agent.system.text import printable
@@ -90,11 +90,7 @@ class ModelStore:
             artifact = read_sidecar(self.directory / place)
         except ArtifactError:
             return ""
-        is_there = all(
-            (artifact.directory / file.name).is_file()
-            for files in artifact.sidecar.files.values()
-            for file in files
-        )
+        is_there = all((artifact.directory / name).is_file() for name in artifact.sidecar.listed)
         return place if is_there else ""
 
     def accept(self, files: Mapping[str, Unpacked], bundle_sha256: str) -> str:
@@ -114,7 +110,7 @@ class ModelStore:
             shutil.rmtree(place)
         try:
             unpacked.rename(place)
-            _sync(self.directory)
+            sync(self.directory)
         except OSError as error:
             raise ModelError(f"{place}: cannot be written: {error.strerror}") from None
         return self._note_bundle(bundle_sha256, name)
@@ -266,7 +262,7 @@ class ModelStore:
 
 
 def _check_files(sidecar: Sidecar, files: Mapping[str, Unpacked]) -> None:
-    listed = {file.name: file for entries in sidecar.files.values() for file in entries}
+    listed = sidecar.listed
     if missing := sorted((listed.keys() | {SIDECAR_NAME}) - files.keys()):
         raise ModelError(f"the bundle lacks {', '.join(missing[:5])}, which its {SIDECAR_NAME} lists")
     if strange := sorted(files.keys() - listed.keys() - {SIDECAR_NAME}):
@@ -274,11 +270,3 @@ def _check_files(sidecar: Sidecar, files: Mapping[str, Unpacked]) -> None:
     for name, entry in listed.items():
         if files[name] != Unpacked(entry.bytes, entry.sha256):
             raise ModelError(f"{name} in the bundle is not what its {SIDECAR_NAME} says")
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

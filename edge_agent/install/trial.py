@@ -8,7 +8,7 @@ UNKNOWN_POINTS = 10.0
 """So much may the share of unknown frames rise, in points of a hundred."""
 
 START_S = 180.0
-"""So long an agent may take to classify its first frame with another model."""
+"""So long an agent may take to start with another model and to classify its first frame."""
 
 MOST_STARTS = 3
 """So often a trial may begin: whoever cut the power meant no harm, but a model may also end the agent."""

@@ -138,6 +138,11 @@ class Sidecar:
     left_out: dict[str, tuple[ArtifactFile, ...]] = field(default_factory=dict)
     """Roles that the model was built with, and whose files are not here: a bundle has no use for them."""
 
+    @property
+    def listed(self) -> dict[str, ArtifactFile]:
+        """The files of all roles by their names."""
+        return {file.name: file for served_by in self.files.values() for file in served_by}
+
 
 @dataclass(frozen=True, slots=True)
 class Artifact:

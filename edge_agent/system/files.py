@@ -46,6 +46,15 @@ def write_atomic(
     unfinished.replace(path)
 
 
+def sync(path: Path) -> None:
+    """Wait until a file's contents, or the names in a folder, are on the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def exchange(one: Path, other: Path) -> bool:
     """Let two files or folders have each other's names, in one step that nothing can come between.
 

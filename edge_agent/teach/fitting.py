@@ -25,6 +25,10 @@ LEAST_FOR_REGRESSION = 3
 _Result = TypeVar("_Result")
 
 
+class OtherExamplesError(TeachError):
+    """A head was fitted to other examples than these."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Fit:
     """A head, and how the examples did without themselves."""
@@ -87,11 +91,11 @@ def fitting(
 def recall(taught: Taught, examples: Iterable[AnyExample], rules: Rules | None = None) -> Head:
     """The head of a file together with the examples that it was fitted to: as good as on the day of the fit.
 
-    Raises TeachError where they are not the ones.
+    Raises OtherExamplesError where they are not the ones.
     """
     sorted_examples = in_order(examples)
     if fingerprint_in_order(sorted_examples) != taught.fingerprint:
-        raise TeachError("the examples have changed since this head was fitted to them; fit it again")
+        raise OtherExamplesError("the examples have changed since this head was fitted to them; fit it again")
     centre = centre_of(taught.classes, taught.frames).astype(np.float32)
     return Head(taught, finished(shown(sorted_examples, centre, rules or Rules())), rules)
 

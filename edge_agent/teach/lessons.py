@@ -17,6 +17,7 @@ A command may teach while the agent runs: the store takes one lesson at a time.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -232,7 +233,7 @@ class Lessons:
             except HeadFileError as error:
                 problem = str(error) if self.head_path.exists() else ""
                 return Loaded(None, not examples, problem, foreign)
-            if taught.fingerprint == fingerprint(examples):
+            with contextlib.suppress(fitting.OtherExamplesError):
                 return Loaded(fitting.recall(taught, examples, self._rules), True, foreign=foreign)
             is_chosen = not taught.fingerprint or self._was_turned_away(examples)
             return Loaded(Head(taught, rules=self._rules), is_chosen, foreign=foreign)

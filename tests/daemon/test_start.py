@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 import signal
 import threading
 import time
@@ -14,7 +15,12 @@ from typing import Any
 import pytest
 import yaml
 
-from edge_agent.errors import EXIT_OK, EXIT_USAGE
+from edge_agent.config.loader import load
+from edge_agent.daemon.agent import _load_within_budget
+from edge_agent.errors import EXIT_OK, EXIT_USAGE, ArtifactError
+from edge_agent.memory.costs import SubsystemCosts
+from edge_agent.memory.trim import Trimmer
+from edge_agent.model.sidecar import Artifact
 from edge_agent.tools.demo.subscriber import Subscriber
 from tests.daemon.conftest import Ask, StartDaemon
 from tests.daemon.helpers import START_S, receive
@@ -154,15 +160,27 @@ def test_without_a_good_one_it_ends_and_says_why_without_what_was_refused(
     assert "tabbi" not in daemon.log
 
 
+def test_the_program_of_a_model_from_elsewhere_is_not_run(lite0: Artifact, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    model = {"path": str(lite0.directory), "engine": "torchscript"}
+    file = tmp_path / "edge-agent.yaml"
+    file.write_text(yaml.safe_dump({"model": model, "memory": {"budget_mb": 4096}}))
+    elsewhere = Path(shutil.copytree(lite0.directory, tmp_path / "elsewhere"))
+    for path in elsewhere.glob("*.pt"):
+        path.write_bytes(b"a program")
+    with pytest.raises(ArtifactError, match="its TorchScript is a program"):
+        _load_within_budget(load(file), elsewhere, {}, SubsystemCosts(), Trimmer())
+
+
 DEFECT_WITH_THREE_THREADS = """
 import sys
 from edge_agent.cli import main
 from edge_agent.daemon import agent
 load_model = agent.load_model
-def fragile(config, *more):
+def fragile(config, *more, **named):
     if config.threads == 3:
         raise KeyError("Hunter" + str(2))  # the text of the error, which no line of the source holds
-    return load_model(config, *more)
+    return load_model(config, *more, **named)
 agent.load_model = fragile
 sys.exit(main())
 """

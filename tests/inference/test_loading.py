@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 
 from edge_agent.config.schema import LabelsConfig, MemoryConfig, ModelConfig
-from edge_agent.errors import EngineError
+from edge_agent.errors import ArtifactError, EngineError
 from edge_agent.frame import Frame
 from edge_agent.inference import Admit, Engine
+from edge_agent.inference.choice import Choice
 from edge_agent.inference.loading import label_map, load_model, reload_as
 from edge_agent.model.sidecar import Artifact, EngineName
 from edge_agent.sources.picture import read_picture
@@ -67,6 +68,19 @@ def test_a_model_whose_other_precision_cannot_be_read_stays_as_it_is(
     assert isinstance(model.engine, FakeEngine)
     assert not model.engine.closed
     assert "the model stays as it is: /nowhere" in caplog.text
+
+
+def test_a_choice_that_is_refused_is_not_loaded(lite0: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_choice: Choice) -> None:
+        raise ArtifactError("not that one")
+
+    def load_engine(*_: object, **__: object) -> Engine:
+        raise AssertionError("it was loaded")
+
+    monkeypatch.setattr("edge_agent.inference.loading.load_engine", load_engine)
+    configured = ModelConfig(path=lite0.directory)
+    with pytest.raises(ArtifactError, match="not that one"):
+        load_model(configured, MemoryConfig(budget_mb=4096), LabelsConfig(), {}, check=refuse)
 
 
 @pytest.mark.parametrize("engine", [pytest.param("xnnpack", marks=needs_xnnpack), "torchscript"])

@@ -38,10 +38,9 @@ def picture(seed: int) -> NDArray[np.float32]:
 
 def with_sidecar(artifact: Artifact, directory: Path, sidecar: Sidecar) -> Artifact:
     """A copy of the model with another sidecar, as it is read from the disk."""
-    for files in artifact.sidecar.files.values():
-        for file in files:
-            if not (directory / file.name).exists():
-                shutil.copy(artifact.directory / file.name, directory)
+    for name in artifact.sidecar.listed:
+        if not (directory / name).exists():
+            shutil.copy(artifact.directory / name, directory)
     write_sidecar(directory, replace(sidecar, sha256=files_sha256(sidecar.files)))
     return read_sidecar(directory)
 

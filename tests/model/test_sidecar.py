@@ -259,6 +259,13 @@ def test_a_whole_model_gives_its_files_in_order(model: Path) -> None:
     )
 
 
+def test_the_files_of_all_roles_are_listed_by_their_names(model: Path) -> None:
+    listed = read_sidecar(model).sidecar.listed
+    assert {path.name for path in model.iterdir()} == listed.keys() | {SIDECAR_NAME}
+    for name, entry in listed.items():
+        assert entry == describe_file(model / name)
+
+
 @pytest.mark.parametrize("offset", [0, 12_345, -1])
 def test_a_damaged_artifact_is_refused_with_its_name(model: Path, offset: int) -> None:
     artifact = read_sidecar(model)

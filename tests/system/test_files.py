@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.system.files import exchange, read_or_empty, write_atomic
+from edge_agent.system.files import exchange, read_or_empty, sync, write_atomic
 
 
 def test_the_folder_is_made_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -37,6 +37,17 @@ def test_what_cannot_be_written_leaves_what_was_there(
     with pytest.raises(OSError, match="No space left"):
         write_atomic(path, "new")
     assert path.read_text(encoding="utf-8") == "old"
+
+
+def test_a_file_and_a_folder_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"new")
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    sync(tmp_path / "file")
+    sync(tmp_path)
+    assert synced == [(tmp_path / "file").stat().st_ino, tmp_path.stat().st_ino]
+    with pytest.raises(FileNotFoundError):
+        sync(tmp_path / "none")
 
 
 def test_a_file_that_cannot_be_read_is_empty(tmp_path: Path) -> None:

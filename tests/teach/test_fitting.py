@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edge_agent.errors import TeachError
 from edge_agent.teach import regression
 from edge_agent.teach.examples import NONE, UNKNOWN, Example, Examples, in_order
-from edge_agent.teach.fitting import Fit, finished, fit, fitting, recall
+from edge_agent.teach.fitting import Fit, OtherExamplesError, finished, fit, fitting, recall
 from edge_agent.teach.gram import Gram, Rows, products
 from edge_agent.teach.head import Head, softmax
 from edge_agent.teach.moments import Moment, moment_of
@@ -109,7 +109,7 @@ class TestTheExamplesAlone:
         examples = SMALL.examples(range(3), 2)
         head = fit(examples, backbone(64)).head
         assert everything(recall(head.taught, examples[::-1])) == everything(head)
-        with pytest.raises(TeachError, match="have changed since"):
+        with pytest.raises(OtherExamplesError, match="have changed since"):
             recall(head.taught, examples[1:])
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edge_agent.errors import ModelError
 from edge_agent.model.sidecar import SIDECAR_NAME
-from edge_agent.system.files import exchange
+from edge_agent.system.files import exchange, sync
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def staged(output: Path) -> Iterator[Path]:
             try:
                 _clear(staging)
                 yield staging
-                _sync(staging)
+                _sync_all(staging)
                 _swap(staging, output)
             except BaseException:
                 shutil.rmtree(staging, ignore_errors=True)
@@ -69,14 +69,10 @@ def _clear(directory: Path) -> None:
         entry.unlink()
 
 
-def _sync(directory: Path) -> None:
+def _sync_all(directory: Path) -> None:
     """Flush everything to the disk before the old model goes: a board may lose its power at any time."""
     for path in (*directory.iterdir(), directory):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(path)
 
 
 def _replaced(output: Path) -> Path:

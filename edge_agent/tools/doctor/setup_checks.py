@@ -11,7 +11,7 @@ from edge_agent.errors import ArtifactError, BudgetError, EdgeAgentError
 from edge_agent.frame import Frame
 from edge_agent.inference.choice import choose_here
 from edge_agent.install.in_use import FROM_ELSEWHERE, is_from_elsewhere, refuse_program
-from edge_agent.model.sidecar import Artifact, FileRole, open_role, read_sidecar
+from edge_agent.model.sidecar import Artifact, check_whole, read_sidecar
 from edge_agent.mqtt.wire.probe import probe
 from edge_agent.pipeline.capture_loop import CapturePolicy
 from edge_agent.pipeline.few_pixels import has_few, remedy, size_of
@@ -20,16 +20,12 @@ from edge_agent.sources import Source
 from edge_agent.system.clock import Clock
 from edge_agent.tools.doctor.check import Check, fail, ok, warn
 
-_ROLES: tuple[FileRole, ...] = ("xnnpack-fp16", "xnnpack-fp32", "torchscript-fp16", "torchscript-fp32")
-
 
 def model(directory: Path) -> Check:
     """Whether the model is there and each of its files is undamaged."""
     try:
         artifact = read_sidecar(directory)
-        for role in _ROLES:
-            if role in artifact.sidecar.files:
-                open_role(artifact, role)
+        check_whole(artifact)
     except ArtifactError as error:
         return fail("model", str(directory), str(error))
     return ok("model", f"{artifact.sidecar.name} in {directory}, its files undamaged")

@@ -128,14 +128,6 @@ def event_sequence(payload: bytes) -> int:
     return sequence_of(_object(payload))
 
 
-def setting_of(device: Device, key: str) -> Any:
-    """The value of a setting by its dotted name; None where the device has not said it."""
-    place: Any = device.settings
-    for name in key.split("."):
-        place = place.get(name) if isinstance(place, dict) else None
-    return place
-
-
 def _object(payload: bytes) -> dict[str, Any]:
     if len(payload) > _LARGEST_BYTES:
         raise ValueError("larger than anything that a device publishes")

@@ -50,7 +50,7 @@ def write_bundle(artifact: Artifact, output: Path) -> ArtifactFile:
 def _fill(bundle: tarfile.TarFile, artifact: Artifact) -> None:
     sidecar = sidecar_text(artifact.sidecar).encode()
     _add(bundle, SIDECAR_NAME, len(sidecar), io.BytesIO(sidecar))
-    for name in sorted({file.name for files in artifact.sidecar.files.values() for file in files}):
+    for name in sorted(artifact.sidecar.listed):
         path = artifact.directory / name
         with path.open("rb") as file:
             _add(bundle, name, path.stat().st_size, file)

@@ -15,6 +15,7 @@ from edge_agent.inference.choice import choose_here, load_engine
 from edge_agent.inference.loading import label_map
 from edge_agent.install.canary import sing
 from edge_agent.install.store import ModelStore
+from edge_agent.install.trial import START_S
 from edge_agent.model.sidecar import Artifact, check_whole, read_sidecar
 from edge_agent.sources.picture_files import pictures_in
 from edge_agent.system.clock import Clock
@@ -147,8 +148,8 @@ class Installer:
         name = switch.before.name
         self.say("waiting until the agent runs it")
         while not watch.has_started(switch, device := field.devices.get(name) or switch.before):
-            if self.clock.time_s() - switch.at_s > watch.START_S:
-                return [f"it does not run it after {watch.START_S:.0f} s; its log says why"]
+            if self.clock.time_s() - switch.at_s > START_S:
+                return [f"it does not run it after {START_S:.0f} s; its log says why"]
             field.look(_LOOK_S)
         first, end_s = device, self.clock.time_s() + self.options.watch_s
         self.say(f"it runs; watching it for {self.options.watch_s:.0f} s")

@@ -30,7 +30,7 @@ def copy(artifact: Artifact, place: Path) -> None:
     The files are opened with this process's rights and written with those of who owns the place. Raises
     ModelError, and then leaves what was there.
     """
-    names = [SIDECAR_NAME, *(file.name for files in artifact.sidecar.files.values() for file in files)]
+    names = [SIDECAR_NAME, *artifact.sidecar.listed]
     with ExitStack() as stack:
         try:
             opened = {name: stack.enter_context((artifact.directory / name).open("rb")) for name in names}

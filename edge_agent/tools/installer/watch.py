@@ -8,8 +8,6 @@ from edge_agent.tools.fleet.devices import Device
 from edge_agent.tools.fleet.judge import Limits, Seen, ailments, unknown_objection
 
 _MOST_OF_INTERVAL = 0.9
-START_S = 180.0
-"""So long an agent may take to restart with another model and to classify its first frame."""
 
 
 @dataclass(frozen=True, slots=True)

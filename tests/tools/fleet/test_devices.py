@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edge_agent.mqtt.contract.payloads import GroupInfo, Refusal, encode
 from edge_agent.tools.fleet.backbone import Topic
-from edge_agent.tools.fleet.devices import KINDS, Device, setting_of
+from edge_agent.tools.fleet.devices import KINDS, Device
 from edge_agent.tools.fleet.page import COLUMNS, Query, chosen, devices_json, metrics, page
 from tests.mqtt import samples
 
@@ -53,8 +53,7 @@ def test_health_and_info_are_taken_as_the_daemon_writes_them() -> None:
         (("all", "calm"),),
         "all: settings: no",
     )
-    assert setting_of(device, "stabilizer.window") == 3
-    assert setting_of(device, "stabilizer.no") is None
+    assert device.settings["stabilizer"]["window"] == 3
 
 
 def test_a_device_is_there_for_three_of_its_intervals() -> None:

