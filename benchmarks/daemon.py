@@ -75,10 +75,18 @@ class Counter:
         self.frames += 1
 
 
-def measure(settings: Path, port: int, frames: int) -> list[tuple[int, MemoryUse]]:
+def python_of_service(directory: Path) -> list[str]:
+    """Python as the unit of a board without torch starts it; compiles below `directory` what it imports."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    python = [sys.executable, "-OO", "-X", f"pycache_prefix={directory}"]
+    subprocess.run([*python, "-m", "edge_agent.tools.compiled"], check=True)
+    return python
+
+
+def measure(python: Sequence[str], settings: Path, port: int, frames: int) -> list[tuple[int, MemoryUse]]:
     """Run the agent until it has published `frames` frames; returns (frames, memory) samples."""
     counter = Counter(port)
-    command = [sys.executable, "-m", "edge_agent", "run", "--config", str(settings)]
+    command = [*python, "-m", "edge_agent", "run", "--config", str(settings)]
     agent = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         return list(_samples(agent, counter, frames))
@@ -136,7 +144,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with mosquitto(Path(directory)) as port:
             settings = Path(directory) / "edge-agent.yaml"
             settings.write_text(json.dumps(_settings(args, model, port)))  # JSON is YAML
-            samples = measure(settings, port, args.frames)
+            has_torch = args.engine == "torchscript"
+            python = [sys.executable] if has_torch else python_of_service(Path(directory) / "compiled")
+            samples = measure(python, settings, port, args.frames)
     print(json.dumps(asdict(summary(samples, args.engine, args.precision)), indent=2))
     return 0
 
