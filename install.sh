@@ -872,9 +872,12 @@ install_units() {
     local from=$opt/current/share/edge-agent/systemd drop_ins=$units/$SERVICE.service.d budget_mb
     install -d -m 755 "$units" "$drop_ins"
     put 644 root:root "$from/$SERVICE.service" "$units/$SERVICE.service"
-    rm -f "$drop_ins/10-systemd-254.conf"
+    rm -f "$drop_ins/"{10-systemd-254,15-lean}.conf
     if ((systemd_version >= 254)); then
         put 644 root:root "$from/$SERVICE.service.d/10-systemd-254.conf" "$drop_ins/10-systemd-254.conf"
+    fi
+    if [[ -f $opt/current/share/edge-agent/lean ]]; then
+        put 644 root:root "$from/$SERVICE.service.d/15-lean.conf" "$drop_ins/15-lean.conf"
     fi
     budget_mb=$(setting memory.budget_mb)
     cat >"$work/20-memory.conf" <<MEMORY
@@ -907,7 +910,7 @@ switch_to_release() {
 # What a switch changes: links by their names, and files.
 switched_links() { printf '%s\n' "$opt/current" "$models/current" "$state/model" "$command_link"; }
 switched_files() {
-    printf '%s\n' "$units/$SERVICE.service" "$units/$SERVICE.service.d/"{10-systemd-254,20-memory}.conf
+    printf '%s\n' "$units/$SERVICE.service" "$units/$SERVICE.service.d/"{10-systemd-254,15-lean,20-memory}.conf
 }
 
 # Write down what there is before the switch, so that also the run after a power cut can go back.
@@ -1155,11 +1158,11 @@ uninstall_all() {
         act systemctl reset-failed "$SERVICE.service" 2>/dev/null || true
     fi
     # Remove only what this program installed: the owner's own drop-ins stay.
-    act rm -f "$units/$SERVICE.service" "$units/$SERVICE.service.d/"{10-systemd-254,20-memory}.conf
+    act rm -f "$units/$SERVICE.service" "$units/$SERVICE.service.d/"{10-systemd-254,15-lean,20-memory}.conf
     act rmdir --ignore-fail-on-non-empty "$units/$SERVICE.service.d" 2>/dev/null || true
     if ((managed)); then act systemctl daemon-reload; fi
     act rm -f "$command_link"
-    act rm -rf "$opt"
+    act rm -rf "$opt" "$root/var/cache/edge-agent"
     if ((purge)); then
         say "Removing configuration, models and state"
         act rm -rf "$etc" "$state" "$models" "$root/run/edge-agent"

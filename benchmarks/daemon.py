@@ -75,10 +75,18 @@ class Counter:
         self.frames += 1
 
 
-def measure(settings: Path, port: int, frames: int) -> list[tuple[int, MemoryUse]]:
+def python_of_service(directory: Path, *, with_docstrings: bool = False) -> list[str]:
+    """Python as the unit of a board without torch starts it; compiles below `directory` what it imports."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    python = [sys.executable, *([] if with_docstrings else ["-OO"]), "-X", f"pycache_prefix={directory}"]
+    subprocess.run([*python, "-m", "edge_agent.tools.compiled"], check=True)
+    return python
+
+
+def measure(python: Sequence[str], settings: Path, port: int, frames: int) -> list[tuple[int, MemoryUse]]:
     """Run the agent until it has published `frames` frames; returns (frames, memory) samples."""
     counter = Counter(port)
-    command = [sys.executable, "-m", "edge_agent", "run", "--config", str(settings)]
+    command = [*python, "-m", "edge_agent", "run", "--config", str(settings)]
     agent = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         return list(_samples(agent, counter, frames))
@@ -136,7 +144,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with mosquitto(Path(directory)) as port:
             settings = Path(directory) / "edge-agent.yaml"
             settings.write_text(json.dumps(_settings(args, model, port)))  # JSON is YAML
-            samples = measure(settings, port, args.frames)
+            with_docstrings = args.with_docstrings or args.engine == "torchscript"
+            python = python_of_service(Path(directory) / "compiled", with_docstrings=with_docstrings)
+            samples = measure(python, settings, port, args.frames)
     print(json.dumps(asdict(summary(samples, args.engine, args.precision)), indent=2))
     return 0
 
@@ -191,6 +201,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--engine", choices=("auto", "native", "xnnpack", "torchscript"), default="auto")
     add("--precision", choices=("auto", "fp16", "fp32"), default="auto")
     add("--budget-mb", metavar="N", type=int, default=512, help="the agent's budget (default: 512)")
+    add("--with-docstrings", action="store_true", help="keep docstrings and assertions, as where torch is")
     return parser
 
 

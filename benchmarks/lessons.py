@@ -29,7 +29,7 @@ import numpy as np
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
-from benchmarks.daemon import mosquitto
+from benchmarks.daemon import mosquitto, python_of_service
 from edge_agent.inference.native.engine import NativeEngine
 from edge_agent.inference.preprocess import Preprocessor
 from edge_agent.memory.procfs import MemoryUse, read_memory
@@ -135,7 +135,8 @@ def memory(model: Path, runs: int, labels: int, examples: int) -> tuple[Memory, 
 
 def _runs(args: argparse.Namespace, model: Path, kinds: Sequence[Kind]) -> list[Taught]:
     with tempfile.TemporaryDirectory(prefix="edge-agent-compiled-") as compiled:
-        return [_measure(args, model, kind, Path(compiled)) for _ in range(args.runs) for kind in kinds]
+        python = python_of_service(Path(compiled))
+        return [_measure(args, model, kind, python) for _ in range(args.runs) for kind in kinds]
 
 
 def _memory(runs: Sequence[Taught], kind: Kind) -> Memory:
@@ -151,7 +152,7 @@ def _medians(runs: Sequence[Taught], kind: Kind) -> tuple[float, float, float]:
     )
 
 
-def _measure(args: argparse.Namespace, model: Path, kind: Kind, compiled: Path) -> Taught:
+def _measure(args: argparse.Namespace, model: Path, kind: Kind, python: Sequence[str]) -> Taught:
     with tempfile.TemporaryDirectory(prefix="edge-agent-lessons-") as directory:
         state = Path(directory)
         if kind != "without":
@@ -159,7 +160,7 @@ def _measure(args: argparse.Namespace, model: Path, kind: Kind, compiled: Path) 
         with mosquitto(state) as port:
             settings = state / "edge-agent.yaml"
             settings.write_text(json.dumps(_settings(args, model, port, kind)))  # JSON is YAML
-            return _run(args.frames, settings, port, kind, compiled)
+            return _run(args.frames, settings, port, kind, python)
 
 
 def _teach(args: argparse.Namespace, model: Path, state: Path) -> None:
@@ -188,20 +189,14 @@ def _teach(args: argparse.Namespace, model: Path, state: Path) -> None:
     engine.close()
 
 
-def _run(frames: int, settings: Path, port: int, kind: Kind, compiled: Path) -> Taught:
+def _run(frames: int, settings: Path, port: int, kind: Kind, python: Sequence[str]) -> Taught:
     watcher, client = Watcher(), Client(CallbackAPIVersion.VERSION2)
     client.on_message = watcher.see
     client.connect(_HOST, port)
     client.subscribe(f"{_TOPIC}/state", qos=1)
     client.loop_start()
-    # As the service has it, with its modules compiled.
-    environment = os.environ | {
-        "STATE_DIRECTORY": str(settings.parent),
-        "OPENBLAS_NUM_THREADS": "1",
-        "PYTHONPYCACHEPREFIX": str(compiled),
-    }
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    command = [sys.executable, "-m", "edge_agent", "run", "--config", str(settings)]
+    environment = os.environ | {"STATE_DIRECTORY": str(settings.parent), "OPENBLAS_NUM_THREADS": "1"}
+    command = [*python, "-m", "edge_agent", "run", "--config", str(settings)]
     agent = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
     try:
         samples: list[MemoryUse] = []

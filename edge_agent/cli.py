@@ -9,11 +9,11 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, TextIO, cast
 
 from edge_agent import __version__
 from edge_agent.errors import EXIT_FAILURE, ConfigError, EdgeAgentError
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.system.text import EscapedStream, printable
 
 _EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
+
+from edge_agent.lean_dataclass import dataclass
 
 Box = tuple[float, float, float, float]
 """Left, top, width and height, as shares of a picture."""

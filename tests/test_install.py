@@ -200,10 +200,14 @@ def test_two_runs_at_a_time_are_refused(installed: Installation) -> None:
 
 
 def test_removal_keeps_what_is_the_owners_until_it_is_purged(installed: Installation) -> None:
+    cache = installed.root / "var/cache/edge-agent"
+    (cache / "python").mkdir(parents=True)
     done = run("--root", installed.root, "--uninstall")
     assert done.returncode == 0, done.stderr
     assert not (installed.root / "opt/edge-agent").exists()
     assert not (installed.root / "etc/systemd/system/edge-agent.service").exists()
+    assert not (installed.root / "etc/systemd/system/edge-agent.service.d").exists()
+    assert not cache.exists()
     assert installed.config.exists()
     assert run("--root", installed.root, "--uninstall", "--purge").returncode == 0
     assert not installed.config.parent.exists()

@@ -73,6 +73,20 @@ def test_a_clock_that_was_set_back_does_not_decide_what_is_kept(board: Board) ->
     assert sorted(versions(board)) == ["1.0.1", "1.0.2"]
 
 
+def test_the_service_runs_without_docstrings_until_there_is_torch(board: Board) -> None:
+    drop_in = board.root / "etc/systemd/system/edge-agent.service.d/15-lean.conf"
+    board.upgrade_to("1.0.0")
+    assert "-OO" in drop_in.read_text()
+    done = board.upgrade_to("1.1.0", changes="with_torch() { true; }")
+    assert done.returncode == 0, done.stdout
+    assert not drop_in.exists()
+    board.make_sick("1.2.0")
+    assert board.upgrade_to("1.2.0").returncode == 1
+    assert not drop_in.exists()
+    assert board.upgrade_to("1.3.0").returncode == 0
+    assert drop_in.exists()
+
+
 def test_running_it_again_keeps_the_way_back(board: Board) -> None:
     board.upgrade_to("1.0.0")
     board.upgrade_to("1.1.0")

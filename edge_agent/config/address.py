@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import unquote
 
 from edge_agent.errors import ConfigError
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.system.secret import Secret
 
 RTSP_PORTS = {"rtsp": 554, "rtsps": 322}

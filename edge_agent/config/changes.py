@@ -6,7 +6,6 @@ import re
 import typing
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ from edge_agent.config.render import shown
 from edge_agent.config.schema import Config
 from edge_agent.config.setting import Apply
 from edge_agent.config.tree import Leaf, leaves
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.system.secret import MASK
 from edge_agent.system.text import printable
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from edge_agent.config.override import overridden
 from edge_agent.config.problem import InvalidConfigError, defect
 from edge_agent.config.schema import Config
 from edge_agent.errors import EdgeAgentError
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.system.log import say_defect
 
 _LOG = logging.getLogger(__name__)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 
 from edge_agent.errors import ConfigError
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.system.text import printable
 
 _LOG = logging.getLogger(__name__)

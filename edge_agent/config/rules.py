@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.config.address import (
@@ -17,6 +16,7 @@ from edge_agent.config.address import (
     rtsp_address,
 )
 from edge_agent.config.schema import Config, RegionConfig
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.system.paths import WHOLE_FRAME
 
 UNKNOWN = "unknown"

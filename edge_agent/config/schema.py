@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from edge_agent.config.setting import Apply, section, setting
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.system.secret import Secret, SecretUrl
 
 REGION_NAME = "[a-z0-9_-]{1,32}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Any
+
+from edge_agent.lean_dataclass import dataclass
 
 
 class Apply(enum.Enum):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterator
-from dataclasses import Field, dataclass, fields
+from dataclasses import Field, fields
 from functools import cache
 from typing import Any
 
 from edge_agent.config.setting import Setting
+from edge_agent.lean_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+from edge_agent.lean_dataclass import dataclass
 
 LONGEST_WRITE_S = 30.0
 """A writer that keeps the file open for longer is not waited for any more."""

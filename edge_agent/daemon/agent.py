@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,7 @@ from edge_agent.inference.fit import check_floor
 from edge_agent.inference.loading import LoadedModel, accept, label_map, load_model, warm_up
 from edge_agent.install.in_use import refuse_program
 from edge_agent.install.store import ModelStore
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.memory.budget import BudgetMonitor, BudgetPolicy
 from edge_agent.memory.costs import SubsystemCosts
 from edge_agent.memory.guard import MemoryGuard

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from edge_agent.config.schema import ThermalConfig
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.mqtt.contract.payloads import BoardHealth
 from edge_agent.pipeline.capture_loop import CapturePolicy
 from edge_agent.system.board import Board, Throttling

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import IO, TYPE_CHECKING, Any
 
 from edge_agent.config.live import LiveConfig
@@ -25,6 +25,7 @@ from edge_agent.install.order import MEMORY_MB, REHEARSAL_MB, Order, longest_s
 from edge_agent.install.record import Outcome, State
 from edge_agent.install.store import ModelStore
 from edge_agent.install.trial import START_S, Wellbeing, objections
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.memory.budget import is_about_memory
 from edge_agent.memory.limits import BudgetLimits
 from edge_agent.memory.procfs import MemoryUse, read_memory

@@ -145,7 +145,6 @@ class Pupil:
             next(self._slices)
         except StopIteration:
             self._slices = None
-            self._stamp = self._look()
             return True
         except TeachError as error:
             self._slices = None
@@ -180,6 +179,8 @@ class Pupil:
 
     def _fit(self) -> Generator[None, None, None]:
         learnt: Learnt | None = yield from self.lessons.fitting(give_back=self._give_back)
+        self._stamp = self._look()  # at once: what another process saves after this is not ours
+        self._count()  # it may have taught during the fit
         self.known_report = learnt.report if learnt else None
         self.problem = ""
         yield from self._answer_by_period(learnt.head if learnt else None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from edge_agent.config.changes import Changes
@@ -23,6 +22,7 @@ from edge_agent.daemon.schedule import Every
 from edge_agent.daemon.service import Service
 from edge_agent.daemon.teaching import Teaching
 from edge_agent.inference.loading import label_map
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.memory.budget import BudgetPolicy
 from edge_agent.memory.guard import MemoryGuard
 from edge_agent.mqtt.link import BrokerLink

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from edge_agent.config.live import LiveConfig
@@ -15,6 +14,7 @@ from edge_agent.daemon.restart import PendingRestart
 from edge_agent.daemon.schedule import Every
 from edge_agent.daemon.teaching import Teaching
 from edge_agent.errors import ConfigError, SourceError
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.model.source import ModelSource
 from edge_agent.mqtt.requests import HeadRequest, LessonRequest, Reloaded
 from edge_agent.pipeline.capture_loop import CaptureLoop

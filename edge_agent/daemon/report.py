@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from edge_agent import __version__
 from edge_agent.config.live import LiveConfig
@@ -14,6 +14,7 @@ from edge_agent.daemon.schedule import Every
 from edge_agent.daemon.teaching import Teaching
 from edge_agent.inference.choice import Choice
 from edge_agent.inference.loading import LoadedModel
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.memory.budget import BudgetState
 from edge_agent.memory.guard import MemoryGuard
 from edge_agent.memory.procfs import MemoryUse

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import select
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from edge_agent.config.schema import SourceConfig
 from edge_agent.config.watch import ConfigWatcher
@@ -20,6 +20,7 @@ from edge_agent.daemon.signals import Signals
 from edge_agent.daemon.teaching import Teaching
 from edge_agent.daemon.worker import Threads
 from edge_agent.errors import EXIT_OK, EXIT_RESTART
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.memory.costs import SubsystemCosts
 from edge_agent.memory.guard import MemoryGuard
 from edge_agent.mqtt.link import BrokerLink

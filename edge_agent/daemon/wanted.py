@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from edge_agent.config.live import LiveConfig
 from edge_agent.config.render import shown
 from edge_agent.config.tree import leaves
 from edge_agent.errors import ConfigError, ModelError, TeachError
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.model.source import ModelSource, model_source
 from edge_agent.mqtt.contract.payloads import GroupInfo, Refusal
 from edge_agent.mqtt.contract.wanted import Target, Wanted, WantedError, read_wanted

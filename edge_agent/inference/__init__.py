@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edge_agent.lean_dataclass import dataclass
 
 Admit = Callable[[float], None]
 """Is given the MB that a model will take, before it is loaded; raises BudgetError where that is too much."""

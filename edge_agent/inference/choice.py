@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -15,6 +14,7 @@ from edge_agent.inference import Admit, Engine, anything, evidence
 from edge_agent.inference.evidence import Calibration, Evidence, EvidenceKey
 from edge_agent.inference.fit import refusal
 from edge_agent.inference.host import Host, read_host
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.memory.limits import BudgetLimits
 from edge_agent.model.plan import Precision
 from edge_agent.model.sidecar import Artifact, EngineName, Sidecar, role_of

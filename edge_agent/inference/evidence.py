@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 from edge_agent.errors import EdgeAgentError
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.model.plan import Precision
 from edge_agent.model.sidecar import EngineName
 from edge_agent.system.files import write_atomic

@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.errors import EngineError
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.model.plan import Precision
 from edge_agent.system.board import Board, Cpu
 

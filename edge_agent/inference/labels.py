@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import ConfigError
 from edge_agent.inference import Score
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.system.suggest import did_you_mean
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from edge_agent.inference.choice import Choice, choose_here, load_engine
 from edge_agent.inference.classifier import Classifier
 from edge_agent.inference.fit import check_beforehand
 from edge_agent.inference.labels import LabelMap
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.memory.limits import BudgetLimits
 from edge_agent.memory.procfs import read_memory
 from edge_agent.model.plan import Precision

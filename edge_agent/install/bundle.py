@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from edge_agent.errors import ModelError
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.system.files import sync
 
 MOST_FILES = 16

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.errors import EngineError, ModelError, SourceError
@@ -11,6 +10,7 @@ from edge_agent.frame import Frame
 from edge_agent.inference import Engine, Score
 from edge_agent.inference.classifier import Classifier
 from edge_agent.inference.labels import LabelMap
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.model.sidecar import Artifact
 from edge_agent.sources.picture import read_picture
 from edge_agent.system.text import printable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from edge_agent.lean_dataclass import dataclass
 
 MEMORY_MB = 24.0
 """What that process takes at most."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 from edge_agent.install.trial import Wellbeing
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.system.files import write_atomic
 from edge_agent.system.json_reader import matching, parse, read
 

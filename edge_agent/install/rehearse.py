@@ -9,7 +9,6 @@ import json
 import os
 import sys
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from edge_agent.errors import BudgetError, EdgeAgentError
 from edge_agent.inference.choice import load_engine
 from edge_agent.inference.labels import LabelMap
 from edge_agent.install.canary import sing
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.memory.procfs import read_memory
 from edge_agent.model.plan import Precision
 from edge_agent.model.sidecar import EngineName, check_whole, read_sidecar

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from edge_agent.lean_dataclass import dataclass
 
 UNKNOWN_POINTS = 10.0
 """So much may the share of unknown frames rise, in points of a hundred."""

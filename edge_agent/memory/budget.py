@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
 from edge_agent.config.schema import MemoryConfig
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.memory.limits import BudgetLimits
 
 BudgetState = Literal["ok", "soft", "hard"]

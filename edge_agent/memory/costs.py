@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.memory.procfs import MemoryUse, read_memory
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from edge_agent.config.schema import MemoryConfig
+from edge_agent.lean_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from edge_agent.errors import EdgeAgentError
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.system.files import read_or_empty
 
 KB_PER_MB = 1024

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.memory.procfs import Mapping, MemoryUse, read_memory, read_smaps
 
 # From glibc's malloc.h.

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
 from edge_agent.errors import ArtifactError
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.system.json_reader import Rule, between
 
 ALIGNMENT = 64

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Annotated, Any
 
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.model.plan import TYPE_NAMES, Bounds, Operation, Plan, PlanError, Tensor, require
 from edge_agent.model.plan_check import MAX_TENSORS, check_plan
 from edge_agent.system.json_reader import JsonError, Rule, parse, read

@@ -6,11 +6,12 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Annotated, Literal, cast, get_args
 
 from edge_agent.errors import ArtifactError
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.model.plan import Precision
 from edge_agent.system.files import write_atomic
 from edge_agent.system.json_reader import (

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from edge_agent.config.address import NetworkAddress, network_address
 from edge_agent.errors import ConfigError, ModelError
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.model.sidecar import Sha256
 from edge_agent.system.json_reader import JsonError, between, read
 from edge_agent.system.secret import Secret

@@ -6,8 +6,9 @@ import enum
 import threading
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.mqtt.contract.message import Message
 from edge_agent.system.clock import Clock
 

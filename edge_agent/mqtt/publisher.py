@@ -9,9 +9,9 @@ import random
 import select
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from edge_agent.config.schema import MqttConfig
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.mqtt.contract.message import Incoming, Message
 from edge_agent.mqtt.contract.payloads import (
     EventImageInfo,

@@ -9,11 +9,12 @@ import logging
 import queue
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal, Protocol, cast, get_args
 
 from edge_agent.config.schema import Config
 from edge_agent.errors import EdgeAgentError, ModelError
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.model.source import ModelSource, model_source
 from edge_agent.mqtt.contract.message import Incoming, Message
 from edge_agent.mqtt.contract.payloads import SCHEMA, dump, plain

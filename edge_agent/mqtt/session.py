@@ -6,8 +6,8 @@ import dataclasses
 import logging
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.mqtt.contract.message import Message
 from edge_agent.mqtt.contract.payloads import encode
 from edge_agent.mqtt.contract.topics import Topics

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
 from edge_agent.frame import Frame
 from edge_agent.inference import Prediction
 from edge_agent.inference.loading import LoadedModel
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.mqtt.contract.payloads import (
     EventImageInfo,
     FrameRef,

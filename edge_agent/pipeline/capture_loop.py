@@ -7,12 +7,13 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, Protocol, Self
 
 from edge_agent.config.schema import Config
 from edge_agent.errors import SourceError
 from edge_agent.frame import Box, Frame
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.pipeline.latest import LatestFrame
 from edge_agent.pipeline.pace import Pacer
 from edge_agent.pipeline.part import box_of

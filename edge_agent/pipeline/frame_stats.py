@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from array import array
-from dataclasses import dataclass
 
 import numpy as np
 
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.mqtt.contract.payloads import LatencyHealth
 
 _MOST_LATENCIES = 4096

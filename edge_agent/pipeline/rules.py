@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal, Self
 
 from edge_agent.config.schema import (
@@ -15,6 +15,7 @@ from edge_agent.config.schema import (
     ScheduleConfig,
     StabilizerConfig,
 )
+from edge_agent.lean_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from edge_agent.config.schema import StabilizerConfig
 from edge_agent.inference import Score
+from edge_agent.lean_dataclass import dataclass
 
 UNKNOWN = "unknown"
 """The label that is published while none is sure enough."""

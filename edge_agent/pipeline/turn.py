@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from edge_agent.config.schema import SourceConfig
 from edge_agent.frame import Box
+from edge_agent.lean_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

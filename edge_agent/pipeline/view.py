@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edge_agent.frame import Frame
 from edge_agent.inference import Prediction, Score
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.mqtt.contract.payloads import HeadRef
 from edge_agent.pipeline.answers import Moment
 from edge_agent.pipeline.few_pixels import FewPixels

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.sources.picture_header import PictureError, PictureHeader
 
 SHORTER_SIDE_PX = 512

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import chain
 from pathlib import Path
 
 from edge_agent.errors import SourceError
 from edge_agent.frame import Frame
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.memory.room import Room, command_room
 from edge_agent.sources.picture import read_picture
 from edge_agent.sources.picture_files import pictures_below, pictures_in

@@ -7,10 +7,10 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from edge_agent.config.address import NetworkAddress
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.sources import LastingError
 
 _HASHES: dict[str, Callable[..., Any]] = {"SHA-256": hashlib.sha256, "MD5": hashlib.md5}

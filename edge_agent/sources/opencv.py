@@ -6,7 +6,6 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import SourceError
 from edge_agent.frame import Frame
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.memory.room import MARGIN_MB, Room
 from edge_agent.sources import LastingError
 from edge_agent.sources.decode_cost import SHORTER_SIDE_PX

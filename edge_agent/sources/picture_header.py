@@ -12,11 +12,11 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import chain, islice
 from typing import BinaryIO, Literal
 
 from edge_agent.errors import SourceError
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.sources.file_kind import LONGEST_SIGN, kind_of
 
 PictureFormat = Literal["JPEG", "PNG", "WEBP", "BMP"]

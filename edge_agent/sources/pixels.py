@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from edge_agent.errors import SourceError
+from edge_agent.lean_dataclass import dataclass
 
 # The names are those of libcamera, which names a format from the highest byte of a little-endian word: in
 # memory, BGR888 is red, green, blue.

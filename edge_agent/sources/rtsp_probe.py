@@ -7,11 +7,11 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import BinaryIO
 
 from edge_agent.config.address import NetworkAddress
 from edge_agent.errors import SourceError
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.sources.deadline import Deadline, Incoming, connect
 from edge_agent.sources.login import Credentials, Login, LoginRefusedError
 from edge_agent.system.lean_imports import import_ssl

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.system.files import read_or_empty
 
 _MB = 1 << 20

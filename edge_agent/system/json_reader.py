@@ -6,11 +6,13 @@ import json
 import re
 import reprlib
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from datetime import datetime
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from edge_agent.lean_dataclass import dataclass
 
 T = TypeVar("T")
 

@@ -11,11 +11,12 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.system.secret import Secret
 from edge_agent.system.text import encodable, printable
 

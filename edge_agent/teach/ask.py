@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.teach.examples import Feature
 from edge_agent.teach.head import Answer
 

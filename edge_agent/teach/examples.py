@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import accumulate, groupby, pairwise
 from typing import Literal, TypeVar
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import TeachError
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.model.plan import MOST_FEATURES
 from edge_agent.model.sidecar import is_clean
 from edge_agent.system.text import printable

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import TeachError
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.teach import regression
 from edge_agent.teach.examples import AnyExample, Feature, fingerprint_in_order, in_order
 from edge_agent.teach.gram import BLOCK, Gram, Rows, products

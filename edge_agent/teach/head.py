@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import TeachError
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.teach.examples import NONE, UNKNOWN, Feature
 from edge_agent.teach.moments import Moment, dot, rooted
 from edge_agent.teach.unknown import Floats, Rules, Shown, mean_floors

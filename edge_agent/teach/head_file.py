@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import TeachError
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.model.plan import MOST_FEATURES
 from edge_agent.model.sidecar import Sha256
 from edge_agent.system.files import set_aside, write_atomic

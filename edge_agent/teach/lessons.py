@@ -21,10 +21,11 @@ import contextlib
 import re
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from edge_agent.errors import EdgeAgentError, TeachError
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.system.paths import WHOLE_FRAME
 from edge_agent.system.text import printable
 from edge_agent.teach import fitting, head_file

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import TeachError
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.teach.examples import AnyExample, Feature
 
 MOST_ADDED = 1 << 13

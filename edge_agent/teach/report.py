@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.teach.examples import NONE, AnyExample, in_order
 from edge_agent.teach.fitting import Fit
 from edge_agent.teach.head import Method

@@ -14,13 +14,14 @@ import contextlib
 import logging
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from edge_agent.errors import TeachError
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.model.plan import MOST_FEATURES
 from edge_agent.system.database import check_structure, is_damage
 from edge_agent.system.files import set_aside

@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.teach import regression
 from edge_agent.teach.examples import AnyExample, labels_of
 from edge_agent.teach.folds import folds_of

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.teach.examples import AnyExample
 from edge_agent.teach.moments import Moment, dot, rooted
 

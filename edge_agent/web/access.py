@@ -6,10 +6,10 @@ import os
 import re
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Literal
 
 from edge_agent.config.address import ListenAddress, is_address, is_loopback
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.system.clock import Clock
 from edge_agent.system.token_bucket import TokenBucket
 from edge_agent.web.exchange import Head, RefusedError

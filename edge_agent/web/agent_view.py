@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +12,7 @@ from edge_agent.config.schema import Config
 from edge_agent.errors import EdgeAgentError
 from edge_agent.frame import Box
 from edge_agent.inference import Prediction, Score
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.mqtt.contract.payloads import Health, Info, State
 from edge_agent.mqtt.requests import LessonRequest
 from edge_agent.web.event_ring import EventRing

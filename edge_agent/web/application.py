@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
 from edge_agent.errors import EdgeAgentError
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.system.log import say_defect
 from edge_agent.web.access import Access
 from edge_agent.web.agent_view import BusyError

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from waitress import wasyncore
@@ -20,6 +19,7 @@ from waitress.task import ThreadedTaskDispatcher
 from waitress.utilities import BadRequest, Error
 
 from edge_agent.config.address import ListenAddress, is_loopback
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.system.log import say_defect
 from edge_agent.web.application import Application
 from edge_agent.web.exchange import REASONS, Head, RefusedError, Response

@@ -9,11 +9,11 @@ import queue
 import re
 import threading
 from collections import deque
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.mqtt.contract.payloads import LabelChanged, dump, plain
 from edge_agent.system.json_reader import JsonError, between, parse, read
 from edge_agent.system.log import RepeatedError, say

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.mqtt.contract.payloads import LabelChanged
 
 _MOST_EVENTS = 100

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, BinaryIO
 
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.mqtt.contract.payloads import SCHEMA, dump
 from edge_agent.system.text import plain_json
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass
 from datetime import datetime
 
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.mqtt.contract.payloads import Health
 
 _MOST_SAMPLES = 720

@@ -6,7 +6,7 @@ import math
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ from edge_agent.inference.native.library import (
 from edge_agent.inference.native.packed_file import Key, PackedWeights, open_packed
 from edge_agent.inference.native.packing import Packing, plan_packing
 from edge_agent.inference.native.steps import Step, make_steps
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.model.plan import Id, Plan, PlanError, Precision
 from edge_agent.model.plan_file import MAX_PLAN_BYTES, decode_plan
 from edge_agent.model.sidecar import Artifact, open_role, read_checked, role_files, role_of

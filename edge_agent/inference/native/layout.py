@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, replace
 from itertools import accumulate, count
 
 from edge_agent.inference.arena import Block, plan_arena
 from edge_agent.inference.native.steps import Kind, Step, picture_of
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.model.plan import Id, Plan
 
 _FLOAT_BYTES = 4

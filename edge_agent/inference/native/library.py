@@ -5,11 +5,11 @@ from __future__ import annotations
 import ctypes
 import platform
 from ctypes import POINTER, Structure, c_char_p, c_float, c_int32, c_int64, c_size_t, c_void_p
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edge_agent.errors import EngineError
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.model.plan import Precision
 
 ABI = 1

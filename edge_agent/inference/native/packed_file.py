@@ -15,7 +15,6 @@ import struct
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import ArtifactError, EngineError
 from edge_agent.inference.native.packing import Packing, pack
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.model.plan import DTYPES, Plan, Precision
 
 FORMAT = 1

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.inference.native.steps import Kind, Step
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.model.plan import BYTES_PER_ELEMENT, Id, Plan, Precision, Tensor
 
 ALIGNMENT = 64

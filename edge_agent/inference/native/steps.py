@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import IntEnum
 
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.model.plan import (
     UNBOUNDED,
     Activation,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.model.plan import (
     BYTES_PER_ELEMENT,
     Conv2d,

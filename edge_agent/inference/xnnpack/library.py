@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edge_agent.errors import EngineError
+from edge_agent.lean_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

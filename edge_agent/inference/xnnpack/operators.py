@@ -6,10 +6,10 @@ import ctypes
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from edge_agent.inference.xnnpack.library import Library, XnnpackError
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.model.plan import (
     BYTES_PER_ELEMENT,
     Activation,

@@ -6,13 +6,14 @@ The format: https://www.home-assistant.io/integrations/mqtt/#device-discovery-pa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, Self
 
 from edge_agent import __version__
 from edge_agent.config.override import declared
 from edge_agent.config.rules import UNKNOWN
 from edge_agent.config.schema import Config, HomeAssistantConfig
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.mqtt.contract.message import Incoming, Message
 from edge_agent.mqtt.contract.payloads import dump
 from edge_agent.mqtt.contract.topics import Topics

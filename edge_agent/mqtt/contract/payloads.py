@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from edge_agent.config.render import masked
 from edge_agent.config.schema import Config
 from edge_agent.inference import EngineInfo, Score
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.system.text import printable_json
 
 SCHEMA = 1

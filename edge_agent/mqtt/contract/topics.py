@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from edge_agent.lean_dataclass import dataclass
 
 _DEVICE_ID = re.compile(r"[a-zA-Z0-9_-]+")
 

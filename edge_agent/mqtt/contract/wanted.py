@@ -17,10 +17,11 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Any
 
 from edge_agent.errors import EdgeAgentError, ModelError
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.model.source import ModelSource, model_source
 from edge_agent.system.json_reader import JsonError, Rule, between, matching, parse, read
 

@@ -12,9 +12,9 @@ import logging
 import threading
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from edge_agent.config.schema import OutboxConfig
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.mqtt.contract.payloads import LabelChanged, OutboxPlace, utc
 from edge_agent.mqtt.events.row import Row
 from edge_agent.mqtt.events.store import MemoryStore, SqliteStore, Store, StoreError

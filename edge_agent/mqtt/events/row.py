@@ -6,10 +6,10 @@ import math
 import re
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from edge_agent.config.schema import REGION_NAME
+from edge_agent.lean_dataclass import dataclass
 
 OVERHEAD_BYTES = 80
 """Size of a row on disk without its labels, page overhead included: measured on 10,000 rows."""

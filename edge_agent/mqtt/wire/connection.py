@@ -9,7 +9,6 @@ import select
 import socket
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
@@ -20,6 +19,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_agent.config.schema import MqttConfig
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.mqtt.contract.message import Incoming, Message
 from edge_agent.mqtt.wire.credentials import address, password, port, tls_context
 from edge_agent.mqtt.wire.guarded import MAX_PACKET_BYTES, GuardedClient

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from edge_agent.config.schema import MqttConfig
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.mqtt.wire.credentials import address, client_id, each_broker
 from edge_agent.mqtt.wire.dialer import Dialer
 from edge_agent.mqtt.wire.status import REMEDIES, BrokerConnectionError, Trouble

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 
 from edge_agent.errors import BrokerError
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.mqtt.contract.payloads import BrokerLack, Lack, MqttHealth, OutboxPlace
 from edge_agent.system.text import printable
 

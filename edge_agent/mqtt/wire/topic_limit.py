@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from edge_agent.lean_dataclass import dataclass
 from edge_agent.system.clock import Clock
 
 _SUSPICIOUS_S = 2.0
