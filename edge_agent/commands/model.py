@@ -34,6 +34,7 @@ from edge_agent.model.sidecar import (
     Artifact,
     Preprocessing,
     damage,
+    is_program,
     read_sidecar,
     role_of,
 )
@@ -352,7 +353,7 @@ def _print_info(artifact: Artifact) -> None:
         (role, ", ".join(f"{file.name} ({file.bytes / 1e6:.1f} MB)" for file in files))
         for role, files in sorted(sidecar.files.items())
     ]
-    if any(role.startswith("torchscript") for role in sidecar.files):
+    if any(map(is_program, sidecar.files)):
         rows.append(("torchscript for", f"torch {sidecar.torch_version} and newer"))
     if sidecar.left_out:
         rows.append(("left out", f"{', '.join(sorted(sidecar.left_out))}: the model came in a bundle"))

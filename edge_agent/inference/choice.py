@@ -17,7 +17,7 @@ from edge_agent.inference.host import Host, read_host
 from edge_agent.lean_dataclass import dataclass
 from edge_agent.memory.limits import BudgetLimits
 from edge_agent.model.plan import Precision
-from edge_agent.model.sidecar import Artifact, EngineName, Sidecar, role_of
+from edge_agent.model.sidecar import Artifact, EngineName, Sidecar, is_program, role_of
 from edge_agent.system import paths
 
 NEEDED_AGREEMENT = 0.997
@@ -252,7 +252,7 @@ def _nothing_runs(config: ModelConfig, sidecar: Sidecar, host: Host) -> str:
         elif problem:
             problems.append(f"{engine}: {problem}")
     if config.engine in ("auto", "torchscript"):
-        if any(role.startswith("torchscript-") for role in sidecar.left_out):
+        if any(map(is_program, sidecar.left_out)):
             problems.append("torchscript: its files were left out of the bundle that the model came in")
         elif not host.torch:
             problems.append("torchscript: torch is not installed (pip install 'edge-agent[torch]')")

@@ -167,9 +167,14 @@ def files_sha256(files: Mapping[str, tuple[ArtifactFile, ...]]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def is_program(role: str) -> bool:
+    """Whether the files of a role are TorchScript, which runs whatever program it holds."""
+    return role.startswith("torchscript-")
+
+
 def without_programs(sidecar: Sidecar) -> Sidecar:
     """The same model, of the same `sha256`, without its TorchScript files."""
-    programs = {role: files for role, files in sidecar.files.items() if role.startswith("torchscript")}
+    programs = {role: files for role, files in sidecar.files.items() if is_program(role)}
     plans = {role: files for role, files in sidecar.files.items() if role not in programs}
     return replace(sidecar, files=plans, left_out=sidecar.left_out | programs)
 

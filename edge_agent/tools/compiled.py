@@ -3,7 +3,7 @@
   python -I -OO -X pycache_prefix=DIR -m edge_agent.tools.compiled
 
 Without docstrings and assertions (-OO) the agent takes 2 MB less, but neither pip nor Debian compile modules
-that way, and a process that compiles them itself keeps 2 MB of what that took. So the unit has another one do
+that way, and a process that compiles them itself keeps much of what that took. So the unit has another one do
 it. That ends at once while DIR holds all that is needed; else, after an update of the agent, of Python or of
 a library, it imports every module that the agent may import.
 """
